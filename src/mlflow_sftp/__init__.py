@@ -1,0 +1,1 @@
+"""MLflow artifact store for ``sftp://`` locations."""
