@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every cause of failure the modules can name: the one table behind messages, reports and documentation.
+
+Remedies hold placeholders such as ``{host}``; `fill` fills them from what the check knew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+STAGES = (
+    "resolve",
+    "connect",
+    "banner",
+    "host_key",
+    "authenticate",
+    "sftp",
+    "path",
+    "write",
+    "read",
+    "rename",
+    "delete",
+    "link",
+)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One named reason for a failed stage.
+
+    Attributes:
+        code: Stable name that plays and monitoring may compare with.
+        stage: The stage that finds it, one of `STAGES`.
+        meaning: What is wrong, one sentence without a full stop.
+        remedy: What to change, with placeholders for what is only known when it happens.
+    """
+
+    code: str
+    stage: str
+    meaning: str
+    remedy: str
+
+
+# The first four are the failures of the classic set-up guide, in its order; the rest follows the stages.
+_TABLE = (
+    Cause(
+        "connection_refused",
+        "connect",
+        "Connection refused: the machine is there, but nothing listens on this port",
+        "Check sftp_port ({port}) and sftp_host ({host}); on the server, start sshd and see that it "
+        "listens on this port (ss -tln).",
+    ),
+    Cause(
+        "auth_refused",
+        "authenticate",
+        "Permission denied: the server refuses this user with the keys or password offered",
+        "Put the public half of {key} into the authorized_keys of {user} on {host}, and check "
+        "sftp_user. On a server you administer, sshd's log says why (often the mode of the home "
+        "directory or of authorized_keys).",
+    ),
+    Cause(
+        "path_missing",
+        "path",
+        "No such path: the login works, but the server shows no such directory",
+        "Correct sftp_path ({path}) to a directory as SFTP shows it, or create it (role sftp_target, "
+        "or mkdir in an sftp session).",
+    ),
+    Cause(
+        "host_key_changed",
+        "host_key",
+        "Host key verification failed: the server's key is not the trusted one",
+        "Ask whoever runs {host} over another channel whether the key was replaced. Only if they "
+        "confirm the new fingerprint, put it into sftp_host_key_fingerprints and run site.yml; if "
+        "they do not, someone may be in between: stop.",
+    ),
+    Cause(
+        "name_unresolved",
+        "resolve",
+        "The name does not resolve to an address",
+        "Correct the name {address}, or give the TCP address in sftp_address, or add the name to DNS "
+        "or /etc/hosts.",
+    ),
+    Cause(
+        "resolver_unavailable",
+        "resolve",
+        "No name server answers, so the name cannot be looked up",
+        "Check /etc/resolv.conf and the way to the name servers (UDP and TCP port 53), or give an IP "
+        "address in sftp_address instead of {address}.",
+    ),
+    Cause(
+        "connection_timeout",
+        "connect",
+        "Nothing answers: packets are dropped, or the machine is off",
+        "Have the firewalls on the way let TCP port {port} to {address} through, outgoing here and "
+        "incoming there, and check that the machine is up.",
+    ),
+    Cause(
+        "no_route",
+        "connect",
+        "There is no route to the machine, or a firewall rejects the way to it",
+        "Check the route (ip route get {address}), the VPN if one is needed, and firewalls that "
+        "reject port {port}.",
+    ),
+    Cause(
+        "not_ssh",
+        "banner",
+        "Something else than an SSH server answers on this port",
+        "Correct sftp_port ({port}): what answers there greets as shown, not with 'SSH-2.0-'.",
+    ),
+    Cause(
+        "banner_timeout",
+        "banner",
+        "The port accepts connections, but the server says nothing",
+        "Look at the server behind {host}:{port}: it hangs or is overloaded, or a proxy accepts "
+        "connections for a server that is down. Restart it.",
+    ),
+    Cause(
+        "closed_early",
+        "banner",
+        "The server hangs up before it greets",
+        "Look for a ban or an access list on {host} (fail2ban, hosts.deny, the provider's firewall) "
+        "that names this client's address.",
+    ),
+    Cause(
+        "too_many_connections",
+        "banner",
+        "The server has too many connections that are not logged in yet",
+        "Wait for others to finish; on a server you administer raise MaxStartups, and look for "
+        "clients that open connections without logging in.",
+    ),
+    Cause(
+        "client_penalised",
+        "banner",
+        "The server turns this client away for a while because of earlier failures",
+        "Stop the client that keeps failing to log in, then wait (minutes); on a server you "
+        "administer see PerSourcePenalties and PerSourcePenaltyExemptList in sshd_config.",
+    ),
+    Cause(
+        "host_key_unknown",
+        "host_key",
+        "Host key verification failed: nothing says which key to expect of this server",
+        "Ask whoever runs {host} for the SHA256 fingerprint, put it into sftp_host_key_fingerprints "
+        "and run site.yml, which writes {known_hosts}; playbooks/pin_host_key.yml shows what to "
+        "compare.",
+    ),
+    Cause(
+        "host_key_other_algorithm",
+        "host_key",
+        "The trusted key is of an algorithm that the server no longer offers",
+        "Ask whoever runs {host} for the fingerprint of one of the keys shown and add it to "
+        "sftp_host_key_fingerprints, or have them offer the old algorithm again.",
+    ),
+    Cause(
+        "host_key_revoked",
+        "host_key",
+        "The server shows a key that {known_hosts} marks as revoked",
+        "Do not connect. Ask whoever runs {host} to replace the host key, then pin the new one.",
+    ),
+    Cause(
+        "host_certificate_invalid",
+        "host_key",
+        "The server's host certificate does not hold: wrong authority, name or time",
+        "Ask whoever runs {host} to sign the host key again for the name {host}, with an authority "
+        "that {known_hosts} lists as @cert-authority; check the clocks.",
+    ),
+    Cause(
+        "known_hosts_unreadable",
+        "host_key",
+        "The file with the trusted host keys cannot be read",
+        "Make {known_hosts} exist and be readable by this user; site.yml (role sftp_client) writes it.",
+    ),
+    Cause(
+        "no_common_algorithm",
+        "host_key",
+        "Client and server have no cryptographic algorithm in common",
+        "Update the older side. On the server see KexAlgorithms, Ciphers, MACs and HostKeyAlgorithms.",
+    ),
+    Cause(
+        "key_missing",
+        "authenticate",
+        "There is no private key to log in with",
+        "Put the private key at {key}, or correct the path (sftp_private_key_file; IdentityFile in "
+        "the client configuration).",
+    ),
+    Cause(
+        "key_unreadable",
+        "authenticate",
+        "The private key file exists, but this user may not read it",
+        "Give {key} to the user that reads it (chown) with mode 0600, and let that user search its "
+        "directory.",
+    ),
+    Cause(
+        "key_too_open",
+        "authenticate",
+        "The private key can be read by others, so OpenSSH refuses to use it",
+        "chmod 600 {key}. If others may have read it, make a new key.",
+    ),
+    Cause(
+        "key_encrypted",
+        "authenticate",
+        "The private key is protected by a passphrase, and none was given",
+        "Give private_key_passphrase, or for services nobody sits at, use a key of its own without a "
+        "passphrase instead of {key}.",
+    ),
+    Cause(
+        "key_passphrase_wrong",
+        "authenticate",
+        "The passphrase does not open the private key",
+        "Correct the passphrase given for {key} (private_key_passphrase, from the vault).",
+    ),
+    Cause(
+        "key_format",
+        "authenticate",
+        "The file is not a private key that SSH libraries can use",
+        "Replace {key} by an ed25519, ECDSA or RSA key in OpenSSH format: ssh-keygen -p -f FILE "
+        "rewrites PEM keys, puttygen FILE -O private-openssh converts PuTTY's.",
+    ),
+    Cause(
+        "auth_method_refused",
+        "authenticate",
+        "The server does not take the kind of login offered",
+        "Offer one of the methods shown; on a server you administer, allow 'publickey' for {user} "
+        "(PubkeyAuthentication, AuthenticationMethods, Match blocks).",
+    ),
+    Cause(
+        "auth_incomplete",
+        "authenticate",
+        "The server accepts the key, and then wants something more",
+        "Have the second factor dropped for {user} (AuthenticationMethods publickey): services cannot"
+        " type one.",
+    ),
+    Cause(
+        "no_sftp_subsystem",
+        "sftp",
+        "The login works, but the server offers no SFTP",
+        "Enable SFTP for {user} on {host}: 'Subsystem sftp internal-sftp' in sshd_config, or the "
+        "hosting provider's switch for SFTP access.",
+    ),
+    Cause(
+        "sftp_garbled",
+        "sftp",
+        "Something other than SFTP comes through the SFTP channel",
+        "Remove what prints text at login of {user} on {host} (.bashrc, .profile, a ForceCommand that"
+        " is a shell): `ssh -p {port} {user}@{host} true` must print nothing.",
+    ),
+    Cause(
+        "path_not_directory",
+        "path",
+        "The path is there, but it is not a directory",
+        "Correct sftp_path ({path}), or move away the file that has this name.",
+    ),
+    Cause(
+        "path_denied",
+        "path",
+        "The directory may not be entered or listed by this user",
+        "Give {user} read and search permission on {path} and on every directory above it.",
+    ),
+    Cause(
+        "path_other_root",
+        "path",
+        "The path is written for another root than the one the server shows to this user",
+        "Set sftp_path to the path shown: SFTP paths start at the root the login sees (a chroot), not"
+        " at the server's own.",
+    ),
+    Cause(
+        "path_read_only",
+        "write",
+        "The directory can be read but not written",
+        "Give {user} write permission on {path} (owner or mode on the server), or have the file "
+        "system mounted read-write.",
+    ),
+    Cause(
+        "no_space",
+        "write",
+        "The server has no space left for this directory",
+        "Free space or inodes on the file system that holds {path} on {host}, or have it enlarged.",
+    ),
+    Cause(
+        "write_failed",
+        "write",
+        "The server refuses to store data and does not say why",
+        "Look for a quota or a limit of file size for {user} on {host}: SFTP has no word for it. The "
+        "server's log may have one.",
+    ),
+    Cause(
+        "content_differs",
+        "read",
+        "The bytes read back are not the bytes written",
+        "Stop using this storage and have {host} checked: its file system or something in between "
+        "changes data.",
+    ),
+    Cause(
+        "rename_failed",
+        "rename",
+        "A file can be written, but not renamed",
+        "Give {user} the right to rename in {path}: uploads are written to a temporary name and then "
+        "renamed.",
+    ),
+    Cause(
+        "rename_not_atomic",
+        "rename",
+        "The server cannot replace a file in one step (no posix-rename@openssh.com)",
+        "Nothing must be changed: replacing removes the old file first, so a reader may miss it for a"
+        " moment. Overwrite no artifacts while they are read, or use OpenSSH as the server.",
+    ),
+    Cause(
+        "delete_failed",
+        "delete",
+        "A file can be written, but not deleted",
+        "Give {user} the right to delete in {path}, and remove the probe file named here by hand.",
+    ),
+    Cause(
+        "link_slow",
+        "link",
+        "The line to the server is slow",
+        "Place the client nearer to {host}, or have the line looked at: many small artifacts cost a "
+        "few round trips each.",
+    ),
+    Cause(
+        "server_stalled",
+        "sftp",
+        "The server stopped answering in the middle of a session",
+        "Look at the server behind {host}:{port} (load, storage that hangs), and at firewalls that "
+        "drop quiet or large connections.",
+    ),
+    Cause(
+        "connection_lost",
+        "sftp",
+        "The connection broke off in the middle of a session",
+        "Look at the server's log around this time: sshd was restarted, the session was ended, or a "
+        "firewall cut the connection to {host}:{port}.",
+    ),
+)
+
+CAUSES: dict[str, Cause] = {cause.code: cause for cause in _TABLE}
+
+
+class DiagnosedError(Exception):
+    """A failure with a named cause.
+
+    Attributes:
+        cause: The row of the table.
+        seen: The evidence: what was observed, without secrets.
+        facts: Values for the placeholders of the remedy.
+    """
+
+    def __init__(self, code: str, seen: str, **facts: object) -> None:
+        self.cause = CAUSES[code]
+        self.seen = seen
+        self.facts: dict[str, object] = facts
+        super().__init__(f"{self.cause.meaning}: {seen}")
+
+
+class _Placeholders(dict[str, object]):
+    """Leaves a placeholder readable where nothing is known for it."""
+
+    def __missing__(self, name: str) -> str:
+        return f"<{name}>"
+
+
+def fill(text: str, facts: Mapping[str, object]) -> str:
+    """Fill the placeholders of a meaning or remedy; unknown ones read ``<name>``."""
+    return text.format_map(_Placeholders(facts))
