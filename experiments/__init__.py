@@ -1,0 +1,1 @@
+"""Experiments baked into the client image; each runs as `python -m experiments.<name>.entrypoint`."""

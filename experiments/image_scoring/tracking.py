@@ -1,0 +1,94 @@
+"""The way to MLflow: connects, opens the run, and turns MLflow's failures into one clear sentence."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+# MLflow asks a dead server for about four minutes. Before there is any work to lose, 20 s are enough:
+# 1 s between the two tries at most, and 2 x 8 s where packets are silently dropped.
+IMPATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
+}
+FAILURES = (MlflowException, OSError)
+
+
+class TrackingError(Exception):
+    """MLflow could not be used: operation, endpoint, what was seen, what to do."""
+
+
+@contextmanager
+def run(experiment: str, name: str | None) -> Iterator[mlflow.ActiveRun]:
+    """An MLflow run in `experiment`, made if needed; ends as FINISHED, FAILED or (interrupted) KILLED.
+
+    Raises:
+        TrackingError: the tracking server does not answer, refuses, or fails while the run is open.
+    """
+    active = _open(experiment, name)
+    try:
+        with explained(
+            "record the run", mlflow.get_tracking_uri(), "if the server is still up, its log says more"
+        ):
+            yield active
+            mlflow.end_run()
+    except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        with suppress(*FAILURES), impatient():
+            mlflow.end_run(status)
+        raise
+
+
+def check_store(config: Mapping[str, object]) -> None:
+    """Store `config` as the run's first artifact, so that a broken store is found before any training.
+
+    Raises:
+        TrackingError: the artifact store cannot be reached or written.
+    """
+    uri = mlflow.get_artifact_uri()
+    remedy = "check that this place exists and may be written"
+    if uri.startswith("sftp:"):
+        remedy = f"find the cause with: mlflow-sftp check {uri}"
+    if uri.startswith("mlflow-artifacts:"):
+        remedy = "the MLflow server stores for us: see its log"
+    with explained("store an artifact", uri, remedy), impatient():
+        mlflow.log_dict(dict(config), "config.json")
+
+
+@contextmanager
+def explained(operation: str, endpoint: str, remedy: str) -> Iterator[None]:
+    """Turn a failure of MLflow or of the network into a TrackingError."""
+    try:
+        yield
+    except FAILURES as error:
+        seen = f"{type(error).__name__}: {error}"
+        raise TrackingError(redacted(f"cannot {operation} at {endpoint}: {seen}\n{remedy}")) from error
+
+
+def redacted(text: str) -> str:
+    """`text` without the password that the tracking URI may hold."""
+    password = urlsplit(mlflow.get_tracking_uri()).password
+    return text.replace(password, "***") if password else text
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Let MLflow give up on HTTP within 20 s, unless the environment says otherwise."""
+    added = {name: value for name, value in IMPATIENCE.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def _open(experiment: str, name: str | None) -> mlflow.ActiveRun:
+    uri = mlflow.get_tracking_uri()
+    remedy = "start the server, or name another one with --tracking-uri or MLFLOW_TRACKING_URI"
+    with explained("open a run", uri, remedy), impatient():
+        mlflow.set_experiment(experiment)
+        return mlflow.start_run(run_name=name)
