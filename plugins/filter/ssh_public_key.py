@@ -17,7 +17,7 @@ else:
 
 
 def ssh_public_key(private_key: str) -> str:
-    """Return the ``type base64`` line that belongs to an unencrypted private key in any OpenSSH or PEM format."""
+    """Return the ``type base64`` line of an unencrypted private key in OpenSSH or PEM format."""
     if IMPORT_ERROR:
         raise AnsibleFilterError(
             "ssh_public_key needs the Python package 'cryptography' on the controller; bin/setup installs it"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a name to an encrypted, not yet authenticated connection: one stage a function, each within a limit."""
+"""From a name to an encrypted connection without login: one stage a function, each with a limit."""
 
 from __future__ import annotations
 
@@ -12,16 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
 
-try:
-    import paramiko
-except ImportError:
-    HAS_PARAMIKO = False
-else:
-    HAS_PARAMIKO = True
-    # paramiko logs whole tracebacks of what it also raises.
-    logging.getLogger("paramiko").addHandler(logging.NullHandler())
+# paramiko logs whole tracebacks of what it also raises.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 SocketAddress = tuple[int, Any]
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL}
@@ -135,9 +130,7 @@ def read_banner(sock: socket.socket, timeout: float) -> str:
     if greeting is None:
         raise DiagnosedError("banner_timeout", f"connected, then silence for {timeout:g} s")
     if not greeting:
-        raise DiagnosedError(
-            "closed_early", "connected, then the server closed the connection without a word"
-        )
+        raise DiagnosedError("closed_early", "connected, then the server hung up without a word")
     text = greeting.decode("utf-8", "replace")
     shown = repr(text.strip()[:120])
     for words, code in _REFUSALS.items():

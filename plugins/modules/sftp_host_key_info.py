@@ -12,8 +12,8 @@ author:
   - FreeGee engineering (@freegee)
 description:
   - Asks a server for its host key of each type, and returns fingerprints and ready lines for C(known_hosts).
-  - The module logs in nowhere and trusts nothing. A key that was only scanned is not verified. Compare its fingerprint
-    with one that came over another channel.
+  - The module logs in nowhere and trusts nothing. A key that was only scanned is not verified.
+    Compare its fingerprint with one that came over another channel.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only
@@ -111,13 +111,25 @@ cause:
   sample: connection_refused
 """
 
+import traceback
+
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError, fill
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import HAS_PARAMIKO, Endpoint
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._host_keys import KEY_TYPES, HostKey, scan
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import (
+    DiagnosedError,
+    fill,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import KEY_TYPES, PublicKey
+
+try:
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import Endpoint
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._host_keys import scan
+
+    PARAMIKO_ERROR = None
+except ImportError:
+    PARAMIKO_ERROR = traceback.format_exc()
 
 
-def describe(key: HostKey, endpoint: Endpoint, trusted: list[str]) -> dict[str, object]:
+def describe(key: PublicKey, endpoint: Endpoint, trusted: list[str]) -> dict[str, object]:
     """Return what the module says about one key."""
     public_key = f"{key.type} {key.blob}"
     return {
@@ -148,8 +160,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if not HAS_PARAMIKO:
-        module.fail_json(msg=missing_required_lib("paramiko"))
+    if PARAMIKO_ERROR:
+        module.fail_json(msg=missing_required_lib("paramiko"), exception=PARAMIKO_ERROR)
     options = module.params
     endpoint = Endpoint(options["host"], options["port"], options["address"] or options["host"])
     try:

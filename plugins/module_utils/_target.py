@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who logs in where, trusting what: from module options and an OpenSSH client configuration."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import Endpoint
+
+_DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+
+# Options of every module that logs in; documented in doc_fragments/connection.py.
+CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int"},
+    "address": {"type": "str"},
+    "user": {"type": "str"},
+    "private_key_file": {"type": "path"},
+    "private_key_passphrase": {"type": "str", "no_log": True},
+    "password": {"type": "str", "no_log": True},
+    "known_hosts_file": {"type": "path"},
+    "host_key_fingerprints": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "ssh_config_file": {"type": "path"},
+    "connect_timeout": {"type": "float", "default": 10},
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """An SFTP account and how to reach it.
+
+    Attributes:
+        endpoint: The server.
+        user: Login name.
+        key_files: Private keys to try, in this order.
+        known_hosts_files: Where the server's key must be listed; empty when only fingerprints count.
+        fingerprints: ``SHA256:...`` of which the server's key must have one; empty when only files count.
+        timeout: Seconds that each step of a connection may take.
+        passphrase: Opens the private keys.
+        password: For servers that take one.
+    """
+
+    endpoint: Endpoint
+    user: str
+    key_files: tuple[str, ...]
+    known_hosts_files: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    timeout: float
+    passphrase: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def label(self) -> str:
+        """``user@host:port``, for messages."""
+        return f"{self.user}@{self.endpoint.label}"
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Values for the placeholders of remedies."""
+        return {
+            "host": self.endpoint.host,
+            "port": self.endpoint.port,
+            "address": self.endpoint.address,
+            "user": self.user,
+            "key": " or ".join(self.key_files) or "the key",
+            "known_hosts": " or ".join(self.known_hosts_files) or "the list of trusted keys",
+        }
+
+
+def target_from_options(options: Mapping[str, Any]) -> Target:
+    """Combine `CONNECTION_OPTIONS` with the client configuration file they name; options win.
+
+    Raises:
+        DiagnosedError: ssh_config_unreadable.
+    """
+    config = _client_config(options["ssh_config_file"], options["host"])
+    host = config.get("hostname", options["host"])
+    endpoint = Endpoint(
+        host=host,
+        port=options["port"] or int(config.get("port", 22)),
+        address=options["address"] or host,
+        host_key_alias=config.get("hostkeyalias"),
+    )
+    return Target(
+        endpoint=endpoint,
+        user=options["user"] or config.get("user") or getpass.getuser(),
+        key_files=_key_files(options, config),
+        known_hosts_files=_known_hosts_files(options, config),
+        fingerprints=tuple(options["host_key_fingerprints"]),
+        timeout=options["connect_timeout"],
+        passphrase=options["private_key_passphrase"],
+        password=options["password"],
+    )
+
+
+def _client_config(file: str | None, host: str) -> Mapping[str, Any]:
+    if file is None:
+        return {}
+    path = Path(file).expanduser()
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return paramiko.SSHConfig.from_file(stream).lookup(host)
+    except (OSError, UnicodeDecodeError, paramiko.ConfigParseError) as error:
+        raise DiagnosedError("ssh_config_unreadable", f"{path}: {error}", ssh_config=path) from error
+
+
+def _key_files(options: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...]:
+    if options["private_key_file"]:
+        return (options["private_key_file"],)
+    if "identityfile" in config:
+        return tuple(config["identityfile"])
+    if options["password"]:
+        return ()
+    return tuple(file for file in _DEFAULT_KEYS if Path(file).expanduser().exists()) or _DEFAULT_KEYS[:1]
+
+
+def _known_hosts_files(options: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...]:
+    if options["known_hosts_file"]:
+        return (options["known_hosts_file"],)
+    if "userknownhostsfile" in config:
+        return tuple(config["userknownhostsfile"].split())
+    return () if options["host_key_fingerprints"] else ("~/.ssh/known_hosts",)
