@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="same seed, same metrics (default: %(default)s)"
     )
-    parser.add_argument("--register", metavar="NAME", help="register the model under this name")
+    parser.add_argument(
+        "--register", type=_model_name, metavar="NAME", help="register the model under this name"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
@@ -79,3 +81,11 @@ def _seed(text: str) -> int:
     if not 0 <= value < 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not in 0..{2**32 - 1}")
     return value
+
+
+def _model_name(text: str) -> str:
+    if not text or "/" in text or ":" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is empty or holds '/' or ':', which MLflow does not allow"
+        )
+    return text

@@ -9,10 +9,10 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 # MLflow asks a dead server for about four minutes. Before there is any work to lose, 20 s are enough:
-# 1 s between the two tries at most, and 2 x 8 s where packets are silently dropped.
+# 1 s between the two tries at most, and 2 x 7 s where packets are silently dropped.
 IMPATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "7",
 }
 FAILURES = (MlflowException, OSError)
 

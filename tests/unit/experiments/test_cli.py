@@ -40,6 +40,8 @@ def test_ui_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         (["--epochs", "many"], "argument --epochs: invalid"),
         (["--seed", "-1"], "argument --seed: -1 is not in 0..4294967295"),
         (["--seed", "4294967296"], "argument --seed: 4294967296 is not in 0..4294967295"),
+        (["--register", "a/b"], "argument --register: 'a/b' is empty or holds"),
+        (["--register", ""], "argument --register: '' is empty or holds"),
         (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
     ],
 )

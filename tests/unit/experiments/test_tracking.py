@@ -12,11 +12,10 @@ from experiments.image_scoring import tracking
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path) -> Iterator[Path]:
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     mlflow.create_experiment("test", artifact_location=str(tmp_path / "artifacts"))
     yield tmp_path / "artifacts"
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)
 
 
 def _status(run_id: str) -> str:
