@@ -31,7 +31,7 @@ class Cause:
 
     Attributes:
         code: Stable name that plays and monitoring may compare with.
-        stage: The stage that finds it, one of `STAGES`.
+        stage: The stage that finds it, one of `STAGES`, or ``any``.
         meaning: What is wrong, one sentence without a full stop.
         remedy: What to change, with placeholders for what is only known when it happens.
     """
@@ -73,6 +73,13 @@ _TABLE = (
         "Ask whoever runs {host} over another channel whether the key was replaced. Only if they "
         "confirm the new fingerprint, put it into sftp_host_key_fingerprints and run site.yml; if "
         "they do not, someone may be in between: stop.",
+    ),
+    Cause(
+        "ssh_config_unreadable",
+        "resolve",
+        "The SSH client configuration cannot be read",
+        "Make {ssh_config} exist, be readable by this user and be valid (ssh -G -F FILE {host} checks"
+        " it); site.yml (role sftp_client) writes it.",
     ),
     Cause(
         "name_unresolved",
@@ -284,6 +291,13 @@ _TABLE = (
         "server's log may have one.",
     ),
     Cause(
+        "read_failed",
+        "read",
+        "A file can be written, but not read back",
+        "Give {user} read permission on new files in {path}: look at the umask the server sets "
+        "(internal-sftp -u).",
+    ),
+    Cause(
         "content_differs",
         "read",
         "The bytes read back are not the bytes written",
@@ -319,14 +333,14 @@ _TABLE = (
     ),
     Cause(
         "server_stalled",
-        "sftp",
+        "any",
         "The server stopped answering in the middle of a session",
         "Look at the server behind {host}:{port} (load, storage that hangs), and at firewalls that "
         "drop quiet or large connections.",
     ),
     Cause(
         "connection_lost",
-        "sftp",
+        "any",
         "The connection broke off in the middle of a session",
         "Look at the server's log around this time: sshd was restarted, the session was ended, or a "
         "firewall cut the connection to {host}:{port}.",

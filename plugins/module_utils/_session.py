@@ -221,6 +221,11 @@ def _accepted(
     return True
 
 
+def is_broken_line(error: OSError) -> bool:
+    """Tell a connection that failed from a server that answered "no"; paramiko raises OSError for both."""
+    return isinstance(error, TimeoutError | ConnectionError) or str(error) == "Socket is closed"
+
+
 @contextmanager
 def translated_errors(transport: paramiko.Transport, timeout: float, doing: str) -> Iterator[None]:
     """Give connection failures inside the block a named cause, and end what outlasts the time limit.
@@ -239,7 +244,9 @@ def translated_errors(transport: paramiko.Transport, timeout: float, doing: str)
         yield
     except DiagnosedError:
         raise
-    except (paramiko.SSHException, EOFError, TimeoutError, ConnectionError) as error:
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        if isinstance(error, OSError) and not is_broken_line(error):
+            raise
         if expired.is_set() or isinstance(error, TimeoutError) or "imeout" in str(error):
             seen = f"no answer within {timeout:g} s while {doing}"
             raise DiagnosedError("server_stalled", seen) from error

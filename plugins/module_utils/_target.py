@@ -15,21 +15,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection im
 
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
-# Options of every module that logs in; documented in doc_fragments/connection.py.
-CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
-    "host": {"type": "str", "required": True},
-    "port": {"type": "int"},
-    "address": {"type": "str"},
-    "user": {"type": "str"},
-    "private_key_file": {"type": "path"},
-    "private_key_passphrase": {"type": "str", "no_log": True},
-    "password": {"type": "str", "no_log": True},
-    "known_hosts_file": {"type": "path"},
-    "host_key_fingerprints": {"type": "list", "elements": "str", "default": [], "no_log": False},
-    "ssh_config_file": {"type": "path"},
-    "connect_timeout": {"type": "float", "default": 10},
-}
-
 
 @dataclass(frozen=True)
 class Target:

@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Going through an SFTP account stage by stage, until one fails; each stage with time, evidence and cause."""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import paramiko
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import STAGES, DiagnosedError, fill
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import (
+    SocketAddress,
+    connect,
+    negotiate,
+    read_banner,
+    resolve,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import (
+    SftpClient,
+    authenticate,
+    is_broken_line,
+    negotiate_trusted,
+    open_sftp,
+    translated_errors,
+    trust_rules,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import Target, target_from_options
+
+_PROBE_STAGES = ("write", "read", "rename", "delete")
+_SLOW_ROUND_TRIP = 0.15
+_SLOW_THROUGHPUT = 1_000_000
+# Bytes a second below which a probe counts as stalled.
+_SLOWEST_PROBE = 100_000
+# Smaller probes measure round trips, not throughput.
+_THROUGHPUT_PROBE = 1_000_000
+_SHOWN_ENTRIES = 12
+
+
+@dataclass
+class Stage:
+    """One step and how it went.
+
+    Attributes:
+        name: One of `STAGES`.
+        status: ok, warning, failed or skipped.
+        seconds: How long it took.
+        detail: What was seen; for a skipped stage, why.
+        cause: Code of the cause, for warning and failed.
+        meaning: The cause in words.
+        remedy: What to change.
+    """
+
+    name: str
+    status: str
+    seconds: float = 0.0
+    detail: str = ""
+    cause: str | None = None
+    meaning: str | None = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to check beyond the login.
+
+    Attributes:
+        path: Directory as SFTP shows it; None to stop after the login.
+        probe_size: Bytes of the file that is written and removed again.
+        no_probe: Why nothing may be written; None if it may.
+    """
+
+    path: str | None
+    probe_size: int
+    no_probe: str | None = None
+
+
+class Doctor:
+    """Checks one account; `run` returns the stages."""
+
+    def __init__(self, target: Target, plan: Plan) -> None:
+        self._target = target
+        self._plan = plan
+        self._facts = {**target.facts, "path": plan.path or "."}
+        self._stages: list[Stage] = []
+        self._addresses: list[SocketAddress] = []
+        self._transport: paramiko.Transport | None = None
+        self._probe = posixpath.join(plan.path or ".", f".sftp_check-{secrets.token_hex(6)}")
+        self._content = secrets.token_bytes(plan.probe_size)
+        self._throughput: float | None = None
+
+    def run(self) -> list[Stage]:
+        """Go through all stages; those after a failure, and those not wanted, are reported as skipped."""
+        try:
+            self._connect()
+            if self._transport is not None and not self._failed:
+                self._examine(self._transport)
+        finally:
+            if self._transport is not None:
+                self._transport.close()
+        done = {stage.name for stage in self._stages}
+        for name in STAGES:
+            if name not in done:
+                self._stages.append(Stage(name, "skipped", detail=self._why_skipped(name)))
+        return sorted(self._stages, key=lambda stage: STAGES.index(stage.name))
+
+    @property
+    def _failed(self) -> bool:
+        return any(stage.status == "failed" for stage in self._stages)
+
+    def _why_skipped(self, name: str) -> str:
+        failed = next((stage.name for stage in self._stages if stage.status == "failed"), None)
+        if failed:
+            return f"not reached: {failed} failed"
+        if self._plan.path is None:
+            return "no path given"
+        return self._plan.no_probe or ""
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[Stage]:
+        """Record a stage; a `DiagnosedError` marks it failed, and `_failed` then stops the rest."""
+        stage = Stage(name, "ok")
+        start = time.monotonic()
+        try:
+            yield stage
+        except DiagnosedError as error:
+            stage.status = "failed"
+            self._explain(stage, error)
+        stage.seconds = round(time.monotonic() - start, 4)
+        self._stages.append(stage)
+
+    def _explain(self, stage: Stage, error: DiagnosedError) -> None:
+        facts = {**self._facts, **error.facts}
+        stage.detail = error.seen
+        stage.cause = error.cause.code
+        stage.meaning = fill(error.cause.meaning, facts)
+        stage.remedy = fill(error.cause.remedy, facts)
+
+    def _connect(self) -> None:
+        target = self._target
+        with self._stage("resolve") as stage:
+            self._addresses = resolve(target.endpoint, target.timeout)
+            stage.detail = ", ".join(dict.fromkeys(address[0] for _, address in self._addresses))
+        if self._failed:
+            return
+        with self._stage("connect") as stage:
+            sock = connect(self._addresses, target.timeout)
+            stage.detail = f"{sock.getpeername()[0]} port {sock.getpeername()[1]}"
+        if self._failed:
+            return
+        with self._stage("banner") as stage:
+            stage.detail = read_banner(sock, target.timeout)
+        if self._failed:
+            sock.close()
+            return
+        with self._stage("host_key") as stage:
+            rules = trust_rules(target)
+            self._transport = negotiate(sock, rules.key_algorithms, target.timeout)
+            self._transport, stage.detail = negotiate_trusted(target, self._addresses, self._transport, rules)
+
+    def _examine(self, transport: paramiko.Transport) -> None:
+        with self._stage("authenticate") as stage:
+            stage.detail = authenticate(transport, self._target)
+        if self._failed:
+            return
+        with self._stage("sftp") as stage:
+            sftp = open_sftp(transport, self._target.timeout)
+            with translated_errors(transport, self._target.timeout, "asking for the start directory"):
+                stage.detail = f"starts in {sftp.normalize('.')}"
+        if self._failed:
+            return
+        if self._plan.path is not None:
+            self._examine_path(transport, sftp, self._plan.path)
+        if not self._failed:
+            self._measure(transport, sftp)
+
+    def _examine_path(self, transport: paramiko.Transport, sftp: SftpClient, path: str) -> None:
+        steps: dict[str, Callable[[SftpClient, str], str]] = {"path": check_directory}
+        if self._plan.no_probe is None:
+            steps |= {
+                "write": self._write,
+                "read": self._read,
+                "rename": self._rename,
+                "delete": self._delete,
+            }
+        limit = self._target.timeout + self._plan.probe_size / _SLOWEST_PROBE
+        for name, step in steps.items():
+            with self._stage(name) as stage, translated_errors(transport, limit, f"in stage {name}"):
+                try:
+                    stage.detail = step(sftp, path)
+                except _WarningError as warning:
+                    stage.status = "warning"
+                    self._explain(stage, warning)
+            if self._failed:
+                break
+        if self._failed and transport.is_active():
+            self._sweep(sftp)
+
+    def _sweep(self, sftp: SftpClient) -> None:
+        for name in (self._probe, f"{self._probe}.new"):
+            try:
+                sftp.remove(name)
+            except (OSError, EOFError, paramiko.SSHException):
+                continue
+
+    def _write(self, sftp: SftpClient, path: str) -> str:
+        start = time.monotonic()
+        with _refusal(lambda error: _write_error(error, sftp, path)):
+            with sftp.open(self._probe, "wx") as file:
+                file.set_pipelined(True)
+                file.write(self._content)
+            stored = sftp.stat(self._probe).st_size or 0
+        seconds = time.monotonic() - start
+        if stored != len(self._content):
+            seen = f"{stored} of {len(self._content)} bytes arrived"
+            raise _space_error(sftp, path) or DiagnosedError("write_failed", seen)
+        if stored >= _THROUGHPUT_PROBE:
+            self._throughput = stored / seconds
+        return f"{stored} bytes in {path}"
+
+    def _read(self, sftp: SftpClient, path: str) -> str:
+        refused = _refusal(lambda error: DiagnosedError("read_failed", f"{self._probe}: {error}"))
+        with refused, sftp.open(self._probe, "rb") as file:
+            file.prefetch(len(self._content))
+            content = file.read()
+        if content != self._content:
+            raise DiagnosedError("content_differs", f"{len(content)} bytes read, not those written")
+        return f"{len(content)} bytes, identical"
+
+    def _rename(self, sftp: SftpClient, path: str) -> str:
+        """Replace an existing file, as an upload that overwrites does."""
+        new = f"{self._probe}.new"
+        with _refusal(lambda error: DiagnosedError("rename_failed", f"{new}: {error}")):
+            with sftp.open(new, "wx"):
+                pass
+            try:
+                sftp.posix_rename(new, self._probe)
+            except OSError as error:
+                if is_broken_line(error):
+                    raise
+                sftp.remove(self._probe)
+                sftp.rename(new, self._probe)
+                seen = f"posix-rename@openssh.com: {error}; plain rename works"
+                raise _WarningError("rename_not_atomic", seen) from error
+        return "replaces a file in one step"
+
+    def _delete(self, sftp: SftpClient, path: str) -> str:
+        with _refusal(lambda error: DiagnosedError("delete_failed", f"{self._probe}: {error}")):
+            sftp.remove(self._probe)
+        return "nothing left behind"
+
+    def _measure(self, transport: paramiko.Transport, sftp: SftpClient) -> None:
+        with self._stage("link") as stage, translated_errors(transport, self._target.timeout, "measuring"):
+            round_trip = min(_timed(lambda: sftp.stat(".")) for _ in range(3))
+            seen = f"round trip {round_trip * 1000:.1f} ms"
+            if self._throughput is not None:
+                seen += f", {self._throughput / 1e6:.1f} MB/s"
+            stage.detail = seen
+            if round_trip > _SLOW_ROUND_TRIP or (self._throughput or _SLOW_THROUGHPUT) < _SLOW_THROUGHPUT:
+                stage.status = "warning"
+                self._explain(stage, DiagnosedError("link_slow", seen))
+
+
+@contextmanager
+def _refusal(diagnose: Callable[[OSError], DiagnosedError]) -> Iterator[None]:
+    """Give what the server refuses inside the block a cause; a broken line is not a refusal."""
+    try:
+        yield
+    except OSError as error:
+        if is_broken_line(error):
+            raise
+        raise diagnose(error) from error
+
+
+class _WarningError(DiagnosedError):
+    """Something worth a remark that does not keep artifacts from being stored."""
+
+
+def check_directory(sftp: SftpClient, path: str) -> str:
+    """Return what is known of a directory.
+
+    Raises:
+        DiagnosedError: path_missing, path_other_root, path_not_directory, path_denied.
+    """
+    with _refusal(lambda error: _stat_error(error, sftp, path)):
+        status = sftp.stat(path)
+    if not stat.S_ISDIR(status.st_mode or stat.S_IFDIR):
+        raise DiagnosedError("path_not_directory", f"{path} is {stat.filemode(status.st_mode or 0)}")
+    with _refusal(lambda error: DiagnosedError("path_denied", f"listing {path}: {error}")):
+        next(sftp.listdir_iter(path, read_aheads=1), None)
+    try:
+        space = f", {sftp.statvfs(path).free / 1e9:.1f} GB free"
+    except OSError:
+        space = ""
+    return f"{path}{space}"
+
+
+def _stat_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
+    if isinstance(error, FileNotFoundError):
+        return _missing(sftp, path)
+    return DiagnosedError("path_denied", f"{path}: {error}")
+
+
+def _missing(sftp: SftpClient, path: str) -> DiagnosedError:
+    home = sftp.normalize(".")
+    parts = path.strip("/").split("/")
+    elsewhere = [posixpath.join("/", *parts[start:]) for start in range(1, len(parts))]
+    elsewhere.append(posixpath.join(home, *parts))
+    for candidate in elsewhere:
+        if candidate != path and _is_there(sftp, candidate):
+            seen = f"{path} does not exist, but {candidate} does; {_listing(sftp, '/')}"
+            return DiagnosedError("path_other_root", seen)
+    parent = posixpath.dirname(path)
+    while parent not in ("/", "") and not _is_there(sftp, parent):
+        parent = posixpath.dirname(parent)
+    seen = f"{path} does not exist; {_listing(sftp, parent or '.')}"
+    if parent != "/":
+        seen += f"; {_listing(sftp, '/')}"
+    return DiagnosedError("path_missing", seen)
+
+
+def _is_there(sftp: SftpClient, path: str) -> bool:
+    try:
+        sftp.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _listing(sftp: SftpClient, path: str) -> str:
+    try:
+        names = sorted(sftp.listdir(path))
+    except OSError as error:
+        return f"{path} cannot be listed ({error})"
+    more = f" and {len(names) - _SHOWN_ENTRIES} more" if len(names) > _SHOWN_ENTRIES else ""
+    return f"{path} holds {', '.join(names[:_SHOWN_ENTRIES]) or 'nothing'}{more}"
+
+
+def _write_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DiagnosedError("path_read_only", f"{path}: {error.strerror or error}")
+    return _space_error(sftp, path) or DiagnosedError("write_failed", f"{path}: {error}")
+
+
+def _space_error(sftp: SftpClient, path: str) -> DiagnosedError | None:
+    """Ask the file system why writing fails: SFTP's own answer is only 'Failure'."""
+    try:
+        system = sftp.statvfs(path)
+    except OSError:
+        return None
+    if system.read_only:
+        return DiagnosedError("path_read_only", f"{path} is on a file system mounted read-only")
+    if system.free_inodes == 0:
+        return DiagnosedError("no_space", f"{path}: no inodes free")
+    if system.free < _THROUGHPUT_PROBE:
+        return DiagnosedError("no_space", f"{path}: {system.free} bytes free")
+    return None
+
+
+def _timed(action: Callable[[], object]) -> float:
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+def examine(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """Check the account that `CONNECTION_OPTIONS` describe.
+
+    Returns:
+        ``ok`` and ``stages``; after a failure ``cause``, ``remedy`` and ``msg`` as well.
+    """
+    label = str(options["host"])
+    try:
+        target = target_from_options(options)
+    except DiagnosedError as error:
+        remedy = fill(error.cause.remedy, error.facts)
+        first = Stage(STAGES[0], "failed", 0.0, error.seen, error.cause.code, error.cause.meaning, remedy)
+        skipped = [Stage(name, "skipped", detail=f"not reached: {first.name} failed") for name in STAGES[1:]]
+        stages = [first, *skipped]
+    else:
+        label = target.label
+        stages = Doctor(target, plan).run()
+    report: dict[str, Any] = {"ok": True, "stages": [asdict(stage) for stage in stages]}
+    failed = next((stage for stage in stages if stage.status == "failed"), None)
+    if failed:
+        report |= {
+            "ok": False,
+            "cause": failed.cause,
+            "remedy": failed.remedy,
+            "msg": f"SFTP check of {label} failed at {failed.name}: {failed.meaning}. "
+            f"Seen: {failed.detail}. Remedy: {failed.remedy}",
+        }
+    return report

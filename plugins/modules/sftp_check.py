@@ -1,0 +1,168 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: check an SFTP account stage by stage."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sftp_check
+short_description: Check an SFTP account stage by stage and name the cause of a failure
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Resolves the name, connects, reads the greeting, checks the host key, logs in, opens SFTP, looks at a
+    directory, writes, reads back, replaces and deletes a small file there, and measures the line.
+  - Stops at the first stage that fails and says what was seen and what to change.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.connection
+attributes:
+  check_mode:
+    support: full
+    details:
+      - In check mode no file is written. The stages that need one are reported as skipped.
+  diff_mode:
+    support: N/A
+    details:
+      - Nothing is left changed.
+  idempotent:
+    support: full
+options:
+  path:
+    description:
+      - Directory to check, as SFTP shows it. Without it the check ends after the login.
+    type: str
+  write_probe:
+    description:
+      - Whether to write a file of O(probe_size) into O(path). It is removed again.
+    type: bool
+    default: true
+  probe_size:
+    description:
+      - Size in bytes of the file to write. From V(1000000) on the throughput is measured as well.
+    type: int
+    default: 65536
+  fail_on_error:
+    description:
+      - Whether the task fails when a stage does. With V(false), look at RV(ok).
+    type: bool
+    default: true
+seealso:
+  - module: freegee.mlflow_sftp.sftp_host_key_info
+  - module: freegee.mlflow_sftp.mlflow_artifact_roundtrip
+"""
+
+EXAMPLES = r"""
+- name: Check the account from the controller
+  freegee.mlflow_sftp.sftp_check:
+    host: sftp.example.org
+    port: 2121
+    user: freegee
+    private_key_file: ~/.ssh/id_ed25519
+    host_key_fingerprints: "{{ sftp_host_key_fingerprints }}"
+    path: /agent.example.org/artifacts
+
+- name: Check it as a container sees it, and go on if it fails
+  freegee.mlflow_sftp.sftp_check:
+    host: sftp.example.org
+    ssh_config_file: ~/.ssh/config
+    path: /agent.example.org/artifacts
+    fail_on_error: false
+  delegate_to: mlflow_container
+  register: check
+"""
+
+RETURN = r"""
+ok:
+  description: Whether no stage failed.
+  returned: always
+  type: bool
+stages:
+  description: All stages, in order.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the stage.
+      type: str
+      sample: host_key
+    status:
+      description:
+        - One of V(ok), V(warning), V(failed) and V(skipped).
+        - A warning names something that does not keep artifacts from being stored.
+      type: str
+    seconds:
+      description: How long it took.
+      type: float
+    detail:
+      description: What was seen. For a skipped stage, why it was skipped.
+      type: str
+    cause:
+      description: Code of the cause, see C(docs/troubleshooting.md). V(null) unless there is a problem.
+      type: str
+      sample: host_key_changed
+    meaning:
+      description: The cause in words.
+      type: str
+    remedy:
+      description: What to change.
+      type: str
+cause:
+  description: Code of the cause of the failure.
+  returned: when a stage failed
+  type: str
+remedy:
+  description: What to change.
+  returned: when a stage failed
+  type: str
+msg:
+  description: The failure in one paragraph.
+  returned: when a stage failed
+  type: str
+"""
+
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
+
+try:
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._doctor import Plan, examine
+
+    PARAMIKO_ERROR = None
+except ImportError:
+    PARAMIKO_ERROR = traceback.format_exc()
+
+
+def why_no_probe(module: AnsibleModule) -> str | None:
+    """Return why no file may be written, if so."""
+    if not module.params["write_probe"]:
+        return "write_probe is false"
+    return "check mode: nothing is written" if module.check_mode else None
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **CONNECTION_OPTIONS,
+            "path": {"type": "str"},
+            "write_probe": {"type": "bool", "default": True},
+            "probe_size": {"type": "int", "default": 65536},
+            "fail_on_error": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    if PARAMIKO_ERROR:
+        module.fail_json(msg=missing_required_lib("paramiko"), exception=PARAMIKO_ERROR)
+    options = module.params
+    report = examine(options, Plan(options["path"], options["probe_size"], why_no_probe(module)))
+    if not report["ok"] and options["fail_on_error"]:
+        module.fail_json(**report)
+    module.exit_json(**report)
+
+
+if __name__ == "__main__":
+    main()
