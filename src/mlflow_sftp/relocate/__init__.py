@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Re-rooting of every artifact location in MLflow's database: plan, apply, state, undo, scan."""
+
+from mlflow_sftp.relocate.database import Database
+from mlflow_sftp.relocate.engine import Applied, State, Undone, apply, plan, state, undo
+from mlflow_sftp.relocate.errors import (
+    BackupUnavailableError,
+    BlockedError,
+    DatabaseError,
+    JournalError,
+    LocationError,
+    StorageError,
+)
+from mlflow_sftp.relocate.location import Location
+from mlflow_sftp.relocate.plan import Blocked, Move, Plan, Request
+from mlflow_sftp.relocate.scan import Finding, scan
+
+__all__ = [
+    "Applied",
+    "BackupUnavailableError",
+    "Blocked",
+    "BlockedError",
+    "Database",
+    "DatabaseError",
+    "Finding",
+    "JournalError",
+    "Location",
+    "LocationError",
+    "Move",
+    "Plan",
+    "Request",
+    "State",
+    "StorageError",
+    "Undone",
+    "apply",
+    "plan",
+    "scan",
+    "state",
+    "undo",
+]

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Artifact locations as MLflow writes them: reading, comparing and re-spelling them.
+
+MLflow percent-decodes a plain local path just as it does a `file:` URI, so `/p/a%20b` is the directory
+`a b`. It does not decode `mlflow-artifacts:` paths on the server, while its client does through HTTP: only
+names that need no encoding mean the same to both.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, Self
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from mlflow_sftp.relocate.errors import LocationError
+
+Kind = Literal["local", "sftp", "mlflow-artifacts"]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_KINDS: dict[str, Kind] = {"file": "local", "sftp": "sftp", "mlflow-artifacts": "mlflow-artifacts"}
+_DEFAULT_PORT = 22
+# What RFC 3986 allows unescaped in a path.
+PATH_SAFE = "/!$&'()*+,;=:@~"
+
+
+@dataclass(frozen=True)
+class Location:
+    """One place where artifacts are kept.
+
+    `parts` are the decoded names below the root of the file system, the SFTP server or the proxy; `raw_parts`
+    the same names as spelled, or None where the spelling cannot be cut at the same places (`%2F`).
+    """
+
+    text: str
+    kind: Kind
+    scheme: str
+    parts: tuple[str, ...]
+    raw_parts: tuple[str, ...] | None
+    user: str | None = None
+    host: str | None = None
+    port: int | None = None
+    absolute: bool = True
+    has_query: bool = False
+
+    @classmethod
+    def parse(cls, text: str, working_directory: str | None = None) -> Self:
+        """Read a plain path, `file:`, `sftp:` or `mlflow-artifacts:` location.
+
+        `working_directory` is where relative local paths start (the MLflow server's); without it they stay
+        relative. Raises LocationError for any other scheme or a malformed authority.
+        """
+        if not text or "\0" in text:
+            raise LocationError("an artifact location is empty or holds a NUL character")
+        if _SCHEME.match(text) is None:
+            return cls._local(text, "", text, working_directory)
+        split = urlsplit(text)
+        kind = _KINDS.get(split.scheme)
+        if kind is None:
+            raise LocationError(f"{redact(text)}: the scheme {split.scheme}: is not one this tool moves")
+        if kind == "local":
+            return cls._file_uri(text, split, working_directory)
+        return cls._remote(text, split, kind)
+
+    @classmethod
+    def _file_uri(cls, text: str, split: SplitResult, working_directory: str | None) -> Self:
+        if split.netloc not in ("", "localhost"):
+            raise LocationError(f"{text}: a file: URI with the host {split.netloc} is not a local path")
+        location = cls._local(text, "file", split.path, working_directory)
+        return cls(**{**location.__dict__, "has_query": _has_query(text)})
+
+    @classmethod
+    def _local(cls, text: str, scheme: str, path: str, working_directory: str | None) -> Self:
+        absolute = path.startswith("/")
+        if not absolute and working_directory is not None:
+            path = f"{quote(working_directory, safe=PATH_SAFE)}/{path}"
+            absolute = True
+        parts, raw_parts = _split_path(path)
+        return cls(text, "local", scheme, parts, raw_parts, absolute=absolute)
+
+    @classmethod
+    def _remote(cls, text: str, split: SplitResult, kind: Kind) -> Self:
+        try:
+            port = split.port
+        except ValueError as error:
+            raise LocationError(f"{redact(text)}: the port is not a number below 65536") from error
+        parts, raw_parts = _split_path(split.path)
+        return cls(
+            text,
+            kind,
+            split.scheme,
+            parts,
+            raw_parts,
+            user=unquote(split.username) if split.username else None,
+            host=(split.hostname or "").lower() or None,
+            port=port,
+            has_query=_has_query(text),
+        )
+
+    @property
+    def climbs(self) -> bool:
+        """Whether the path holds `..`, so that its names do not say where it leads."""
+        return ".." in self.parts
+
+    @property
+    def path(self) -> str:
+        """The decoded path: absolute, except for a relative local location."""
+        joined = "/".join(self.parts)
+        return f"/{joined}" if self.absolute else joined or "."
+
+    def is_under(self, root: "Location") -> bool:
+        """Whether this is `root` or below it; names are compared whole, so /mlruns2 is not under /mlruns."""
+        return self._same_tree(root) and self._same_endpoint(root)
+
+    def may_be_under(self, root: "Location") -> bool:
+        """Whether path and host say yes while user or port say no: another account, or a sloppy spelling."""
+        return self._same_tree(root) and not self._same_endpoint(root) and self.host == root.host
+
+    def _same_tree(self, root: "Location") -> bool:
+        names = normal_parts(self.parts)
+        return (
+            self.kind == root.kind
+            and self.absolute == root.absolute
+            and names[: len(root.parts)] == normal_parts(root.parts)
+        )
+
+    def _same_endpoint(self, root: "Location") -> bool:
+        same_user = None in (self.user, root.user) or self.user == root.user
+        default = _DEFAULT_PORT if self.kind == "sftp" else None
+        return same_user and self.host == root.host and (self.port or default) == (root.port or default)
+
+    def spelled_below(self, root: "Location", new_root: "Location") -> str:
+        """This location's text once `root` is `new_root`; raises LocationError where no text can mean it."""
+        if self.climbs:
+            raise LocationError("the path holds '..'")
+        if self.has_query:
+            raise LocationError("the URI has a query or fragment")
+        base = new_root.text.rstrip("/")
+        if base.endswith(":"):  # "mlflow-artifacts:/" is a root whose slash belongs to it
+            base += "/"
+        tail = self._tail(len(root.parts), new_root)
+        if not tail:
+            return base or "/"
+        return f"{base.rstrip('/')}/{tail}"
+
+    def _tail(self, skip: int, new_root: "Location") -> str:
+        names = self.parts[skip:]
+        if new_root.kind == "mlflow-artifacts":
+            return _proxied(names)
+        # The same encoding on both sides: keep every character as it was spelled.
+        if self.raw_parts is not None and _encoding(self) == _encoding(new_root):
+            return "/".join(self.raw_parts[skip:])
+        if new_root.scheme == "":
+            return "/".join(name.replace("%", "%25") for name in names)
+        return "/".join(quote(name, safe=PATH_SAFE) for name in names)
+
+
+def parse_root(text: str, working_directory: str | None = None) -> Location:
+    """Read a root given by an operator; raises LocationError where re-rooting from or to it is unsafe."""
+    root = Location.parse(text, working_directory)
+    if root.climbs or root.has_query:
+        raise LocationError(f"{redact(text)}: a root must not hold '..', a query or a fragment")
+    if root.kind == "sftp" and root.host is None:
+        raise LocationError(f"{text}: name the host, as in sftp://user@host:port/path")
+    if root.kind == "local" and not root.parts:
+        raise LocationError(f"{text}: the whole file system cannot be an artifact root")
+    return root
+
+
+def redact(text: str) -> str:
+    """The location without its password, for messages and reports."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", text)
+
+
+def normal_parts(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """The names after following `..`, as a reader of the path would."""
+    names: list[str] = []
+    for part in parts:
+        if part != "..":
+            names.append(part)
+        elif names:
+            names.pop()
+    return tuple(names)
+
+
+def _split_path(path: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    raw_parts = _names(path)
+    parts = _names(unquote(path))
+    aligned = tuple(unquote(raw) for raw in raw_parts) == parts
+    return parts, raw_parts if aligned else None
+
+
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(name for name in path.split("/") if name not in ("", "."))
+
+
+def _has_query(text: str) -> bool:
+    return "?" in text or "#" in text
+
+
+def _encoding(location: Location) -> str:
+    return "plain" if location.scheme == "" else "proxied" if location.kind == "mlflow-artifacts" else "uri"
+
+
+def _proxied(names: tuple[str, ...]) -> str:
+    path = "/".join(names)
+    for character in "%#?":
+        if character in path:
+            raise LocationError(f"MLflow's proxy cannot serve a path with '{character}'")
+    return path

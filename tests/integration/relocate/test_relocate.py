@@ -1,0 +1,325 @@
+"""Re-rooting of databases made by MLflow: plan, apply, state, undo, scan."""
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from mlflow import MlflowClient
+
+from mlflow_sftp import relocate
+from mlflow_sftp.relocate import Database, Request
+from tests.integration.relocate.conftest import Dump, Filled
+from tests.support.mlflow_content import ODD_NAMES
+from tests.support.postgres import PostgresServer
+
+SFTP = "sftp://freegee@tajo.host.ch:2121/agent.freegee.ch/artifacts"
+DumpFunction = Callable[[str], Dump]
+
+
+def execute(uri: str, statement: str, **values: object) -> None:
+    engine = sa.create_engine(uri, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement), values)
+
+
+def apply(filled: Filled, request: Request, journal: Path, **options: bool) -> relocate.Applied:
+    with Database(filled.uri) as database:
+        return relocate.apply(database, request, journal, backup=None, **options)
+
+
+def locations(filled: Filled, root: str) -> list[relocate.Finding]:
+    with Database(filled.uri) as database:
+        return [found for found in relocate.scan(database, [root]) if found.kind == "location"]
+
+
+def test_plan_counts_every_place_and_changes_nothing(filled: Filled, dump: DumpFunction) -> None:
+    before = dump(filled.uri)
+    with Database(filled.uri) as database:
+        plan = relocate.plan(database, Request((filled.root,), SFTP))
+    moved = {name: counter["move"] for name, counter in plan.counts.items()}
+    assert moved == {
+        "experiments.artifact_location": 3,
+        "runs.artifact_uri": 5,
+        "logged_models.artifact_location": 1,
+        "model_versions.storage_location": 2,
+        "model_versions.source": 1,
+        "trace_tags.value": 1,
+        "workspaces.default_artifact_root": 0,
+        "workspaces.trace_archival_location": 0,
+    }
+    assert [new for _, new in plan.directories()] == [
+        f"{SFTP}/1",
+        f"{SFTP}/odd%20name%20%2541",
+        f"{SFTP}/deleted",
+    ]
+    assert dump(filled.uri) == before
+
+
+def test_apply_moves_everything_and_undo_restores_every_byte(
+    filled: Filled, tmp_path: Path, dump: DumpFunction
+) -> None:
+    before = dump(filled.uri)
+    journal = tmp_path / "journal.jsonl"
+    applied = apply(filled, Request((filled.root,), SFTP), journal)
+    assert applied.changed
+    assert locations(filled, filled.root) == []
+    assert len(locations(filled, SFTP)) == len(applied.plan.moves) == 13
+    untouched = {"params", "tags", "datasets", "spans", "trace_request_metadata", "registered_model_aliases"}
+    after = dump(filled.uri)
+    assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
+    with Database(filled.uri) as database:
+        assert relocate.state(database, journal).verdict == "applied"
+        assert relocate.undo(database, journal) == relocate.Undone(changed=True, restored=13, gone=0)
+        assert relocate.state(database, journal).verdict == "not_applied"
+        assert relocate.undo(database, journal) == relocate.Undone(changed=False, restored=0, gone=0)
+    assert dump(filled.uri) == before
+
+
+def test_what_is_left_is_report_only(filled: Filled, tmp_path: Path) -> None:
+    apply(filled, Request((filled.root,), SFTP), tmp_path / "journal")
+    with Database(filled.uri) as database:
+        left = list(relocate.scan(database, [filled.root]))
+    assert {found.kind for found in left} == {"report_only"}
+    columns = {f"{found.table}.{found.column}" for found in left}
+    assert {"datasets.dataset_source", "params.value", "spans.content"} <= columns
+
+
+def test_mlflow_reads_everything_at_the_new_root(filled: Filled, tmp_path: Path) -> None:
+    new_root = tmp_path / "new root"
+    shutil.copytree(filled.root, new_root)
+    apply(filled, Request((filled.root,), str(new_root)), tmp_path / "journal")
+    hidden = Path(filled.root).with_name("hidden")
+    Path(filled.root).rename(hidden)
+    try:
+        assert_readable(filled)
+    finally:
+        hidden.rename(filled.root)
+
+
+def assert_readable(filled: Filled) -> None:
+    content = filled.content
+    mlflow.set_tracking_uri(filled.uri)
+    mlflow.set_registry_uri(filled.uri)
+    client = MlflowClient(filled.uri)
+    for name in ("parent", "child"):
+        # The whole directory: MLflow itself cannot ask for one file with "%20" in its name.
+        downloaded = Path(client.download_artifacts(content.runs[name], ""))
+        assert {path: (downloaded / path).read_text() for path in ODD_NAMES} == {
+            path: f"{name}: {path}" for path in ODD_NAMES
+        }
+    for name in ("odd", "deleted", "in_deleted"):
+        assert [file.path for file in client.list_artifacts(content.runs[name])] == ["a.txt"]
+    for uri in ("models:/doubler@champion", "models:/doubler/2", f"models:/{content.model_id}"):
+        assert mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"x": [2]}))["x"].tolist() == [4]
+    assert mlflow.get_trace(content.trace_id).data.spans[0].name == "question"
+
+
+def test_a_second_apply_finds_nothing_to_do(filled: Filled, tmp_path: Path) -> None:
+    request = Request((filled.root,), SFTP)
+    apply(filled, request, tmp_path / "journal")
+    assert not apply(filled, request, tmp_path / "journal").changed
+    again = apply(filled, request, tmp_path / "another")
+    assert (again.changed, again.journal, (tmp_path / "another").exists()) == (False, None, False)
+    assert again.plan.counts["runs.artifact_uri"]["moved"] == 5
+
+
+def test_a_journal_is_not_reused_for_another_relocation(filled: Filled, tmp_path: Path) -> None:
+    apply(filled, Request((filled.root,), SFTP), tmp_path / "journal")
+    with pytest.raises(relocate.JournalError, match="another relocation"):
+        apply(filled, Request((SFTP,), "/elsewhere"), tmp_path / "journal")
+
+
+def test_there_and_back_again_through_the_proxy(filled: Filled, tmp_path: Path, dump: DumpFunction) -> None:
+    execute(
+        filled.uri, "UPDATE experiments SET artifact_location = :v WHERE name = 'odd'", v=f"{filled.root}/o d"
+    )
+    execute(
+        filled.uri,
+        "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r",
+        v=f"{filled.root}/o d/x/artifacts",
+        r=filled.content.runs["odd"],
+    )
+    execute(
+        filled.uri,
+        "UPDATE experiments SET artifact_location = :v WHERE name = 'deleted'",
+        v=f"{filled.root}/d",
+    )
+    execute(
+        filled.uri,
+        "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r",
+        v=f"{filled.root}/d/x/artifacts",
+        r=filled.content.runs["in_deleted"],
+    )
+    before = dump(filled.uri)
+    steps = [filled.root, SFTP, "mlflow-artifacts:/", "mlflow-artifacts:/sub", filled.root]
+    for number, (old, new) in enumerate(itertools.pairwise(steps)):
+        assert len(apply(filled, Request((old,), new), tmp_path / str(number)).plan.moves) == 13
+    assert dump(filled.uri) == before
+
+
+def test_only_some_experiments(filled: Filled, tmp_path: Path) -> None:
+    request = Request((filled.root,), SFTP, experiments=(int(filled.content.experiment),))
+    applied = apply(filled, request, tmp_path / "journal")
+    moved = {name: counter["move"] for name, counter in applied.plan.counts.items()}
+    assert moved == {
+        "experiments.artifact_location": 1,
+        "runs.artifact_uri": 3,
+        "logged_models.artifact_location": 1,
+        "model_versions.storage_location": 2,
+        "model_versions.source": 1,
+        "trace_tags.value": 1,
+    }
+    left = {finding.excerpt for finding in locations(filled, filled.root)}
+    assert left
+    assert all("/odd name" in value or "/deleted" in value for value in left)
+
+
+def test_only_where_new_runs_go(filled: Filled, tmp_path: Path) -> None:
+    applied = apply(filled, Request((filled.root,), SFTP, new_runs_only=True), tmp_path / "journal")
+    assert {move.table for move in applied.plan.moves} == {"experiments"}
+
+
+def test_a_value_wider_than_its_column_stops_everything(
+    filled: Filled, tmp_path: Path, dump: DumpFunction
+) -> None:
+    before = dump(filled.uri)
+    long_root = f"sftp://h/{'d' * 150}"
+    with pytest.raises(
+        relocate.BlockedError, match=r"5 x longer than the 200 characters of runs.artifact_uri"
+    ):
+        apply(filled, Request((filled.root,), long_root), tmp_path / "journal")
+    assert not (tmp_path / "journal").exists()
+    assert dump(filled.uri) == before
+
+
+def test_rows_that_cannot_move_may_be_left_on_demand(filled: Filled, tmp_path: Path) -> None:
+    climbing = f"{filled.root}/1/../2"
+    run = filled.content.runs["child"]
+    execute(filled.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=climbing, r=run)
+    request = Request((filled.root,), SFTP)
+    with pytest.raises(relocate.BlockedError, match=r"'\.\.'.*" + run):
+        apply(filled, request, tmp_path / "journal")
+    applied = apply(filled, request, tmp_path / "journal", leave_blocked=True)
+    assert [row.value for row in applied.plan.blocked] == [climbing]
+    assert applied.plan.counts["runs.artifact_uri"] == {"move": 4, "blocked": 1}
+
+
+def test_another_port_of_the_host_is_reported_and_left(filled: Filled, tmp_path: Path) -> None:
+    apply(filled, Request((filled.root,), SFTP), tmp_path / "1")
+    other = SFTP.replace(":2121", ":22")
+    run = filled.content.runs["child"]
+    execute(filled.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=f"{other}/1/x", r=run)
+    applied = apply(filled, Request((SFTP,), "/n"), tmp_path / "2")
+    assert [(row.value, row.doubtful) for row in applied.plan.blocked] == [(f"{other}/1/x", True)]
+    assert apply(filled, Request((SFTP, other), "/n"), tmp_path / "3").plan.moves[0].new == "/n/1/x"
+
+
+def test_undo_leaves_rows_that_were_deleted_and_refuses_foreign_changes(
+    filled: Filled, tmp_path: Path
+) -> None:
+    apply(filled, Request((filled.root,), SFTP), tmp_path / "journal")
+    execute(filled.uri, "DELETE FROM model_versions WHERE version = 2")
+    with Database(filled.uri) as database:
+        assert relocate.undo(database, tmp_path / "journal", check=True).restored == 11
+        assert relocate.undo(database, tmp_path / "journal") == relocate.Undone(True, restored=11, gone=2)
+    apply(filled, Request((filled.root,), SFTP), tmp_path / "second")
+    apply(filled, Request((SFTP,), "/third"), tmp_path / "third")
+    with (
+        Database(filled.uri) as database,
+        pytest.raises(relocate.DatabaseError, match="undo what changed them later"),
+    ):
+        relocate.undo(database, tmp_path / "second")
+    assert len(locations(filled, "/third")) == 11
+
+
+def test_the_old_root_inside_the_new_one_and_the_other_way_round(filled: Filled, tmp_path: Path) -> None:
+    inner = f"{filled.root}/1"
+    apply(filled, Request((inner,), f"{inner}/deeper"), tmp_path / "1")
+    assert not apply(filled, Request((inner,), f"{inner}/deeper"), tmp_path / "2").changed
+    assert len(locations(filled, f"{inner}/deeper")) == 9
+    apply(filled, Request((f"{inner}/deeper",), inner), tmp_path / "3")
+    assert locations(filled, f"{inner}/deeper") == []
+
+
+def test_a_truncated_journal_is_refused(filled: Filled, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    apply(filled, Request((filled.root,), SFTP), journal)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert json.loads(lines[0])["request"]["new"] == SFTP
+    assert journal.stat().st_mode & 0o777 == 0o600
+    for damaged in (lines[:-1], lines[:3] + lines[4:], [], [lines[0][:10]]):
+        journal.write_bytes(b"".join(damaged))
+        with Database(filled.uri) as database, pytest.raises(relocate.JournalError):
+            relocate.undo(database, journal)
+
+
+def test_sqlite_backup_is_complete_while_the_server_writes(
+    sqlite_copy: Filled, tmp_path: Path, dump: DumpFunction
+) -> None:
+    before = dump(sqlite_copy.uri)
+    backup = tmp_path / "backup" / "mlflow.db"
+    with Database(sqlite_copy.uri) as database:
+        relocate.apply(database, Request((sqlite_copy.root,), SFTP), tmp_path / "journal", backup=backup)
+    assert dump(f"sqlite:///{backup}") == before
+    assert backup.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(backup.parent) == ["mlflow.db"]
+
+
+@pytest.mark.skipif(shutil.which("pg_restore") is None, reason="PostgreSQL's client is not installed")
+def test_postgresql_backup_restores(
+    postgres_copy: Filled, postgres: PostgresServer, tmp_path: Path, dump: DumpFunction
+) -> None:
+    before = dump(postgres_copy.uri)
+    backup = tmp_path / "mlflow.dump"
+    with Database(postgres_copy.uri) as database:
+        relocate.apply(database, Request((postgres_copy.root,), SFTP), tmp_path / "journal", backup=backup)
+    restored = f"restored_{tmp_path.name}"
+    postgres.create(restored)
+    postgres.restore(restored, backup)
+    assert dump(postgres.uri(restored)) == before
+
+
+def test_without_pg_dump_nothing_happens_and_the_message_says_so(
+    postgres_copy: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        Database(postgres_copy.uri) as database,
+        pytest.raises(relocate.BackupUnavailableError, match="pg_dump"),
+    ):
+        relocate.apply(
+            database, Request((postgres_copy.root,), SFTP), tmp_path / "journal", backup=tmp_path / "backup"
+        )
+    assert os.listdir(tmp_path) == []
+    assert locations(postgres_copy, SFTP) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("sqlite:////nowhere/mlflow.db", "no such file"),
+        ("mysql://me:secret@h/d", "only SQLite and PostgreSQL"),
+        ("nonsense", "cannot be read"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/d", r"me:\*\*\*@127.*cannot read: connection failed"),
+    ],
+)
+def test_databases_that_cannot_be_used(uri: str, message: str) -> None:
+    with pytest.raises(relocate.DatabaseError, match=message) as caught, Database(uri) as database:
+        relocate.plan(database, Request(("/a",), "/b"))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    execute(f"sqlite:///{tmp_path}/other.db", "CREATE TABLE t (x TEXT)")
+    with (
+        Database(f"sqlite:///{tmp_path}/other.db") as database,
+        pytest.raises(relocate.DatabaseError, match="no MLflow tables"),
+    ):
+        relocate.plan(database, Request(("/a",), "/b"))
