@@ -236,7 +236,8 @@ class SshServer:
             f"AuthorizedKeysFile {authorized}",
             "PidFile none",
             "StrictModes no",
-            "UsePAM no",
+            # Without PAM an sshd that is not root takes every account for locked: it cannot read shadow.
+            f"UsePAM {'yes' if self._run_as else 'no'}",
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, as exceptions that say operation, endpoint, what was seen and what to do.
+
+Nothing here imports MLflow (that takes seconds); the store turns these into MlflowException subclasses
+with the `error_code` named here.
+"""
+
+from typing import ClassVar
+
+
+class SftpError(Exception):
+    """Base of every error this package raises.
+
+    Args:
+        operation: What was being done, as a verb phrase ("upload /a/b").
+        endpoint: user@host:port, never with a password.
+        seen: What happened.
+        remedy: What the reader can do about it.
+    """
+
+    error_code: ClassVar[str] = "INTERNAL_ERROR"
+    default_remedy: ClassVar[str] = ""
+
+    def __init__(self, operation: str, endpoint: str, seen: str, remedy: str = "") -> None:
+        self.operation = operation
+        self.endpoint = endpoint
+        self.seen = seen
+        self.remedy = remedy or self.default_remedy
+        super().__init__(operation, endpoint, seen, self.remedy)
+
+    def __str__(self) -> str:
+        text = f"Cannot {self.operation} on {self.endpoint}: {self.seen.rstrip('.')}."
+        return f"{text} {self.remedy}" if self.remedy else text
+
+
+class InvalidUriError(SftpError):
+    """The sftp:// URI cannot be used."""
+
+    error_code = "INVALID_PARAMETER_VALUE"
+
+    def __str__(self) -> str:
+        return f"{self.seen.rstrip('.')}. {self.remedy}".strip()
+
+
+class InvalidSettingError(SftpError):
+    """A MLFLOW_SFTP_* variable or the OpenSSH client configuration cannot be used."""
+
+    error_code = "INVALID_PARAMETER_VALUE"
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.seen.rstrip('.')}. {self.remedy}".strip()
+
+
+class InvalidPathError(SftpError):
+    """An artifact path that would leave the artifact root, or that SFTP cannot carry."""
+
+    error_code = "INVALID_PARAMETER_VALUE"
+
+
+class UnreachableError(SftpError):
+    """No SSH connection: refused, reset, timed out, or the name does not resolve."""
+
+    error_code = "TEMPORARILY_UNAVAILABLE"
+    default_remedy = "Check that the server runs and that host and port are right and reachable from here."
+
+
+class ConnectionDroppedError(UnreachableError):
+    """The connection ended or stalled during an operation and could not be brought back in time."""
+
+
+class HostKeyRejectedError(SftpError):
+    """The server's host key is not one that known_hosts lists."""
+
+    error_code = "PERMISSION_DENIED"
+    default_remedy = (
+        "If the server's key was changed on purpose, get its new fingerprint from the administrator and "
+        "replace the entry in known_hosts; an entry for a port other than 22 is written [host]:port."
+    )
+
+
+class AuthenticationFailedError(SftpError):
+    """The server accepts none of the keys or passwords offered."""
+
+    error_code = "UNAUTHENTICATED"
+    default_remedy = (
+        "Check the user name, that the private key is the one whose public part the server authorizes, and "
+        "that this process can read it (IdentityFile in the SSH configuration, or the agent)."
+    )
+
+
+class SessionRefusedError(SftpError):
+    """Logged in, but the server opens no SFTP session."""
+
+    error_code = "INVALID_STATE"
+    default_remedy = "Check that the account may use the sftp subsystem (and MaxSessions) on the server."
+
+
+class NotFoundError(SftpError):
+    """There is no such file or directory on the server."""
+
+    error_code = "RESOURCE_DOES_NOT_EXIST"
+
+
+class PermissionRefusedError(SftpError):
+    """The server's file permissions forbid the operation."""
+
+    error_code = "PERMISSION_DENIED"
+    default_remedy = "Check owner and mode of the directory on the server."
+
+
+class NoSpaceError(SftpError):
+    """Disk full or over quota on the server."""
+
+    error_code = "RESOURCE_EXHAUSTED"
+    default_remedy = "Free space on the server, or raise the quota."
+
+
+class ServerFailureError(SftpError):
+    """The server failed without saying why (SSH_FX_FAILURE and the like)."""
+
+    error_code = "IO_ERROR"
+    default_remedy = "The server's log may say more; a full disk is the usual reason when writing."
+
+
+class IntegrityError(SftpError):
+    """The bytes on the other side are not the bytes that were sent."""
+
+    error_code = "DATA_LOSS"
+
+
+class LocalError(SftpError):
+    """A local file cannot be read or written."""
+
+    error_code = "IO_ERROR"

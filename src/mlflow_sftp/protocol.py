@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SFTP version 3 on an asyncssh channel, built for many requests in flight.
+
+asyncssh's own SFTP client spends one task, two stream reads and one SSH packet on every request; here every
+method queues a request and returns a future, requests queued in one turn of the loop share SSH packets, and
+answers are parsed in place (docs/data-plane.md has the measurement). SSH itself stays asyncssh's.
+"""
+
+import asyncio
+import stat
+import struct
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import asyncssh
+
+VERSION = 3
+FX_OK, FX_EOF, FX_NO_SUCH_FILE, FX_PERMISSION_DENIED, FX_FAILURE = 0, 1, 2, 3, 4
+FX_OP_UNSUPPORTED = 8
+READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 0x01, 0x02, 0x08, 0x10, 0x20
+
+_INIT, _VERSION = 1, 2
+_OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT = 3, 4, 5, 6, 7, 8
+_OPENDIR, _READDIR, _REMOVE, _MKDIR, _RMDIR = 11, 12, 13, 14, 15
+_REALPATH, _STAT, _RENAME, _READLINK = 16, 17, 18, 19
+_STATUS, _HANDLE, _DATA, _NAME, _ATTRS = 101, 102, 103, 104, 105
+_EXTENDED, _EXTENDED_REPLY = 200, 201
+
+_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_EXTENSIONS = 0x1, 0x2, 0x4, 0x8, 0x80000000
+_NO_ATTRIBUTES = b"\0\0\0\0"
+_MAX_PACKET = 16 << 20
+# What every server must take (the draft's 34000-byte packet), and what a request may ask for at most: OpenSSH
+# offers 255 KiB, and larger answers would only hold up the requests behind them.
+_SAFE_BLOCK, _LARGEST_BLOCK = 32 << 10, 255 << 10
+_SAFE_HANDLES = 128
+_SPARE_HANDLES = 16
+
+_HEADER = struct.Struct(">IBI")
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+_LIMITS = struct.Struct(">QQQQ")
+
+T = TypeVar("T")
+
+
+class StatusError(Exception):
+    """The server answered a request with an error status."""
+
+    def __init__(self, code: int, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{message} (SFTP status {code})")
+
+
+class SessionLostError(Exception):
+    """The session ended before the answer came; `args[0]` says why."""
+
+
+class Attributes(NamedTuple):
+    """What the server tells about a file; None where it does not tell."""
+
+    size: int | None = None
+    mode: int | None = None
+    mtime: int | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        return self.mode is not None and stat.S_ISDIR(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        return self.mode is not None and stat.S_ISLNK(self.mode)
+
+    @property
+    def is_file(self) -> bool:
+        return self.mode is None or stat.S_ISREG(self.mode)
+
+
+class Name(NamedTuple):
+    """One entry of a directory; attributes are those of a link, not of its target."""
+
+    name: bytes
+    attributes: Attributes
+
+
+class _Channel(Protocol):
+    def write(self, data: bytes) -> None: ...
+    def abort(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Reader:
+    """Takes typed fields off the front of one packet."""
+
+    __slots__ = ("_data", "_position")
+
+    def __init__(self, data: bytes | bytearray, position: int = 0) -> None:
+        self._data = data
+        self._position = position
+
+    def u32(self) -> int:
+        (value,) = _U32.unpack_from(self._data, self._position)
+        self._position += 4
+        return int(value)
+
+    def u64(self) -> int:
+        (value,) = _U64.unpack_from(self._data, self._position)
+        self._position += 8
+        return int(value)
+
+    def string(self) -> bytes:
+        size = self.u32()
+        start, self._position = self._position, self._position + size
+        if self._position > len(self._data):
+            raise ValueError("a string is longer than its packet")
+        return bytes(self._data[start : self._position])
+
+    def at_end(self) -> bool:
+        return self._position >= len(self._data)
+
+    def attributes(self) -> Attributes:
+        flags = self.u32()
+        size = self.u64() if flags & _HAS_SIZE else None
+        if flags & _HAS_OWNER:
+            self._position += 8
+        mode = self.u32() if flags & _HAS_MODE else None
+        mtime = None
+        if flags & _HAS_TIMES:
+            self._position += 4
+            mtime = self.u32()
+        if flags & _HAS_EXTENSIONS:
+            for _ in range(self.u32()):
+                self.string()
+                self.string()
+        return Attributes(size, mode, mtime)
+
+
+class _Pending(Generic[T]):
+    __slots__ = ("decode", "future", "kind")
+
+    def __init__(self, kind: int, decode: Callable[[bytes], T], future: "asyncio.Future[T]") -> None:
+        self.kind = kind
+        self.decode = decode
+        self.future = future
+
+
+class SftpSession(asyncssh.SSHClientSession[bytes]):
+    """One SFTP session: methods queue a request at once and return a future of its decoded answer.
+
+    Futures raise StatusError or SessionLostError. Paths and handles are bytes. `block` is the largest number of
+    bytes for one read or write, `max_handles` the number of files the server lets one session hold open.
+    """
+
+    def __init__(self, stall_timeout: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stall_timeout = stall_timeout
+        self._channel: _Channel | None = None
+        self._buffer = bytearray()
+        self._queued: list[bytes] = []
+        self._pending: dict[int, _Pending[Any]] = {}
+        self._next_id = 0
+        self._heard = self._loop.time()
+        self._watch: asyncio.TimerHandle | None = None
+        self._lost: str | None = None
+        self._version: asyncio.Future[None] = self._loop.create_future()
+        self.extensions: dict[bytes, bytes] = {}
+        self.block = _SAFE_BLOCK
+        self.max_handles = _SAFE_HANDLES
+        self.round_trip = 0.0
+
+    # --- life of the session (called by asyncssh) ---
+
+    def connection_made(self, chan: Any) -> None:
+        self._channel = chan
+        # The server drops data that comes before the subsystem request, which is sent right after this returns.
+        self._loop.call_soon(self._greet)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if datatype is not None:
+            return
+        self._heard = self._loop.time()
+        buffer = self._buffer
+        buffer += data
+        start, end = 0, len(buffer)
+        try:
+            while end - start >= 4:
+                size = int.from_bytes(buffer[start : start + 4])
+                if size > _MAX_PACKET:
+                    raise ValueError(f"a packet of {size} bytes")
+                if end - start - 4 < size:
+                    break
+                self._answer(bytes(buffer[start + 4 : start + 4 + size]))
+                start += 4 + size
+        except (ValueError, struct.error, IndexError) as error:
+            self.abort(f"the server sent something that is not SFTP: {error}")
+            return
+        if start:
+            del buffer[:start]
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(str(exc) if exc else "the server closed the session")
+
+    def abort(self, reason: str) -> None:
+        """End the session at once; all that waits on it fails with SessionLostError(reason)."""
+        self._end(reason)
+        if self._channel is not None:
+            self._channel.abort()
+
+    def close(self) -> None:
+        """End the session in an orderly way."""
+        self._end("the session was closed")
+        if self._channel is not None:
+            self._channel.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._lost is None
+
+    @property
+    def lost(self) -> str:
+        """Why the session ended; empty while it lives."""
+        return self._lost or ""
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._pending)
+
+    async def ready(self) -> None:
+        """Wait for the server's version, then learn its limits and the round-trip time."""
+        await self._version
+        started = self._loop.time()
+        if self.extensions.get(b"limits@openssh.com"):
+            packet, read, write, handles = _LIMITS.unpack_from(await self.extended(b"limits@openssh.com"))
+            largest = min(read or _LARGEST_BLOCK, write or _LARGEST_BLOCK, packet or _LARGEST_BLOCK)
+            self.block = max(_SAFE_BLOCK, min(largest, _LARGEST_BLOCK))
+            self.max_handles = max(1, handles - _SPARE_HANDLES) if handles else _SAFE_HANDLES
+        else:
+            await self.realpath(b".")
+        self.round_trip = self._loop.time() - started
+
+    # --- requests ---
+
+    def open(self, path: bytes, flags: int) -> "asyncio.Future[bytes]":
+        return self._request(_OPEN, _HANDLE, _handle, _string(path), _U32.pack(flags), _NO_ATTRIBUTES)
+
+    def close_handle(self, handle: bytes) -> "asyncio.Future[None]":
+        return self._request(_CLOSE, _STATUS, _nothing, _string(handle))
+
+    def read(self, handle: bytes, offset: int, size: int) -> "asyncio.Future[bytes]":
+        """Up to `size` bytes; fewer mean nothing but that the server sent fewer; b"" means end of file."""
+        return self._request(_READ, _DATA, _data, _string(handle), _U64.pack(offset), _U32.pack(size))
+
+    def write(self, handle: bytes, offset: int, data: bytes | memoryview) -> "asyncio.Future[None]":
+        head = _string(handle) + _U64.pack(offset) + _U32.pack(len(data))
+        return self._request(_WRITE, _STATUS, _nothing, head, data)
+
+    def stat(self, path: bytes) -> "asyncio.Future[Attributes]":
+        return self._request(_STAT, _ATTRS, _attributes, _string(path))
+
+    def lstat(self, path: bytes) -> "asyncio.Future[Attributes]":
+        return self._request(_LSTAT, _ATTRS, _attributes, _string(path))
+
+    def fstat(self, handle: bytes) -> "asyncio.Future[Attributes]":
+        return self._request(_FSTAT, _ATTRS, _attributes, _string(handle))
+
+    def opendir(self, path: bytes) -> "asyncio.Future[bytes]":
+        return self._request(_OPENDIR, _HANDLE, _handle, _string(path))
+
+    def readdir(self, handle: bytes) -> "asyncio.Future[list[Name]]":
+        """Some entries, "." and ".." included; an empty list means there are no more."""
+        return self._request(_READDIR, _NAME, _names, _string(handle))
+
+    def realpath(self, path: bytes) -> "asyncio.Future[bytes]":
+        return self._request(_REALPATH, _NAME, _first_name, _string(path))
+
+    def mkdir(self, path: bytes) -> "asyncio.Future[None]":
+        return self._request(_MKDIR, _STATUS, _nothing, _string(path), _NO_ATTRIBUTES)
+
+    def rmdir(self, path: bytes) -> "asyncio.Future[None]":
+        return self._request(_RMDIR, _STATUS, _nothing, _string(path))
+
+    def remove(self, path: bytes) -> "asyncio.Future[None]":
+        return self._request(_REMOVE, _STATUS, _nothing, _string(path))
+
+    def rename(self, old: bytes, new: bytes) -> "asyncio.Future[None]":
+        """Rename; version 3 servers refuse when `new` exists."""
+        return self._request(_RENAME, _STATUS, _nothing, _string(old), _string(new))
+
+    def posix_rename(self, old: bytes, new: bytes) -> "asyncio.Future[None]":
+        """Rename, replacing `new` atomically; only where the server has posix-rename@openssh.com."""
+        name = _string(b"posix-rename@openssh.com")
+        return self._request(_EXTENDED, _STATUS, _nothing, name, _string(old), _string(new))
+
+    def extended(self, name: bytes, *parts: bytes) -> "asyncio.Future[bytes]":
+        return self._request(_EXTENDED, _EXTENDED_REPLY, _body, _string(name), *parts)
+
+    # --- sending ---
+
+    def _request(
+        self, kind: int, answer: int, decode: Callable[[bytes], T], *parts: bytes | memoryview
+    ) -> "asyncio.Future[T]":
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._lost is not None:
+            _fail(future, SessionLostError(self._lost))
+            return future
+        if not self._pending:
+            self._heard = self._loop.time()
+        number = self._next_id
+        self._next_id = (number + 1) & 0xFFFFFFFF
+        self._pending[number] = _Pending(answer, decode, future)
+        self._queue(_HEADER.pack(5 + sum(map(len, parts)), kind, number), *parts)
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
+        return future
+
+    def _queue(self, *parts: bytes | memoryview) -> None:
+        if not self._queued:
+            self._loop.call_soon(self._flush)
+        self._queued.extend(parts)  # type: ignore[arg-type]  # join() takes memoryviews too
+
+    def _flush(self) -> None:
+        queued, self._queued = self._queued, []
+        if self._channel is None or self._lost is not None or not queued:
+            return
+        try:
+            self._channel.write(b"".join(queued))
+        except OSError as error:
+            self.abort(str(error))
+
+    def _greet(self) -> None:
+        self._queue(_U32.pack(5) + bytes([_INIT]) + _U32.pack(VERSION))
+        self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
+
+    # --- receiving ---
+
+    def _answer(self, packet: bytes) -> None:
+        kind = packet[0]
+        if kind == _VERSION:
+            self._read_version(packet)
+            return
+        (number,) = _U32.unpack_from(packet, 1)
+        waiting = self._pending.pop(number, None)
+        if waiting is None:
+            raise ValueError(f"an answer to request {number}, which is not open")
+        if waiting.future.done():
+            # Its owner was cancelled; a handle that nobody knows would stay open on the server.
+            if kind == _HANDLE:
+                self.close_handle(_handle(packet))
+            return
+        if kind == waiting.kind:
+            if kind == _STATUS:
+                self._settle_status(waiting, packet)
+            else:
+                waiting.future.set_result(waiting.decode(packet))
+        elif kind == _STATUS:
+            self._settle_status(waiting, packet)
+        else:
+            raise ValueError(f"an answer of type {kind} where {waiting.kind} was due")
+
+    def _settle_status(self, waiting: _Pending[Any], packet: bytes) -> None:
+        (code,) = _U32.unpack_from(packet, 5)
+        if code == FX_OK and waiting.kind == _STATUS:
+            waiting.future.set_result(None)
+        elif code == FX_EOF and waiting.kind in (_DATA, _NAME):
+            waiting.future.set_result(waiting.decode(b""))
+        else:
+            _fail(waiting.future, StatusError(code, _status_text(packet)))
+
+    def _read_version(self, packet: bytes) -> None:
+        reader = _Reader(packet, 1)
+        version = reader.u32()
+        if version < VERSION:
+            raise ValueError(f"SFTP version {version}; version {VERSION} is needed")
+        while not reader.at_end():
+            name = reader.string()
+            self.extensions[name] = reader.string()
+        if not self._version.done():
+            self._version.set_result(None)
+
+    def _check_stall(self) -> None:
+        self._watch = None
+        if self._lost is not None or not (self._pending or not self._version.done()):
+            return
+        silent = self._loop.time() - self._heard
+        if silent >= self._stall_timeout:
+            self.abort(f"the server has not answered for {silent:.0f} s")
+            return
+        self._watch = self._loop.call_later(self._stall_timeout - silent, self._check_stall)
+
+    def _end(self, reason: str) -> None:
+        if self._lost is not None:
+            return
+        self._lost = reason
+        if self._watch is not None:
+            self._watch.cancel()
+        _fail(self._version, SessionLostError(reason))
+        pending, self._pending = self._pending, {}
+        for waiting in pending.values():
+            _fail(waiting.future, SessionLostError(reason))
+
+
+def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        # Marks it as seen: of several requests sent together only the first failure is awaited.
+        future.exception()
+
+
+def _string(value: bytes) -> bytes:
+    return _U32.pack(len(value)) + value
+
+
+def _nothing(packet: bytes) -> None:
+    return None
+
+
+def _body(packet: bytes) -> bytes:
+    return packet[5:]
+
+
+def _handle(packet: bytes) -> bytes:
+    return _Reader(packet, 5).string()
+
+
+def _data(packet: bytes) -> bytes:
+    return packet[9:]
+
+
+def _attributes(packet: bytes) -> Attributes:
+    return _Reader(packet, 5).attributes()
+
+
+def _names(packet: bytes) -> list[Name]:
+    if not packet:
+        return []
+    reader = _Reader(packet, 5)
+    names = []
+    for _ in range(reader.u32()):
+        name = reader.string()
+        reader.string()
+        names.append(Name(name, reader.attributes()))
+    return names
+
+
+def _first_name(packet: bytes) -> bytes:
+    return _names(packet)[0].name
+
+
+def _status_text(packet: bytes) -> str:
+    reader = _Reader(packet, 9)
+    text = "" if reader.at_end() else reader.string().decode("utf-8", "replace")
+    return text or "no reason given"

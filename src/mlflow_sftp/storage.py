@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A place on an SFTP server, for ordinary synchronous code and any number of threads."""
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from typing import Any, BinaryIO, TypeVar
+
+from mlflow_sftp import background, download, upload, verify
+from mlflow_sftp.connection import connections
+from mlflow_sftp.feed import Feed
+from mlflow_sftp.flow import Report, ignore
+from mlflow_sftp.remote import Entry, Remote
+from mlflow_sftp.settings import Settings
+from mlflow_sftp.uri import SftpUri
+
+T = TypeVar("T")
+_STREAM_CHUNK = 1 << 20
+_ENTRIES_AT_ONCE = 1000
+
+
+class SftpStorage:
+    """Files below an sftp:// URI.
+
+    Nothing is connected before the first operation; all objects of one process with the same endpoint share the
+    connection. Paths are relative to the URI ("" is the place itself). `report(count)` is called from another
+    thread with the number of bytes done since the last call. Operations raise mlflow_sftp.errors.SftpError.
+    """
+
+    def __init__(self, uri: str, settings: Settings | None = None) -> None:
+        self.uri = SftpUri.parse(uri)
+        self._settings = settings or Settings.from_environment()
+        self._current: Remote | None = None
+
+    def __repr__(self) -> str:
+        return f"SftpStorage({str(self.uri)!r})"
+
+    def connect(self) -> dict[str, object]:
+        """Connect if not connected and return what is known: seconds to set up and of one round trip, limits."""
+        return self._run(_describe)
+
+    def list_directory(self, path: str = "") -> list[Entry] | None:
+        """Entries of one directory, sorted; [] for a file; None where there is nothing."""
+        return self._run(lambda remote: remote.list_directory(self.uri.join(path)))
+
+    def stat(self, path: str = "") -> Entry | None:
+        """The file or directory `path` (links followed), or None where there is nothing."""
+
+        async def stat(remote: Remote) -> Entry | None:
+            found = await remote.stat(self.uri.join(path))
+            return found and Entry(path, found.is_directory, found.size or 0, found.mtime or 0)
+
+        return self._run(stat)
+
+    def walk(self, path: str = "") -> Iterator[Entry]:
+        """Yield everything below a directory, a directory before its contents; NotFoundError where there is none."""
+        entries: Any = None
+
+        async def next_entries(remote: Remote) -> list[Entry]:
+            nonlocal entries
+            if entries is None:
+                entries = remote.walk(self.uri.join(path))
+            batch = []
+            async for entry in entries:
+                batch.append(entry)
+                if len(batch) == _ENTRIES_AT_ONCE:
+                    break
+            return batch
+
+        async def finish(_: Remote) -> None:
+            await entries.aclose()
+
+        try:
+            while batch := self._run(next_entries):
+                yield from batch
+        finally:
+            self._run(finish)
+
+    def upload(self, source: str, path: str, report: Report = ignore) -> None:
+        """Upload one local file as `path`."""
+        self._run(lambda remote: upload.put_file(remote, source, self.uri.join(path), report))
+
+    def upload_tree(self, source: str, path: str = "", report: Report = ignore) -> None:
+        """Upload everything below the local directory `source` into the directory `path`."""
+        self._run(lambda remote: upload.put_tree(remote, source, self.uri.join(path), report))
+
+    def upload_stream(self, stream: BinaryIO, path: str) -> None:
+        """Upload what a stream holds, without staging it."""
+        feed = self._feed(path)
+        try:
+            while chunk := stream.read(_STREAM_CHUNK):
+                if (waiting := feed.put(chunk)) is not None:
+                    waiting.result()
+            feed.finish().result()
+        except BaseException:
+            feed.cancel().result()
+            raise
+
+    async def upload_chunks(self, chunks: AsyncIterable[bytes], path: str) -> None:
+        """Upload chunks that come on the caller's own event loop, taken no faster than the server takes them."""
+        feed = self._feed(path)
+        try:
+            async for chunk in chunks:
+                if (waiting := feed.put(chunk)) is not None:
+                    await asyncio.wrap_future(waiting)
+            await asyncio.wrap_future(feed.finish())
+        except BaseException:
+            await asyncio.wrap_future(feed.cancel())
+            raise
+
+    def download(self, path: str, target: str, report: Report = ignore) -> None:
+        """Download one file to the local file `target`, whose directory must exist."""
+        self._run(lambda remote: download.get_file(remote, self.uri.join(path), target, report))
+
+    def download_tree(self, path: str, target: str, report: Report = ignore) -> None:
+        """Download everything below the directory `path` into the local directory `target`."""
+        self._run(lambda remote: download.get_tree(remote, self.uri.join(path), target, report))
+
+    def sha256(self, path: str) -> str:
+        """SHA-256 (hexadecimal) of a file as the server has it: asked of the server if it can tell, else read."""
+        return self._run(lambda remote: verify.sha256(remote, self.uri.join(path)))
+
+    def make_directory(self, path: str = "") -> None:
+        """Make a directory and those above it."""
+        self._run(lambda remote: remote.make_directory(self.uri.join(path)))
+
+    def remove(self, path: str = "") -> bool:
+        """Remove a file, a link (not its target) or a directory with all it holds; False where there is nothing."""
+        return self._run(lambda remote: remote.remove(self.uri.join(path)))
+
+    def _feed(self, path: str) -> Feed:
+        target = self.uri.join(path)
+
+        async def consume(chunks: AsyncIterable[bytes]) -> None:
+            await upload.put_stream(await self._remote(), chunks, target)
+
+        return Feed(consume)
+
+    def _run(self, work: Callable[[Remote], Awaitable[T]]) -> T:
+        async def run() -> T:
+            return await work(await self._remote())
+
+        return background.run(run())
+
+    async def _remote(self) -> Remote:
+        shared = await connections(self.uri.endpoint, self._settings)
+        if self._current is None or self._current.connections is not shared:
+            self._current = Remote(shared, self.uri.path)
+        return self._current
+
+
+async def _describe(remote: Remote) -> dict[str, object]:
+    link = await remote.connections.main()
+    return {
+        "setup_seconds": round(link.setup, 3),
+        "round_trip_seconds": round(link.session.round_trip, 4),
+        "server": str(link.ssh.get_extra_info("server_version", "")),
+        "cipher": str(link.ssh.get_extra_info("send_cipher", "")),
+        "block_bytes": link.session.block,
+        "open_files": link.session.max_handles,
+        "atomic_replace": b"posix-rename@openssh.com" in link.session.extensions,
+    }

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sftp://[user[:password]@][host][:port]/absolute/path, percent-decoded."""
+
+import posixpath
+from dataclasses import dataclass, field
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
+
+from mlflow_sftp.errors import InvalidPathError, InvalidUriError
+
+_ENCODING = ("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to connect; what is None comes from the OpenSSH client configuration."""
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user = f"{self.user}@" if self.user else ""
+        port = f":{self.port}" if self.port else ""
+        return f"{user}{host}{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SftpUri:
+    """A place on an SFTP server. `path` is absolute, as the server shows it; bytes that are not UTF-8 survive
+    in it as surrogate escapes."""
+
+    endpoint: Endpoint
+    path: str
+
+    @classmethod
+    def parse(cls, uri: str) -> "SftpUri":
+        """Read a URI; InvalidUriError says what is wrong with it and never shows the password."""
+        # A raw "#" or "?" is part of the path: artifact names may hold them and SFTP has neither query nor
+        # fragment. urlsplit would cut them off, and also drop tabs and newlines.
+        escaped = uri.replace("?", "%3F").replace("#", "%23")
+        for character in "\t\r\n":
+            escaped = escaped.replace(character, f"%{ord(character):02X}")
+        try:
+            parts = urlsplit(escaped)
+            port = parts.port
+        except ValueError as error:
+            raise InvalidUriError("parse", "", f"{redact(uri)} is not a valid URI: {error}") from None
+        if parts.scheme != "sftp":
+            raise InvalidUriError("parse", "", f"{redact(uri)} does not start with sftp://")
+        endpoint = Endpoint(
+            host=_decode(parts.hostname or "localhost"),
+            port=port,
+            user=_decode(parts.username) if parts.username else None,
+            password=_decode(parts.password) if parts.password else None,
+        )
+        path = _decode(parts.path) or "/"
+        if "\0" in path:
+            raise InvalidUriError("parse", "", f"the path of {redact(uri)} holds a NUL character")
+        return cls(endpoint, posixpath.normpath("/" + path.lstrip("/")))
+
+    def __str__(self) -> str:
+        return f"sftp://{self.endpoint}{quote_from_bytes(encode(self.path))}"
+
+    def join(self, relative: str | None) -> str:
+        """Return the absolute path of `relative` below this place.
+
+        InvalidPathError for what would leave it: "..", absolute paths, NUL. The place itself (None, "", ".") and
+        its own absolute path, which MLflow passes when it deletes a run, are accepted.
+        """
+        if not relative or relative == self.path:
+            return self.path
+        if relative.startswith("/"):
+            raise InvalidPathError(
+                "use the artifact path " + repr(relative), str(self.endpoint), "it is absolute"
+            )
+        if ".." in relative.split("/") or "\0" in relative:
+            seen = "it leaves the artifact root" if ".." in relative else "it holds a NUL character"
+            raise InvalidPathError("use the artifact path " + repr(relative), str(self.endpoint), seen)
+        return posixpath.normpath(posixpath.join(self.path, relative))
+
+
+def encode(path: str) -> bytes:
+    """Return the bytes SFTP carries for a path."""
+    return path.encode(*_ENCODING)
+
+
+def decode(path: bytes) -> str:
+    """Inverse of `encode`."""
+    return path.decode(*_ENCODING)
+
+
+def redact(uri: str) -> str:
+    """Return a URI with its password, if it has one, replaced by ***."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    credentials, at, host = authority.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    if not (separator and at and colon):
+        return uri
+    return f"{scheme}://{user}:***@{host}{slash}{path}"
+
+
+def _decode(text: str) -> str:
+    return decode(unquote_to_bytes(text.encode(*_ENCODING)))
