@@ -1,0 +1,148 @@
+"""The collection's tarball: what is in it, and that it works where nothing else of the project is."""
+
+import json
+import os
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.packaging.conftest import ROOT, build_collection
+from tests.support.sshd import SshServer
+
+PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+# What galaxy.yml leaves out on purpose.
+DEVELOPMENT = ("bin", "molecule", "tests")
+SECRET_NAME = re.compile(
+    r"(^|/)(\.env|\.secrets|\.lab.*|id_(rsa|ecdsa|ed25519)|.*vault.*|.*\.(pem|key))(/|$)"
+)
+SECRET_TEXT = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/=]{32}|^\$ANSIBLE_VAULT;", re.MULTILINE
+)
+
+
+@pytest.fixture(scope="module")
+def names(tarball: Path) -> list[str]:
+    """Files in the tarball."""
+    with tarfile.open(tarball) as archive:
+        return [member.name for member in archive if not member.isdir()]
+
+
+@pytest.fixture(scope="module")
+def site(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty directory with the collection installed below it."""
+    directory = tmp_path_factory.mktemp("site")
+    _run(directory, "ansible-galaxy", "collection", "install", "--no-deps", "-p", "collections", str(tarball))
+    return directory
+
+
+def _run(directory: Path, *command: str) -> str:
+    ended = subprocess.run(
+        command,
+        cwd=directory,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(directory / "collections"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_LOCALHOST_WARNING": "0",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_holds_what_a_site_needs(names: list[str]) -> None:
+    needed = {
+        "README.md",
+        "LICENSE",
+        "LICENSES/Apache-2.0.txt",
+        "CHANGELOG.md",
+        "MANIFEST.json",
+        "meta/runtime.yml",
+        "meta/execution-environment.yml",
+        "pyproject.toml",
+        "requirements/images.txt",
+        "src/mlflow_sftp/py.typed",
+        "experiments/image_scoring/entrypoint.py",
+        *(f"playbooks/{name}.yml" for name in PLAYBOOKS),
+    }
+
+    assert needed <= set(names)
+
+
+def test_holds_nothing_for_development(names: list[str]) -> None:
+    assert [name for name in names if name.startswith((".", *DEVELOPMENT))] == []
+
+
+def test_working_tree_adds_nothing(source_files: list[str], tmp_path: Path) -> None:
+    """Virtual environments, caches, the lab's keys and test results lie in the tree, not in the tarball."""
+    with tarfile.open(build_collection(ROOT, tmp_path)) as archive:
+        files = {member.name for member in archive if not member.isdir()}
+
+    assert files - set(source_files) == {"MANIFEST.json", "FILES.json"}
+
+
+def test_holds_no_secret(tarball: Path, names: list[str], tmp_path: Path) -> None:
+    with tarfile.open(tarball) as archive:
+        archive.extractall(tmp_path, filter="data")
+
+    assert [name for name in names if SECRET_NAME.search(name)] == []
+    assert [name for name in names if SECRET_TEXT.search((tmp_path / name).read_bytes())] == []
+
+
+def test_installed_files_are_whole(site: Path) -> None:
+    _run(
+        site,
+        "ansible-galaxy",
+        "collection",
+        "verify",
+        "--offline",
+        "-p",
+        "collections",
+        "freegee.mlflow_sftp",
+    )
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_playbook_by_name(site: Path, playbook: str) -> None:
+    inventory = site / "collections/ansible_collections/freegee/mlflow_sftp/inventories/lab"
+
+    _run(site, "ansible-playbook", "-i", str(inventory), f"freegee.mlflow_sftp.{playbook}", "--syntax-check")
+
+
+@pytest.mark.sshd
+def test_plugins_by_name(site: Path, sshd: SshServer) -> None:
+    playbook: list[dict[str, Any]] = [
+        {
+            "name": "Use the collection",
+            "hosts": "localhost",
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "name": "A filter",
+                    "ansible.builtin.assert": {
+                        "that": "'h' | freegee.mlflow_sftp.sftp_uri(path='/a b', user='u', port=2121)"
+                        " == 'sftp://u@h:2121/a%20b'"
+                    },
+                },
+                {
+                    "name": "A module",
+                    "freegee.mlflow_sftp.sftp_host_key_info": {
+                        "host": sshd.host,
+                        "port": sshd.port,
+                        "fingerprints": [sshd.host_key_fingerprint],
+                    },
+                    "register": "found",
+                },
+                {"name": "Its answer", "ansible.builtin.assert": {"that": "found.trusted"}},
+            ],
+        }
+    ]
+    (site / "use.yml").write_text(json.dumps(playbook))
+
+    assert "failed=0" in _run(site, "ansible-playbook", "use.yml")

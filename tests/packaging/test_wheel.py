@@ -1,0 +1,78 @@
+"""The wheel of mlflow-sftp: what is in it, and that MLflow finds the store once it is installed."""
+
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+RESOLVE = """
+import mlflow_sftp
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+repository = type(get_artifact_repository("sftp://user@host.example:2121/path"))
+print(mlflow_sftp.__file__)
+print(f"{repository.__module__}:{repository.__name__}")
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            str(directory),
+            str(source),
+        ],
+        check=True,
+    )
+    (built,) = directory.glob("mlflow_sftp-*.whl")
+    return built
+
+
+def test_holds_the_package_alone(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"mlflow_sftp"}
+    assert "mlflow_sftp/py.typed" in names
+    assert any(name.endswith("/LICENSES/Apache-2.0.txt") for name in names)
+
+
+def test_mlflow_resolves_sftp_to_it(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    python = environment / "bin/python"
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            wheel,
+        ],
+        check=True,
+    )
+    # The dependencies come from the environment of the tests, after what the wheel brought.
+    packages = sysconfig.get_path("purelib", vars={"base": str(environment)})
+    Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    shown = subprocess.run([python, "-c", RESOLVE], capture_output=True, text=True, cwd=tmp_path)
+
+    assert shown.returncode == 0, shown.stderr
+    file, repository = shown.stdout.split()
+    assert Path(file).is_relative_to(packages)
+    assert repository == "mlflow_sftp.store:SftpArtifactRepository"
