@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every cause of failure the modules can name: the one table behind messages, reports and documentation.
 
-Remedies hold placeholders such as ``{host}``; `fill` fills them from what the check knew.
+Remedies hold placeholders such as ``{host}``; `DiagnosedError.remedy` fills them.
 """
 
 from __future__ import annotations
@@ -363,7 +363,21 @@ class DiagnosedError(Exception):
         self.cause = CAUSES[code]
         self.seen = seen
         self.facts: dict[str, object] = facts
-        super().__init__(f"{self.cause.meaning}: {seen}")
+        super().__init__(f"{self.meaning}. Seen: {seen}")
+
+    @property
+    def meaning(self) -> str:
+        """What is wrong, with what is known filled in."""
+        return _fill(self.cause.meaning, self.facts)
+
+    @property
+    def remedy(self) -> str:
+        """What to change, with what is known filled in."""
+        return _fill(self.cause.remedy, self.facts)
+
+    def with_facts(self, facts: Mapping[str, object]) -> DiagnosedError:
+        """Return the same failure knowing more; what it knew itself stays."""
+        return type(self)(self.cause.code, self.seen, **{**facts, **self.facts})
 
 
 class _Placeholders(dict[str, object]):
@@ -373,6 +387,6 @@ class _Placeholders(dict[str, object]):
         return f"<{name}>"
 
 
-def fill(text: str, facts: Mapping[str, object]) -> str:
+def _fill(text: str, facts: Mapping[str, object]) -> str:
     """Fill the placeholders of a meaning or remedy; unknown ones read ``<name>``."""
     return text.format_map(_Placeholders(facts))

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import paramiko
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import STAGES, DiagnosedError, fill
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import STAGES, DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import (
     SocketAddress,
     connect,
@@ -136,11 +136,11 @@ class Doctor:
         self._stages.append(stage)
 
     def _explain(self, stage: Stage, error: DiagnosedError) -> None:
-        facts = {**self._facts, **error.facts}
-        stage.detail = error.seen
-        stage.cause = error.cause.code
-        stage.meaning = fill(error.cause.meaning, facts)
-        stage.remedy = fill(error.cause.remedy, facts)
+        known = error.with_facts(self._facts)
+        stage.detail = known.seen
+        stage.cause = known.cause.code
+        stage.meaning = known.meaning
+        stage.remedy = known.remedy
 
     def _connect(self) -> None:
         target = self._target
@@ -379,8 +379,7 @@ def examine(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     try:
         target = target_from_options(options)
     except DiagnosedError as error:
-        remedy = fill(error.cause.remedy, error.facts)
-        first = Stage(STAGES[0], "failed", 0.0, error.seen, error.cause.code, error.cause.meaning, remedy)
+        first = Stage(STAGES[0], "failed", 0.0, error.seen, error.cause.code, error.meaning, error.remedy)
         skipped = [Stage(name, "skipped", detail=f"not reached: {first.name} failed") for name in STAGES[1:]]
         stages = [first, *skipped]
     else:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
@@ -242,17 +243,25 @@ def translated_errors(transport: paramiko.Transport, timeout: float, doing: str)
     watchdog.start()
     try:
         yield
-    except DiagnosedError:
-        raise
     except (paramiko.SSHException, EOFError, OSError) as error:
-        if isinstance(error, OSError) and not is_broken_line(error):
-            raise
-        if expired.is_set() or isinstance(error, TimeoutError) or "imeout" in str(error):
-            seen = f"no answer within {timeout:g} s while {doing}"
-            raise DiagnosedError("server_stalled", seen) from error
-        raise DiagnosedError("connection_lost", f"while {doing}: {error or 'end of file'}") from error
+        if expired.is_set():
+            raise _stalled(timeout, doing) from error
+        _raise_diagnosed(error, timeout, doing)
     finally:
         watchdog.cancel()
+
+
+def _raise_diagnosed(error: Exception, timeout: float, doing: str) -> NoReturn:
+    """Raise the named cause of a broken line, or the error itself if it is the server's answer."""
+    if isinstance(error, OSError) and not is_broken_line(error):
+        raise error
+    if isinstance(error, TimeoutError) or "imeout" in str(error):
+        raise _stalled(timeout, doing) from error
+    raise DiagnosedError("connection_lost", f"while {doing}: {error or 'end of file'}") from error
+
+
+def _stalled(timeout: float, doing: str) -> DiagnosedError:
+    return DiagnosedError("server_stalled", f"no answer within {timeout:g} s while {doing}")
 
 
 def open_sftp(transport: paramiko.Transport, timeout: float) -> SftpClient:
@@ -297,6 +306,15 @@ def sftp_session(target: Target) -> Iterator[SftpClient]:
     Raises:
         DiagnosedError: for every stage before the session is open, and if it breaks inside the block.
     """
+    try:
+        with _open_session(target) as sftp:
+            yield sftp
+    except DiagnosedError as error:
+        raise error.with_facts(target.facts) from error
+
+
+@contextmanager
+def _open_session(target: Target) -> Iterator[SftpClient]:
     rules = trust_rules(target)
     addresses = resolve(target.endpoint, target.timeout)
     sock = connect(addresses, target.timeout)
@@ -306,5 +324,7 @@ def sftp_session(target: Target) -> Iterator[SftpClient]:
         transport, _ = negotiate_trusted(target, addresses, transport, rules)
         authenticate(transport, target)
         yield open_sftp(transport, target.timeout)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        _raise_diagnosed(error, target.timeout, "working on files")
     finally:
         transport.close()

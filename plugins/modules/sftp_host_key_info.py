@@ -114,10 +114,7 @@ cause:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import (
-    DiagnosedError,
-    fill,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import KEY_TYPES, PublicKey
 
 try:
@@ -166,11 +163,11 @@ def main() -> None:
     endpoint = Endpoint(options["host"], options["port"], options["address"] or options["host"])
     try:
         offered = scan(endpoint, options["key_types"], options["timeout"])
-    except DiagnosedError as fault:
-        facts = {"host": endpoint.host, "port": endpoint.port, "address": endpoint.address}
+    except DiagnosedError as error:
+        known = error.with_facts({"host": endpoint.host, "port": endpoint.port, "address": endpoint.address})
         module.fail_json(
-            msg=f"Cannot read the host keys of {endpoint.label}: {fault}. {fill(fault.cause.remedy, facts)}",
-            cause=fault.cause.code,
+            msg=f"Cannot read the host keys of {endpoint.label}: {known}. {known.remedy}",
+            cause=known.cause.code,
         )
     keys = [describe(key, endpoint, options["fingerprints"]) for key in offered]
     seen = {key.fingerprint for key in offered}
