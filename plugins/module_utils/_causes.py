@@ -31,7 +31,7 @@ class Cause:
 
     Attributes:
         code: Stable name that plays and monitoring may compare with.
-        stage: The stage that finds it, one of `STAGES`, or ``any``.
+        stage: The stage that finds it, one of `STAGES`, ``mlflow`` or ``any``.
         meaning: What is wrong, one sentence without a full stop.
         remedy: What to change, with placeholders for what is only known when it happens.
     """
@@ -330,6 +330,82 @@ _TABLE = (
         "The line to the server is slow",
         "Place the client nearer to {host}, or have the line looked at: many small artifacts cost a "
         "few round trips each.",
+    ),
+    Cause(
+        "mlflow_no_tracking_uri",
+        "mlflow",
+        "Nothing says which MLflow server to ask",
+        "Set MLFLOW_TRACKING_URI in the environment of the service, or give tracking_uri.",
+    ),
+    Cause(
+        "mlflow_unreachable",
+        "mlflow",
+        "The MLflow server does not answer",
+        "See that the service mlflow runs and is healthy (docker compose ps, docker compose logs "
+        "mlflow) and that MLFLOW_TRACKING_URI ({tracking_uri}) names it as this client can reach it.",
+    ),
+    Cause(
+        "mlflow_host_refused",
+        "mlflow",
+        "The MLflow server answers 403 because it does not know the host name it is asked under",
+        "Add host and port of {tracking_uri} to MLFLOW_SERVER_ALLOWED_HOSTS in .env and run docker "
+        "compose up -d.",
+    ),
+    Cause(
+        "mlflow_host_policy",
+        "mlflow",
+        "The MLflow server refuses artifact locations on another host than its own artifact root",
+        "Let the location and the server's --default-artifact-root or --artifacts-destination name "
+        "the same host and port, or set MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES=sftp for the "
+        "server; after a switch of storage, playbooks/storage_switch.yml does this.",
+    ),
+    Cause(
+        "mlflow_run_missing",
+        "mlflow",
+        "The MLflow server does not know the run or experiment",
+        "Check the run id, and that {tracking_uri} is the server the run was made on.",
+    ),
+    Cause(
+        "plugin_not_active",
+        "mlflow",
+        "MLflow does not use this project's store for sftp:// locations",
+        "Install the package mlflow-sftp beside MLflow in this image (rebuild the images with "
+        "site.yml), and see that 'python -c \"import mlflow_sftp.store\"' prints no error.",
+    ),
+    Cause(
+        "artifact_store_failed",
+        "mlflow",
+        "MLflow could not store or read artifacts",
+        "Follow what was seen; if it is about the SFTP server, sftp_check with the same key and "
+        "address names the cause.",
+    ),
+    Cause(
+        "listing_differs",
+        "mlflow",
+        "MLflow lists other artifacts than were logged",
+        "Compare {uri} on the server with what is listed: another client writes there, or the server "
+        "hides files.",
+    ),
+    Cause(
+        "artifacts_differ",
+        "mlflow",
+        "Artifacts downloaded are not those that were logged",
+        "Stop using the storage behind {uri} and have it checked: its file system, a full disk, or "
+        "something in between changes data.",
+    ),
+    Cause(
+        "artifacts_elsewhere",
+        "mlflow",
+        "Artifacts were stored, but not on the SFTP server",
+        "Look at artifact_storage and mlflow_stack_access in the inventory and run site.yml; an "
+        "experiment made before keeps its old location (playbooks/storage_switch.yml re-roots it).",
+    ),
+    Cause(
+        "bytes_differ_on_server",
+        "mlflow",
+        "The SFTP server holds other bytes than MLflow was given",
+        "Compare {uri} with the directory read on the server: sftp_path and the artifact root of "
+        "MLflow must be the same directory.",
     ),
     Cause(
         "server_stalled",
