@@ -1,18 +1,25 @@
 """The way to MLflow: connects, opens the run, and turns MLflow's failures into one clear sentence."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-# MLflow asks a dead server for about four minutes. Before there is any work to lose, 20 s are enough:
-# 1 s between the two tries at most, and 2 x 7 s where packets are silently dropped.
+# MLflow asks a dead server for four minutes, its SFTP store for two. Before there is any work to lose,
+# 20 s are enough: two tries of 7 s where packets are silently dropped, and pauses of a second or two.
 IMPATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "7",
+    "MLFLOW_SFTP_CONNECT_TIMEOUT": "7",
+    "MLFLOW_SFTP_STALL_TIMEOUT": "7",
+    "MLFLOW_SFTP_RETRY_TIMEOUT": "7",
 }
 FAILURES = (MlflowException, OSError)
 
@@ -54,8 +61,11 @@ def check_store(config: Mapping[str, object]) -> None:
         remedy = f"find the cause with: mlflow-sftp check {uri}"
     if uri.startswith("mlflow-artifacts:"):
         remedy = "the MLflow server stores for us: see its log"
-    with explained("store an artifact", uri, remedy), impatient():
-        mlflow.log_dict(dict(config), "config.json")
+    with explained("store an artifact", uri, remedy), impatient(), TemporaryDirectory() as directory:
+        file = Path(directory, "config.json")
+        file.write_text(json.dumps(dict(config), indent=2))
+        # Not mlflow.log_artifact: MLflow would keep this repository, and its impatience, for the whole run.
+        get_artifact_repository(uri).log_artifact(str(file))
 
 
 @contextmanager
@@ -76,7 +86,7 @@ def redacted(text: str) -> str:
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """Let MLflow give up on HTTP within 20 s, unless the environment says otherwise."""
+    """Let MLflow and its SFTP store give up within 20 s, unless the environment says otherwise."""
     added = {name: value for name, value in IMPATIENCE.items() if name not in os.environ}
     os.environ.update(added)
     try:

@@ -207,10 +207,17 @@ def test_artifacts_are_on_the_sftp_server(access: str, sshd: SshServer, tmp_path
 
 
 @pytest.mark.sshd
-def test_sftp_server_is_down(sshd: SshServer, tmp_path: Path) -> None:
-    with MlflowServer(tmp_path / "mlflow", ["--default-artifact-root", sshd.uri()]) as server:
+@pytest.mark.parametrize("access", ["direct", "proxied"])
+def test_sftp_server_is_down(access: str, sshd: SshServer, tmp_path: Path) -> None:
+    key = {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config)}
+    flag = {"direct": "--default-artifact-root", "proxied": "--artifacts-destination"}[access]
+    with MlflowServer(tmp_path / "mlflow", [flag, sshd.uri()], key) as server:
         sshd.stop()
-        message = refusal(server.uri, environment={"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config)})
+        message = refusal(server.uri, environment=key)
 
-    assert f"error: cannot store an artifact at {sshd.uri()}" in message
-    assert f"mlflow-sftp check {sshd.uri()}" in message
+    endpoint, remedy = {
+        "direct": (sshd.uri(), f"mlflow-sftp check {sshd.uri()}"),
+        "proxied": ("mlflow-artifacts:/", "the MLflow server stores for us: see its log"),
+    }[access]
+    assert f"error: cannot store an artifact at {endpoint}" in message
+    assert remedy in message
