@@ -1,0 +1,109 @@
+"""Bad input is refused by the preflight with a clear error, before anything is changed."""
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import Play
+
+PIN = "SHA256:" + "A" * 43
+
+
+@pytest.fixture
+def preflight(play: Play, tmp_path: Path) -> Play:
+    """Run the preflight on a stack directory that must stay empty."""
+    lab = tmp_path / "lab"
+
+    def run(**variables: object) -> subprocess.CompletedProcess[str]:
+        result = play(
+            "playbooks/preflight.yml",
+            **{"lab_dir": str(lab), "mlflow_stack_port": 0, "mlflow_stack_notebook_port": 0} | variables,
+        )
+        assert not lab.exists(), "the preflight changed something"
+        return result
+
+    return run
+
+
+def refuses(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode == 2, output
+    assert "changed=0" in output
+    for word in words:
+        assert word in output
+    assert "Traceback" not in output
+
+
+def test_good_input_passes(preflight: Play) -> None:
+    result = preflight()
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"sftp_host_key_fingerprints": []}, ["No pin for the host key", "[tajo.host.ch]:2121"]),
+        ({"sftp_host_key_fingerprints": ["SHA256:short"]}, ["SHA256:short", "no SHA256 fingerprint"]),
+        ({"sftp_client_generate_key": False}, ["No key", "sftp_private_key_file"]),
+        ({"artifact_storage": "s3"}, ["value of artifact_storage must be one of: local, sftp, got: s3"]),
+        ({"sftp_path": "relative/path"}, ["sftp_path is 'relative/path'", "absolute"]),
+        ({"sftp_path": "/"}, ["sftp_path is '/'"]),
+        ({"mlflow_stack_min_free_mb": 10**9}, ["MiB free", "mlflow_stack_min_free_mb"]),
+        ({"mlflow_stack_access": "both"}, ["mlflow_stack_access must be one of: direct, proxied"]),
+        ({"sftp_port": "ssh"}, ["sftp_port"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_variable(preflight: Play, variables: dict[str, object], words: list[str]) -> None:
+    refuses(preflight(**variables), *words)
+
+
+def test_port_taken(preflight: Play) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refuses(preflight(mlflow_stack_port=port), f"Port {port} on 127.0.0.1 is taken", "mlflow_stack_port")
+
+
+def key_file(path: Path, *options: str) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-f", str(path), "-N", "", *options], check=True)
+    return path
+
+
+@pytest.mark.parametrize("key_type", ["ed25519", "ecdsa", "rsa"])
+def test_key_types(preflight: Play, tmp_path: Path, key_type: str) -> None:
+    key = key_file(tmp_path / "key", "-t", key_type)
+    result = preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_key_file_missing(preflight: Play, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    refuses(preflight(sftp_client_generate_key=False, sftp_private_key_file=missing), "No key", missing)
+
+
+def test_key_readable_by_others(preflight: Play, tmp_path: Path) -> None:
+    key = key_file(tmp_path / "key")
+    key.chmod(0o644)
+    refuses(preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key)), "0644", f"chmod 600 {key}")
+
+
+def test_key_with_passphrase(preflight: Play, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-f", str(key), "-N", "secret"], check=True)
+    refuses(preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key)), "passphrase")
+
+
+def test_key_that_is_none(preflight: Play, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("ssh-ed25519 AAAA this is the public half\n")
+    key.chmod(0o600)
+    result = preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key))
+    refuses(result, "not a private key that OpenSSH can use")
+    assert "this is the public half" not in result.stdout
+
+
+def test_two_sources_of_the_key(preflight: Play, tmp_path: Path) -> None:
+    key = key_file(tmp_path / "key")
+    refuses(preflight(sftp_private_key_file=str(key)), "more than one")
