@@ -42,6 +42,8 @@ _CIPHERS = (
 # What the server may send without being asked again: enough for 1 Gbit/s over 250 ms.
 _RECEIVE_WINDOW = 32 << 20
 _LARGE_FILES_AT_ONCE = 4
+# How long a server that granted fewer sessions than wanted is not asked again.
+_REFUSED_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 
 
@@ -77,8 +79,9 @@ class Connections:
         self._main: Link | None = None
         self._opening: asyncio.Task[Link] | None = None
         self._extra: list[Link] = []
-        self._extra_lock = asyncio.Lock()
-        self._extra_refused_until = 0.0
+        self._lanes: list[SftpSession] = []
+        self._lanes_lock = asyncio.Lock()
+        self._refused_until = 0.0
         self._users = 0
         self._idle: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -135,20 +138,39 @@ class Connections:
             request(self._main.session)
 
     async def lanes(self, wanted: int) -> list[SftpSession]:
-        """Return up to `wanted` sessions on separate connections; fewer where the server grants no more."""
-        main = (await self.main()).session
-        async with self._extra_lock:
-            self._extra = [link for link in self._extra if link.alive]
-            missing = min(wanted, self.settings.max_connections) - 1 - len(self._extra)
-            if missing > 0 and asyncio.get_running_loop().time() >= self._extra_refused_until:
-                opened = await asyncio.gather(
-                    *(self._connect() for _ in range(missing)), return_exceptions=True
-                )
-                self._extra.extend(link for link in opened if isinstance(link, Link))
-                if any(isinstance(link, BaseException) for link in opened):
-                    _log.debug("%s grants no more than %d connections", self.name, 1 + len(self._extra))
-                    self._extra_refused_until = asyncio.get_running_loop().time() + 60
-        return [main, *(link.session for link in self._extra[: wanted - 1])]
+        """Return up to `wanted` more sessions for large files; none where the server grants no more.
+
+        They are channels of the main connection: each has a window of its own, which is what limits a long link,
+        and opens in two round trips without logging in again. Only a server that allows few channels gets more
+        connections.
+        """
+        main = await self.main()
+        async with self._lanes_lock:
+            self._lanes = [session for session in self._lanes if session.alive]
+            missing = min(wanted, self.settings.max_sessions) - len(self._lanes)
+            if missing > 0 and asyncio.get_running_loop().time() >= self._refused_until:
+                granted = await self._more_sessions(main, missing)
+                self._lanes.extend(granted)
+                if len(granted) < missing:
+                    self._refused_until = asyncio.get_running_loop().time() + _REFUSED_SECONDS
+        return self._lanes[:wanted]
+
+    async def _more_sessions(self, main: Link, wanted: int) -> list[SftpSession]:
+        channels = await asyncio.gather(
+            *(self._open_session(main.ssh) for _ in range(wanted)), return_exceptions=True
+        )
+        granted = [session for session in channels if isinstance(session, SftpSession)]
+        self._extra = [link for link in self._extra if link.alive]
+        connections = min(wanted - len(granted), self.settings.max_connections - 1 - len(self._extra))
+        links = await asyncio.gather(*(self._connect() for _ in range(connections)), return_exceptions=True)
+        self._extra.extend(link for link in links if isinstance(link, Link))
+        return granted + [link.session for link in links if isinstance(link, Link)]
+
+    async def _open_session(self, ssh: asyncssh.SSHClientConnection) -> SftpSession:
+        session = SftpSession(self.settings.stall_timeout)
+        await ssh.create_session(lambda: session, subsystem="sftp", encoding=None, window=_RECEIVE_WINDOW)
+        await session.ready()
+        return session
 
     async def run(self, command: str) -> str | None:
         """Run a command on the server and return its output; None where there is no shell or it fails."""
@@ -164,7 +186,7 @@ class Connections:
     async def close(self) -> None:
         """Close every connection; the next use opens a new one."""
         links = [*self._extra, *([self._main] if self._main else [])]
-        self._extra, self._main = [], None
+        self._extra, self._lanes, self._main = [], [], None
         for link in links:
             link.close()
         for link in links:
@@ -216,14 +238,7 @@ class Connections:
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
                 ssh = await asyncssh.connect(self.endpoint.host, options=await self._connect_options())
-                session = SftpSession(self.settings.stall_timeout)
-                await ssh.create_session(
-                    lambda: session,
-                    subsystem="sftp",
-                    encoding=None,
-                    window=_RECEIVE_WINDOW,
-                )
-                await session.ready()
+                session = await self._open_session(ssh)
         except BaseException as error:
             if ssh is not None:
                 ssh.abort()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The blocks of one large file, transferred over one connection, or over more where a long link pays for them."""
+"""The blocks of one large file, transferred in one session, or in several where a long link pays for them."""
 
 import asyncio
 import math
@@ -13,13 +13,11 @@ Transfer = Callable[[int, int, SftpSession], Awaitable[None]]
 
 # How far the first unfinished block may lie behind the newest: all before that is transferred for certain.
 SPAN = 64 << 20
-# Blocks in flight on one connection: two of the 2 MiB windows that OpenSSH grants a channel.
+# Blocks in flight in one session: two of the 2 MiB windows that OpenSSH grants a channel.
 _BLOCKS_PER_LANE = 16
 _WINDOW = 2 << 20
-# What extra connections are meant to fill at most, in bytes a second, and the least work one is opened for.
-_FASTEST_LINK, _LEAST_SHARE = 200e6, 16 << 20
-# The rate is measured for so many seconds, or round trips if those take longer, before more are opened.
-_PROBE_SECONDS, _PROBE_ROUND_TRIPS = 0.25, 4
+# What extra sessions are meant to fill at most, in bytes a second, and the least work one is opened for.
+_FASTEST_LINK, _LEAST_SHARE = 250e6, 8 << 20
 
 
 class BlockRun:
@@ -37,15 +35,16 @@ class BlockRun:
         self._block = block
         self._transfer = transfer
         self._report = report
-        self._done = 0
+        self._retired: SftpSession | None = None
         self._unfinished: dict[int, None] = {}
         self._advanced = asyncio.Event()
         self._workers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Transfer everything; the first failure ends it."""
-        self._add_lane((await self._connections.main()).session)
-        widening = asyncio.create_task(self._widen())
+        main = (await self._connections.main()).session
+        self._add_lane(main)
+        widening = asyncio.create_task(self._widen(main))
         try:
             while self._workers:
                 done, _ = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
@@ -62,21 +61,23 @@ class BlockRun:
         for _ in range(_BLOCKS_PER_LANE):
             self._workers.add(asyncio.create_task(self._work(session)))
 
-    async def _widen(self) -> None:
-        """Open more connections once it shows that what is left takes long compared with opening them."""
-        link = await self._connections.main()
-        seconds = max(_PROBE_SECONDS, _PROBE_ROUND_TRIPS * link.session.round_trip)
-        await asyncio.sleep(seconds)
-        left = self._size - self._next
-        if not self._done or left / (self._done / seconds) < 3 * link.setup:
+    async def _widen(self, main: SftpSession) -> None:
+        """Move to as many sessions as the window's size and the round trip make useful.
+
+        The main session is left to small files then: what waits in its window would hold them up.
+        """
+        useful = math.ceil(_FASTEST_LINK * main.round_trip / _WINDOW)
+        wanted = min(useful, (self._size - self._next) // _LEAST_SHARE)
+        if wanted <= 1:
             return
-        useful = math.ceil(_FASTEST_LINK * link.session.round_trip / _WINDOW)
-        wanted = min(useful, 1 + left // _LEAST_SHARE)
-        for session in (await self._connections.lanes(wanted))[1:]:
+        sessions = await self._connections.lanes(wanted)
+        for session in sessions:
             self._add_lane(session)
+        if sessions:
+            self._retired = main
 
     async def _work(self, lane: SftpSession) -> None:
-        while self._next < self._size:
+        while self._next < self._size and lane is not self._retired:
             offset, length = self._next, min(self._block, self._size - self._next)
             self._next += length
             self._unfinished[offset] = None
@@ -85,7 +86,6 @@ class BlockRun:
                 await self._transfer(offset, length, lane)
             del self._unfinished[offset]
             self._advanced.set()
-            self._done += length
             self._report(length)
 
     async def _wait_for_stragglers(self, offset: int) -> None:

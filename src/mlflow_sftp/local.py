@@ -61,20 +61,25 @@ def _kind(entry: os.DirEntry[str], above: frozenset[tuple[int, int]]) -> int | N
 
 
 async def read_block(descriptor: int, offset: int, size: int) -> bytes | memoryview:
-    """Read up to `size` bytes at `offset`; at once when they are cached, in a thread when the disk must be asked.
+    """Read up to `size` bytes (a block, at most about 1 MiB) at `offset` without holding up the event loop.
 
-    A thread for every block would cost more than the block itself.
+    Only what the disk must be asked for is read in a thread: two threads contending for the interpreter cost more
+    than the read itself. A file system that cannot tell (tmpfs, NFS) is read at once.
     """
+    if not hasattr(os, "RWF_NOWAIT"):
+        return await asyncio.to_thread(_read_fully, descriptor, offset, size)
     buffer = bytearray(size)
     try:
         count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
     except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+        if error.errno == errno.EAGAIN:
+            return await asyncio.to_thread(_read_fully, descriptor, offset, size)
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             raise
-        count = 0
-    if count < size:
+        return _read_fully(descriptor, offset, size)
+    if 0 < count < size:
         return await asyncio.to_thread(_read_fully, descriptor, offset, size)
-    return memoryview(buffer)
+    return memoryview(buffer)[:count]
 
 
 def _read_fully(descriptor: int, offset: int, size: int) -> bytes:

@@ -24,7 +24,8 @@ class Settings:
         keepalive: Seconds between keepalive requests on a silent connection.
         idle_timeout: Seconds without work until the connection is closed.
         retry_timeout: Seconds during which a dropped or refused connection is tried again.
-        max_connections: Connections for one endpoint at most; more than one only for large files.
+        max_sessions: Extra SFTP sessions for large files at most, as channels of the one connection.
+        max_connections: Connections for one endpoint at most, where the server allows too few channels.
         max_requests: Files in flight on one connection at most.
         memory: MiB of file contents held at once at most.
         verify: "size" (always done), or "sha256" to compare contents after each transfer.
@@ -38,7 +39,8 @@ class Settings:
     keepalive: float = 15.0
     idle_timeout: float = 300.0
     retry_timeout: float = 120.0
-    max_connections: int = 8
+    max_sessions: int = 8
+    max_connections: int = 4
     max_requests: int = 512
     memory: int = 32
     verify: str = "size"
