@@ -120,12 +120,19 @@ class Remote:
             return None if attributes is None else []
         return sorted(entries)
 
-    async def walk(self, path: str, *, raw: bool = False) -> AsyncIterator[Entry]:
+    async def walk(
+        self,
+        path: str,
+        *,
+        raw: bool = False,
+        unreadable: Callable[[str, SftpError], None] | None = None,
+    ) -> AsyncIterator[Entry]:
         """Everything below a directory, a directory before its contents, otherwise unsorted.
 
         Directories are read many at once, as fast as the entries are consumed. A link to a directory above it
         is left out. With `raw`, links are shown as themselves and temporary files too. NotFoundError where there is
-        no directory.
+        no directory. A directory below it that is gone or may not be read ends the walk, unless there is
+        `unreadable` to be told of it.
         """
         batches: asyncio.Queue[tuple[str, tuple[bytes, ...], list[_Found]] | SftpError | None]
         batches = asyncio.Queue(_DIRECTORIES_AT_ONCE)
@@ -135,6 +142,12 @@ class Remote:
                 async for batch in self._read_directory(posixpath.join(path, prefix), raw=raw):
                     await batches.put((prefix, chain, batch))
                 await batches.put(None)
+            except (NotFoundError, PermissionRefusedError) as error:
+                if not prefix or unreadable is None:
+                    await batches.put(error)
+                else:
+                    unreadable(prefix, error)
+                    await batches.put(None)
             except SftpError as error:
                 await batches.put(error)
 

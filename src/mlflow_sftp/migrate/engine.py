@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying one tree to another place, verified file by file, resumable at any point."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mlflow_sftp import background
+from mlflow_sftp.download import get_file
+from mlflow_sftp.errors import InvalidPathError, LocalError, NotFoundError, PermissionRefusedError
+from mlflow_sftp.flow import for_each, iterate
+from mlflow_sftp.migrate.manifest import Item, Manifest, Totals, Work
+from mlflow_sftp.migrate.places import (
+    FileProblemError,
+    Limiter,
+    LocalPlace,
+    Place,
+    SftpPlace,
+    copy_local,
+    open_place,
+)
+from mlflow_sftp.relocate.errors import LocationError, StorageError
+from mlflow_sftp.relocate.location import Location, redact
+from mlflow_sftp.settings import Settings
+from mlflow_sftp.upload import put_file
+
+Verify = Literal["sha256", "size"]
+OnProgress = Callable[["Progress"], None]
+
+_ATTEMPTS = 3
+_NOTHING = Totals(0, 0)
+# What a server says of one file; anything else it says stops the copy.
+_UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError)
+
+
+@dataclass
+class Progress:
+    """How far a copy is; totals are known once both sides are listed. Times are seconds."""
+
+    files: int = 0
+    bytes: int = 0
+    total_files: int = 0
+    total_bytes: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second so far."""
+        return self.bytes / max(self.seconds, 1e-3)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated from bytes and files, whichever is slower; None while nothing is done."""
+        if not self.files and not self.bytes:
+            return None
+        shares = [
+            done / total
+            for done, total in ((self.files, self.total_files), (self.bytes, self.total_bytes))
+            if total
+        ]
+        share = min(shares, default=1.0)
+        return self.seconds * (1 - share) / share if share else None
+
+
+@dataclass
+class CopyReport:
+    """What a copy did; `failed` maps a source path to the reason why it is not at the target.
+
+    `total` is what the source holds, `copied` what was sent, `equal` what was found to be there already;
+    the rest was settled by the manifest. `extra` files are at the target only.
+    """
+
+    total: Totals
+    copied: Totals = _NOTHING
+    equal: Totals = _NOTHING
+    extra: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> bool:
+        return self.copied.files > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON; names that are not UTF-8 are escaped."""
+        totals = {name: getattr(self, name)._asdict() for name in ("total", "copied", "equal")}
+        failed = {_printable(path): reason for path, reason in self.failed.items()}
+        return {**asdict(self), **totals, "failed": failed, "changed": self.changed}
+
+
+def copy(
+    source: str,
+    target: str,
+    *,
+    manifest: Path | None = None,
+    include: tuple[str, ...] = (),
+    verify: Verify = "sha256",
+    bandwidth: float | None = None,
+    check: bool = False,
+    settings: Settings | None = None,
+    on_progress: OnProgress = lambda progress: None,
+) -> CopyReport:
+    """Copy everything below `source` to `target`; each a path, a `file:` or an `sftp:` URI.
+
+    Args:
+        manifest: File that remembers what is done, so that a later call only does the rest.
+        include: Relative paths below `source` to keep to.
+        verify: "sha256" reads every file back, "size" only compares sizes.
+        bandwidth: Bytes a second at most for what is sent; reading back is not counted.
+        check: Only list both sides; the report says what would be copied and compared.
+
+    Files that cannot be read or vanish are reported. Whatever stops the copy as a whole is raised, as
+    SftpError or StorageError; what was done until then is in the manifest.
+    """
+    _refuse_nesting(source, target)
+    limiter = Limiter(bandwidth)
+    settings = settings or Settings.from_environment()
+    places = open_place(source, limiter, settings), open_place(target, limiter, settings)
+    work = _Copy(*places, limiter, verify, on_progress)
+    return background.run(work.run(manifest, include, check))
+
+
+class _Copy:
+    def __init__(
+        self, source: Place, target: Place, limiter: Limiter, verify: Verify, on_progress: OnProgress
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._limiter = limiter
+        self._verify = verify
+        self._on_progress = on_progress
+        self._progress = Progress()
+        self._report = CopyReport(_NOTHING)
+        self._transfer = _transfer(source, target, limiter)
+
+    async def run(self, path: Path | None, include: tuple[str, ...], check: bool) -> CopyReport:
+        try:
+            with Manifest(path, self._source.name, self._target.name, keep=not check) as self._manifest:
+                await self._list(include)
+                if check:
+                    self._foresee()
+                else:
+                    await self._work()
+        finally:
+            await self._source.close()
+            await self._target.close()
+        self._report.seconds = round(self._progress.seconds, 3)
+        return self._report
+
+    async def _list(self, include: tuple[str, ...]) -> None:
+        if not await self._source.exists():
+            raise StorageError(f"{self._source.name}: there is no such directory to copy from")
+        for top in include or ("",):
+            await self._list_side(self._source, top, self._manifest.list_source, self._failed)
+        if await self._target.exists():
+            for top in include or ("",):
+                await self._list_side(
+                    self._target, top, self._manifest.list_target, lambda path, reason: None
+                )
+        self._report.total = self._manifest.totals()
+        self._report.extra = self._manifest.extra()
+
+    @staticmethod
+    async def _list_side(
+        place: Place, top: str, note: Callable[[list[Item]], None], problem: Callable[[str, str], None]
+    ) -> None:
+        try:
+            async for items in place.walk(top, problem):
+                note(items)
+        except NotFoundError:
+            problem(top, "it is gone")
+
+    def _foresee(self) -> None:
+        self._report.copied = self._manifest.to_copy()
+        self._report.equal = self._manifest.to_compare()
+
+    async def _work(self) -> None:
+        to_copy, to_compare = self._manifest.to_copy(), self._manifest.to_compare()
+        self._progress.total_files = to_copy.files + to_compare.files
+        self._progress.total_bytes = to_copy.bytes + to_compare.bytes
+        self._on_progress(self._progress)
+        await self._target.make_directory("")
+        width = min(await self._source.width(), await self._target.width())
+        await for_each(iterate(self._manifest.missing_directories()), self._target.make_directory, width)
+        await for_each(_pages(self._manifest), self._settle, width)
+
+    async def _settle(self, work: Work) -> None:
+        """Bring one file to the target, or report why not."""
+        try:
+            await self._settle_readable(work)
+        except FileProblemError as problem:
+            self._failed(work.path, str(problem))
+        self._progress.files += 1
+        self._on_progress(self._progress)
+
+    async def _settle_readable(self, work: Work) -> None:
+        size, sha256 = await self._source.digest(work.path, work.size)
+        if work.at_target == size and await self._is_there(work.path, size, sha256):
+            self._report.equal = _plus(self._report.equal, size)
+            self._count(size)
+            self._manifest.done(work, size, sha256)
+            return
+        for _ in range(_ATTEMPTS):
+            await self._send(work.path)
+            if await self._is_there(work.path, size, sha256):
+                self._report.copied = _plus(self._report.copied, size)
+                self._manifest.done(work, size, sha256)
+                return
+            # Either it was written to meanwhile, or it did not arrive as it was: the source tells.
+            size, sha256 = await self._source.digest(work.path, size)
+        raise FileProblemError(f"after {_ATTEMPTS} copies the target still differs from the source")
+
+    async def _is_there(self, path: str, size: int, sha256: str) -> bool:
+        if self._verify == "size":
+            return True
+        try:
+            return await self._target.digest(path, size) == (size, sha256)
+        except FileProblemError:
+            return False
+
+    async def _send(self, path: str) -> None:
+        await self._transfer(path, self._count)
+
+    def _count(self, size: int) -> None:
+        self._progress.bytes += size
+        self._on_progress(self._progress)
+
+    def _failed(self, path: str, reason: str) -> None:
+        self._report.failed[path] = reason
+        self._manifest.failed(path, reason)
+
+
+async def _pages(manifest: Manifest) -> AsyncIterator[Work]:
+    for work in manifest.work():
+        yield work
+
+
+def _transfer(
+    source: Place, target: Place, limiter: Limiter
+) -> Callable[[str, Callable[[int], None]], Awaitable[None]]:
+    """The function that brings one file, by its relative path, from `source` to `target`."""
+
+    async def within(path: str, report: Callable[[int], None]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def told(size: int) -> None:
+            loop.call_soon_threadsafe(report, size)
+
+        try:
+            await asyncio.to_thread(copy_local, source.path(path), target.path(path), limiter, told)
+        except OSError as error:
+            if error.filename == source.path(path):
+                raise FileProblemError(str(error.strerror)) from error
+            raise StorageError(f"cannot write {target.path(path)}: {error.strerror}") from error
+
+    async def up(path: str, report: Callable[[int], None]) -> None:
+        assert isinstance(target, SftpPlace)
+        try:
+            await put_file(target.remote, source.path(path), target.path(path), report)
+        except LocalError as error:
+            raise FileProblemError(error.seen) from error
+
+    async def down(path: str, report: Callable[[int], None]) -> None:
+        assert isinstance(source, SftpPlace)
+        try:
+            await get_file(source.remote, source.path(path), target.path(path), report)
+        except _UNREADABLE as error:
+            raise FileProblemError(error.seen) from error
+
+    async def across(path: str, report: Callable[[int], None]) -> None:
+        assert isinstance(source, SftpPlace)
+        assert isinstance(target, SftpPlace)
+        with tempfile.TemporaryDirectory(prefix="mlflow-sftp-") as directory:
+            passing = f"{directory}/file"
+            try:
+                await get_file(source.remote, source.path(path), passing)
+            except _UNREADABLE as error:
+                raise FileProblemError(error.seen) from error
+            await put_file(target.remote, passing, target.path(path), report)
+
+    if isinstance(source, LocalPlace):
+        return within if isinstance(target, LocalPlace) else up
+    return down if isinstance(target, LocalPlace) else across
+
+
+def _refuse_nesting(source: str, target: str) -> None:
+    one, other = Location.parse(source), Location.parse(target)
+    if one.is_under(other) or other.is_under(one):
+        raise LocationError(f"{redact(source)} and {redact(target)}: one lies in the other")
+
+
+def _plus(totals: Totals, size: int) -> Totals:
+    return Totals(totals.files + 1, totals.bytes + size)
+
+
+def _printable(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

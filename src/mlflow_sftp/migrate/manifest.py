@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a copy knows about its files, in an SQLite file that survives kill -9 at any moment."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from mlflow_sftp.relocate.errors import StorageError
+
+_FORMAT = "1"
+_PAGE = 500
+# A file recorded but not committed when the process dies is compared again, not copied again.
+_COMMIT_SECONDS = 0.5
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, size INTEGER, stamp TEXT, sha256 TEXT, state TEXT NOT NULL, reason TEXT
+) WITHOUT ROWID;
+CREATE TEMP TABLE source (
+    path BLOB PRIMARY KEY, size INTEGER, stamp TEXT, is_directory INTEGER
+) WITHOUT ROWID;
+CREATE TEMP TABLE target (path BLOB PRIMARY KEY, size INTEGER, is_directory INTEGER) WITHOUT ROWID;
+"""
+
+# Copied before, and neither side has changed since as far as a listing can tell.
+_SETTLED = "f.state IS 'done' AND f.size IS s.size AND f.stamp IS s.stamp AND t.size IS s.size"
+_JOINED = (
+    "FROM source s LEFT JOIN target t USING (path) LEFT JOIN files f USING (path) WHERE NOT s.is_directory"
+)
+
+
+class Item(NamedTuple):
+    """A file or directory; `path` is relative, with "/" and surrogate escapes, `stamp` changes with it."""
+
+    path: str
+    is_directory: bool
+    size: int
+    stamp: str
+
+
+class Work(NamedTuple):
+    """A file to see to; `at_target` is the size of what is there under its name, None for nothing."""
+
+    path: str
+    size: int
+    stamp: str
+    at_target: int | None
+
+
+class Record(NamedTuple):
+    """A file as the manifest remembers it; `state` is "done" or "failed"."""
+
+    path: str
+    size: int | None
+    sha256: str | None
+    state: str
+    reason: str | None
+
+
+class Totals(NamedTuple):
+    """Files, bytes."""
+
+    files: int
+    bytes: int
+
+
+class Manifest:
+    """Records of one copy from `source` to `target`; without a path they last as long as the object.
+
+    Unless `keep`, the file is only read.
+    Raises StorageError where the file belongs to another copy or is no manifest.
+    """
+
+    def __init__(self, path: Path | None, source: str, target: str, *, keep: bool = True) -> None:
+        self._name = str(path)
+        self._connection = _open(path) if keep else _open_copy(path)
+        self._committed = time.monotonic()
+        self._check(source, target)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.commit()
+        self._connection.close()
+
+    def _check(self, source: str, target: str) -> None:
+        expected = {"format": _FORMAT, "source": source, "target": target}
+        known = dict(self._connection.execute("SELECT name, value FROM about"))
+        if known and known != expected:
+            raise StorageError(
+                f"{self._name} belongs to a copy from {known.get('source')} to {known.get('target')}: "
+                "give this one a manifest of its own"
+            )
+        self._connection.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", expected.items())
+        self._connection.commit()
+
+    def list_source(self, items: Iterable[Item]) -> None:
+        """Note what the source holds."""
+        rows = ((os.fsencode(item.path), item.size, item.stamp, item.is_directory) for item in items)
+        self._connection.executemany("INSERT OR REPLACE INTO temp.source VALUES (?, ?, ?, ?)", rows)
+
+    def list_target(self, items: Iterable[Item]) -> None:
+        """Note what the target holds; a directory has no size, so it never passes for a file."""
+        rows = (
+            (os.fsencode(item.path), None if item.is_directory else item.size, item.is_directory)
+            for item in items
+        )
+        self._connection.executemany("INSERT OR REPLACE INTO temp.target VALUES (?, ?, ?)", rows)
+
+    def missing_directories(self) -> Iterator[str]:
+        """Directories of the source that the target lacks, a directory before what is in it."""
+        query = "SELECT path FROM source WHERE is_directory AND path NOT IN (SELECT path FROM target)"
+        for (path,) in self._connection.execute(f"{query} ORDER BY path").fetchall():
+            yield os.fsdecode(path)
+
+    def work(self) -> Iterator[Work]:
+        """Files that may need copying, in pages: records may be written meanwhile."""
+        query = f"SELECT s.path, s.size, s.stamp, t.size {_JOINED} AND NOT ({_SETTLED}) AND s.path > ?"
+        last = b""
+        while page := self._connection.execute(f"{query} ORDER BY s.path LIMIT {_PAGE}", (last,)).fetchall():
+            for path, size, stamp, at_target in page:
+                yield Work(os.fsdecode(path), size, stamp, at_target)
+            last = page[-1][0]
+
+    def totals(self) -> Totals:
+        """Everything the source holds."""
+        return self._total("SELECT count(*), sum(size) FROM source WHERE NOT is_directory")
+
+    def to_copy(self) -> Totals:
+        """What the target lacks or holds in another size."""
+        return self._total(f"SELECT count(*), sum(s.size) {_JOINED} AND t.size IS NOT s.size")
+
+    def to_compare(self) -> Totals:
+        """What is at the target in the right size, though not as far as this manifest knows."""
+        return self._total(
+            f"SELECT count(*), sum(s.size) {_JOINED} AND NOT ({_SETTLED}) AND t.size IS s.size"
+        )
+
+    def extra(self) -> int:
+        """How many files the target has that the source lacks."""
+        query = (
+            "SELECT count(*), 0 FROM target WHERE NOT is_directory AND path NOT IN (SELECT path FROM source)"
+        )
+        return self._total(query).files
+
+    def _total(self, query: str) -> Totals:
+        files, size = self._connection.execute(query).fetchone()
+        return Totals(files, size or 0)
+
+    def done(self, work: Work, size: int, sha256: str) -> None:
+        """Record that the target holds this very content."""
+        self._record(work.path, size, work.stamp, sha256, "done", None)
+
+    def failed(self, path: str, reason: str) -> None:
+        """Record why a file could not be copied."""
+        self._record(path, None, None, None, "failed", reason)
+
+    def _record(self, path: str, *values: object) -> None:
+        row = (os.fsencode(path), *values)
+        self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
+        if time.monotonic() - self._committed > _COMMIT_SECONDS:
+            self._connection.commit()
+            self._committed = time.monotonic()
+
+
+def read_manifest(path: Path) -> Iterator[Record]:
+    """Every record of a manifest, by path. Raises StorageError where there is none."""
+    if not path.is_file():
+        raise StorageError(f"{path}: there is no such manifest")
+    connection = _open(path)
+    try:
+        query = "SELECT path, size, sha256, state, reason FROM files ORDER BY path"
+        for name, *rest in connection.execute(query):
+            yield Record(os.fsdecode(name), *rest)
+    finally:
+        connection.close()
+
+
+def _open_copy(path: Path | None) -> sqlite3.Connection:
+    """An independent copy in memory."""
+    copy = _open(None)
+    if path is not None and path.exists():
+        original = _open(path)
+        original.backup(copy)
+        original.close()
+    return copy
+
+
+def _open(path: Path | None) -> sqlite3.Connection:
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path or ":memory:")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(_SCHEMA)
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(f"{path}: the manifest cannot be used: {error}") from error
+    return connection
