@@ -56,10 +56,18 @@ def _matching_lines(text: str, name: str, file: str) -> list[KnownKey]:
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-        if len(fields) < 3 or fields[0].startswith("#") or not _name_matches(fields[0], name):
+        if len(fields) < 3 or fields[0].startswith("#"):
+            continue
+        # As OpenSSH does: an authority may also be listed for the name without the port.
+        names = [name, _without_port(name)] if marker == "@cert-authority" else [name]
+        if not any(_name_matches(fields[0], candidate) for candidate in names):
             continue
         found.append(KnownKey(PublicKey(fields[1], fields[2]), marker, f"{file}:{number}"))
     return found
+
+
+def _without_port(name: str) -> str:
+    return re.sub(r"^\[(.*)\]:\d+$", r"\1", name)
 
 
 def _name_matches(patterns: str, name: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import paramiko
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _host_certificate as certificates
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import (
     SocketAddress,
@@ -51,29 +52,59 @@ class SftpClient(paramiko.SFTPClient):
 
 
 @dataclass(frozen=True)
-class TrustRules:
-    """Which host keys count as the server's: the lines of known_hosts, the pinned fingerprints, or both."""
+class ServerKey:
+    """The host key of a negotiated connection; the server proved that it holds it.
 
+    Attributes:
+        key: The key.
+        certificate: Type and blob of the certificate that came with it, if one did.
+    """
+
+    key: PublicKey
+    certificate: tuple[str, bytes] | None
+
+
+@dataclass(frozen=True)
+class TrustRules:
+    """Which host keys count as the server's: the lines of known_hosts, the pinned fingerprints, or both.
+
+    Attributes:
+        host: The server's name without a port, which a certificate must name.
+        known: Lines of known_hosts that apply.
+        fingerprints: Pins.
+        checks_files: Whether known_hosts counts at all.
+    """
+
+    host: str
     known: list[KnownKey]
     fingerprints: tuple[str, ...]
     checks_files: bool
 
     @property
+    def _authorities(self) -> list[PublicKey]:
+        return [known.key for known in self.known if known.marker == "@cert-authority"]
+
+    @property
     def key_algorithms(self) -> list[str]:
-        """Algorithms to ask for, those of known keys first, as OpenSSH does."""
+        """Algorithms to ask for, certificates and those of known keys first, as OpenSSH does."""
         types = [known.key.type for known in self.known if not known.marker]
         ordered = sorted(KEY_TYPES, key=lambda key_type: key_type not in types)
-        return [algorithm for key_type in ordered for algorithm in signature_algorithms(key_type)]
+        plain = [algorithm for key_type in ordered for algorithm in signature_algorithms(key_type)]
+        if not (self._authorities and certificates.SUPPORTED):
+            return plain
+        return [f"{algorithm}{certificates.SUFFIX}" for algorithm in plain] + plain
 
-    def check(self, key: PublicKey) -> str:
+    def check(self, shown: ServerKey) -> str:
         """Return why a key is trusted.
 
         Raises:
-            DiagnosedError: host_key_revoked, host_key_unknown, host_key_changed, host_key_other_algorithm.
+            DiagnosedError: host_key_revoked, host_key_unknown, host_key_changed, host_key_other_algorithm,
+                host_certificate_invalid.
         """
+        key = shown.key
         reasons = []
         if self.checks_files:
-            reasons.append(self._check_files(key))
+            reasons.append(self._check_files(shown))
         if self.fingerprints:
             if key.fingerprint not in self.fingerprints:
                 seen = f"the server shows {key}; pinned: {', '.join(self.fingerprints)}"
@@ -81,7 +112,8 @@ class TrustRules:
             reasons.append("pinned")
         return f"{key}, {' and '.join(reasons)}"
 
-    def _check_files(self, key: PublicKey) -> str:
+    def _check_files(self, shown: ServerKey) -> str:
+        key = shown.key
         trusted = [known for known in self.known if not known.marker]
         for known in self.known:
             if known.key.blob == key.blob and known.marker == "@revoked":
@@ -89,6 +121,8 @@ class TrustRules:
         for known in trusted:
             if known.key.blob == key.blob:
                 return f"listed in {known.source}"
+        if shown.certificate is not None:
+            return certificates.check_certificate(*shown.certificate, self.host, self._authorities)
         if not trusted:
             raise DiagnosedError("host_key_unknown", f"the server shows {key}; no key of it is listed")
         listed = ", ".join(f"{known.key} ({known.source})" for known in trusted)
@@ -105,7 +139,7 @@ def trust_rules(target: Target) -> TrustRules:
     """
     files = target.known_hosts_files
     known = read_known_hosts(files, target.endpoint.known_hosts_name) if files else []
-    return TrustRules(known, target.fingerprints, bool(files))
+    return TrustRules(target.endpoint.host, known, target.fingerprints, bool(files))
 
 
 def negotiate_trusted(
@@ -119,7 +153,7 @@ def negotiate_trusted(
     Raises:
         DiagnosedError: as `TrustRules.check`.
     """
-    key = remote_key(transport)
+    key = server_key(transport)
     try:
         return transport, rules.check(key)
     except DiagnosedError as error:
@@ -135,13 +169,15 @@ def negotiate_trusted(
     sock = connect(addresses, target.timeout)
     read_banner(sock, target.timeout)
     transport = negotiate(sock, signature_algorithms(pinned[0].type), target.timeout)
-    return transport, rules.check(remote_key(transport))
+    return transport, rules.check(server_key(transport))
 
 
-def remote_key(transport: paramiko.Transport) -> PublicKey:
+def server_key(transport: paramiko.Transport) -> ServerKey:
     """Return the host key of a negotiated connection."""
     key = transport.get_remote_server_key()
-    return PublicKey(key.get_name(), key.get_base64())
+    blob = key.public_blob
+    certificate = (blob.key_type, blob.key_blob) if blob is not None else None
+    return ServerKey(PublicKey(key.get_name(), key.get_base64()), certificate)
 
 
 def authenticate(transport: paramiko.Transport, target: Target) -> str:

@@ -1,0 +1,82 @@
+"""Running the collection's modules for real, as Ansible does."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+COLLECTION = "freegee.mlflow_sftp"
+_BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a module returned, whether it failed, and all that was printed."""
+
+    result: dict[str, Any]
+    failed: bool
+    output: str
+
+
+def run_task(
+    module: str,
+    options: dict[str, Any],
+    *,
+    check: bool = False,
+    environment: dict[str, str] | None = None,
+) -> Outcome:
+    """Run a module of the collection through ``ansible localhost -m``, most verbose and with diff."""
+    command = [_BIN / "ansible", "localhost", "-vvv", "--diff", "-m", f"{COLLECTION}.{module}"]
+    command += ["-a", json.dumps(options)] + ["--check"] * check
+    done = _run(command, environment)
+    # The callback prints one JSON document after "localhost | STATUS =>".
+    _, _, text = done.stdout.partition("=> {")
+    result, _ = json.JSONDecoder().raw_decode("{" + text) if text else ({}, 0)
+    return Outcome(result, done.returncode != 0, done.stdout + done.stderr)
+
+
+def run_module(
+    module: str,
+    options: dict[str, Any],
+    *,
+    check: bool = False,
+    environment: dict[str, str] | None = None,
+    python: str = sys.executable,
+) -> Outcome:
+    """Run a module of the collection as a program of its own: what Ansible does, and quicker."""
+    name = f"ansible_collections.{COLLECTION}.plugins.modules.{module}"
+    arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
+    done = _run([python, "-m", name], environment, json.dumps(arguments))
+    lines = done.stdout.splitlines()
+    result = json.loads(lines[-1]) if lines else {}
+    return Outcome(result, bool(result.get("failed", done.returncode)), done.stdout + done.stderr)
+
+
+def run_playbook(playbook: Path, *arguments: str, environment: dict[str, str] | None = None) -> Outcome:
+    """Run a playbook with the repository's ansible.cfg."""
+    done = _run([_BIN / "ansible-playbook", playbook, *arguments], environment)
+    return Outcome({}, done.returncode != 0, done.stdout + done.stderr)
+
+
+def _run(
+    command: list[Any], environment: dict[str, str] | None, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    own = {
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_NOCOLOR": "true",
+        "PYTHONPATH": str(REPOSITORY / ".ansible/collections"),
+    }
+    return subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, **own, **(environment or {})},
+        timeout=120,
+    )

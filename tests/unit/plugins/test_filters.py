@@ -1,0 +1,56 @@
+"""Filters, as templates use them."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.sftp_uri import sftp_uri
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_fingerprint import ssh_fingerprint
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.sshd import fingerprint, keygen
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1)
+
+
+def test_uri_of_the_real_account() -> None:
+    uri = sftp_uri("tajo.host.ch", "/agent.freegee.ch/artifacts", user="freegee", port="2121")
+    assert uri == "sftp://freegee@tajo.host.ch:2121/agent.freegee.ch/artifacts"
+
+
+def test_uri_without_user_and_port() -> None:
+    assert sftp_uri("h", "/a b#c%d?e") == "sftp://h/a%20b%23c%25d%3Fe"
+
+
+def test_uri_of_an_ipv6_address() -> None:
+    assert sftp_uri("fd00::1", "/a", port=22) == "sftp://[fd00::1]:22/a"
+
+
+@given(path=_TEXT, user=_TEXT)
+def test_uri_gives_back_its_parts(path: str, user: str) -> None:
+    parts = urlsplit(sftp_uri("h", f"/{path}", user=user, port=1))
+    assert unquote(parts.path) == f"/{path}"
+    assert unquote(parts.username or "") == user
+    assert (parts.hostname, parts.port) == ("h", 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "port"), [("", "/a", 1), ("h/x", "/a", 1), ("h", "a", 1), ("h", "/a", "x")]
+)
+def test_uri_of_nonsense(host: str, path: str, port: int | str) -> None:
+    with pytest.raises(AnsibleFilterError, match="sftp_uri"):
+        sftp_uri(host, path, port=port)
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_fingerprint_is_what_ssh_keygen_prints(tmp_path: Path, kind: str) -> None:
+    public = keygen(tmp_path / "key", kind).with_suffix(".pub")
+    assert ssh_fingerprint(public.read_text()) == fingerprint(public)
+
+
+@pytest.mark.parametrize("text", ["", "ssh-ed25519", "ssh-ed25519 !!!"])
+def test_fingerprint_of_nonsense(text: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="ssh_fingerprint"):
+        ssh_fingerprint(text)
