@@ -1,0 +1,53 @@
+"""The documents speak of files and variables that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.packaging.conftest import ROOT
+
+# docs/troubleshooting.md is compared with the table of causes where that is tested.
+DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md")] + [
+    ROOT / "docs" / f"{name}.md" for name in ("architecture", "operations", "security")
+]
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+PLAYBOOK = re.compile(r"\bplaybooks/[a-z_]+\.yml")
+VARIABLE = re.compile(r"`((?:sftp|mlflow_stack|artifact_storage|docker_engine|base_image)_[a-z_]+)`")
+# Products of the collection that are named like variables.
+PLUGINS = {path.stem for path in (ROOT / "plugins").glob("[mf]*/*.py")}
+ROLES = {path.name for path in (ROOT / "roles").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def variables() -> set[str]:
+    """Every option of every role."""
+    specs = [yaml.safe_load(path.read_text()) for path in ROOT.glob("roles/*/meta/argument_specs.yml")]
+    return {
+        name
+        for spec in specs
+        for entry in spec["argument_specs"].values()
+        for name in entry.get("options", {})
+    }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = LINK.findall(document.read_text())
+
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_playbooks_exist(document: Path) -> None:
+    named = PLAYBOOK.findall(document.read_text())
+
+    assert [playbook for playbook in named if not (ROOT / playbook).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_variables_exist(document: Path, variables: set[str]) -> None:
+    named = set(VARIABLE.findall(document.read_text()))
+
+    assert named - variables - PLUGINS - ROLES == set()
