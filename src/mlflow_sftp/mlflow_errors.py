@@ -32,8 +32,20 @@ def _derive(kind: type[errors.SftpError]) -> Any:
         self.operation, self.endpoint = error.operation, error.endpoint
         self.seen, self.remedy = error.seen, error.remedy
 
-    body = {"__init__": init, "__str__": lambda self: self.message, "__doc__": kind.__doc__}
+    def reduce(self: Any) -> tuple[Any, ...]:
+        return _restore, (kind, self.operation, self.endpoint, self.seen, self.remedy)
+
+    body = {
+        "__init__": init,
+        "__str__": lambda self: self.message,
+        "__reduce__": reduce,
+        "__doc__": kind.__doc__,
+    }
     return type(f"Mlflow{kind.__name__}", (MlflowSftpError, kind), body)
+
+
+def _restore(kind: type[errors.SftpError], *arguments: str) -> MlflowSftpError:
+    return as_mlflow(kind(*arguments))
 
 
 _TYPES: dict[type[errors.SftpError], Any] = {
