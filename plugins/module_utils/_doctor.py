@@ -378,7 +378,8 @@ def examine(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     label = str(options["host"])
     try:
         target = target_from_options(options)
-    except DiagnosedError as error:
+    except DiagnosedError as unknown:
+        error = unknown.with_facts({"host": label})
         first = Stage(STAGES[0], "failed", 0.0, error.seen, error.cause.code, error.meaning, error.remedy)
         skipped = [Stage(name, "skipped", detail=f"not reached: {first.name} failed") for name in STAGES[1:]]
         stages = [first, *skipped]

@@ -320,8 +320,8 @@ def open_sftp(transport: paramiko.Transport, timeout: float) -> SftpClient:
         except paramiko.SFTPError:
             seen = f"instead of SFTP comes {_first_output(transport, timeout)!r}"
             raise DiagnosedError("sftp_garbled", seen) from None
-        except EOFError:
-            if not transport.is_active():
+        except (EOFError, paramiko.SSHException):
+            if not transport.is_active() or not channel.exit_status_ready():
                 raise
             seen = f"the subsystem ends at once with exit status {channel.recv_exit_status()}"
             raise DiagnosedError("no_sftp_subsystem", seen) from None

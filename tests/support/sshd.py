@@ -230,6 +230,8 @@ class SshServer:
         authorized = self._directory / "authorized_keys"
         authorized.write_text(self.client_key.with_suffix(".pub").read_text())
         lines = [
+            # Of most keywords the first line counts, of this one the last.
+            "MaxStartups 100",
             self._config,
             f"ListenAddress {self.host}:{self.port}",
             f"HostKey {self.host_key}",
@@ -241,7 +243,6 @@ class SshServer:
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
-            "MaxStartups 100",
             "MaxSessions 100",
             "UseDNS no",
             "Subsystem sftp internal-sftp",
