@@ -13,6 +13,7 @@ from mlflow_sftp import background
 from mlflow_sftp.download import get_file
 from mlflow_sftp.errors import InvalidPathError, LocalError, NotFoundError, PermissionRefusedError
 from mlflow_sftp.flow import for_each, iterate
+from mlflow_sftp.location import Location, redact
 from mlflow_sftp.migrate.manifest import Item, Manifest, Totals, Work
 from mlflow_sftp.migrate.places import (
     FileProblemError,
@@ -23,9 +24,8 @@ from mlflow_sftp.migrate.places import (
     copy_local,
     open_place,
 )
-from mlflow_sftp.relocate.errors import LocationError, StorageError
-from mlflow_sftp.relocate.location import Location, redact
 from mlflow_sftp.settings import Settings
+from mlflow_sftp.storage_errors import LocationError, StorageError
 from mlflow_sftp.upload import put_file
 
 Verify = Literal["sha256", "size"]
@@ -202,6 +202,9 @@ class _Copy:
         self._on_progress(self._progress)
 
     async def _settle_readable(self, work: Work) -> None:
+        if self._verify == "size":
+            await self._settle_by_size(work)
+            return
         size, sha256 = await self._source.digest(work.path, work.size)
         if work.at_target == size and await self._is_there(work.path, size, sha256):
             self._report.equal = _plus(self._report.equal, size)
@@ -209,7 +212,7 @@ class _Copy:
             self._manifest.done(work, size, sha256)
             return
         for _ in range(_ATTEMPTS):
-            await self._send(work.path)
+            await self._transfer(work.path, self._count)
             if await self._is_there(work.path, size, sha256):
                 self._report.copied = _plus(self._report.copied, size)
                 self._manifest.done(work, size, sha256)
@@ -218,16 +221,21 @@ class _Copy:
             size, sha256 = await self._source.digest(work.path, size)
         raise FileProblemError(f"after {_ATTEMPTS} copies the target still differs from the source")
 
+    async def _settle_by_size(self, work: Work) -> None:
+        """Send what the target lacks or has in another size; the transfer itself checks sizes."""
+        if work.at_target == work.size:
+            self._report.equal = _plus(self._report.equal, work.size)
+            self._count(work.size)
+        else:
+            await self._transfer(work.path, self._count)
+            self._report.copied = _plus(self._report.copied, work.size)
+        self._manifest.done(work, work.size, None)
+
     async def _is_there(self, path: str, size: int, sha256: str) -> bool:
-        if self._verify == "size":
-            return True
         try:
             return await self._target.digest(path, size) == (size, sha256)
         except FileProblemError:
             return False
-
-    async def _send(self, path: str) -> None:
-        await self._transfer(path, self._count)
 
     def _count(self, size: int) -> None:
         self._progress.bytes += size

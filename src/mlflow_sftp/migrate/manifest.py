@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mlflow_sftp.relocate.errors import StorageError
+from mlflow_sftp.storage_errors import StorageError
 
 _FORMAT = "1"
 _PAGE = 500
@@ -152,8 +152,8 @@ class Manifest:
         files, size = self._connection.execute(query).fetchone()
         return Totals(files, size or 0)
 
-    def done(self, work: Work, size: int, sha256: str) -> None:
-        """Record that the target holds this very content."""
+    def done(self, work: Work, size: int, sha256: str | None) -> None:
+        """Record that the target holds this file; `sha256` where contents were compared."""
         self._record(work.path, size, work.stamp, sha256, "done", None)
 
     def failed(self, path: str, reason: str) -> None:

@@ -24,11 +24,12 @@ from mlflow_sftp.errors import (
     SftpError,
 )
 from mlflow_sftp.flow import Budget
+from mlflow_sftp.local import read_block
+from mlflow_sftp.location import Location, redact
 from mlflow_sftp.migrate.manifest import Item
-from mlflow_sftp.relocate.errors import LocationError, StorageError
-from mlflow_sftp.relocate.location import Location, redact
 from mlflow_sftp.remote import Remote
 from mlflow_sftp.settings import Settings
+from mlflow_sftp.storage_errors import LocationError, StorageError
 from mlflow_sftp.uri import SftpUri
 
 # Told of what cannot be listed: relative path, reason.
@@ -135,8 +136,10 @@ class LocalPlace:
         return await asyncio.to_thread(os.path.isdir, self.root)
 
     async def digest(self, relative: str, size: int) -> tuple[int, str]:
-        """Size and SHA-256 of a file as they are now."""
+        """Size and SHA-256 of a file as they are now; `size` is what a listing said."""
         try:
+            if size <= _SMALL_FILE:
+                return await _small_digest(self.path(relative))
             return await asyncio.to_thread(_hash_file, self.path(relative))
         except OSError as error:
             raise FileProblemError(_reason(error)) from error
@@ -253,6 +256,16 @@ def _item(path: str, status: os.stat_result) -> Item:
         return Item(path, True, 0, "")
     # The inode's own time moves with every change, even where the modification time was set back.
     return Item(path, False, status.st_size, f"{status.st_ino}.{status.st_ctime_ns}")
+
+
+async def _small_digest(path: str) -> tuple[int, str]:
+    """Like `_hash_file`, without the thread, which would cost more than a cached file itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        data = await read_block(descriptor, 0, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+    return len(data), hashlib.sha256(data).hexdigest()
 
 
 def _hash_file(path: str) -> tuple[int, str]:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Re-rooting of every artifact location in MLflow's database: plan, apply, state, undo, scan."""
 
+from mlflow_sftp.location import Location
 from mlflow_sftp.relocate.database import Database
 from mlflow_sftp.relocate.engine import Applied, State, Undone, apply, plan, state, undo
-from mlflow_sftp.relocate.errors import (
+from mlflow_sftp.relocate.plan import Blocked, Move, Plan, Request
+from mlflow_sftp.relocate.scan import Finding, scan
+from mlflow_sftp.storage_errors import (
     BackupUnavailableError,
     BlockedError,
     DatabaseError,
@@ -11,9 +14,6 @@ from mlflow_sftp.relocate.errors import (
     LocationError,
     StorageError,
 )
-from mlflow_sftp.relocate.location import Location
-from mlflow_sftp.relocate.plan import Blocked, Move, Plan, Request
-from mlflow_sftp.relocate.scan import Finding, scan
 
 __all__ = [
     "Applied",

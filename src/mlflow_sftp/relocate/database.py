@@ -14,8 +14,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
-from mlflow_sftp.relocate.errors import BackupUnavailableError, DatabaseError
 from mlflow_sftp.relocate.files import replaced_file
+from mlflow_sftp.storage_errors import BackupUnavailableError, DatabaseError
 
 # A server that still writes holds its locks for milliseconds; longer means somebody sits on a transaction.
 LOCK_TIMEOUT_S = 30

@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from mlflow_sftp.location import redact
 from mlflow_sftp.relocate.database import Database
-from mlflow_sftp.relocate.errors import BlockedError, DatabaseError, JournalError
 from mlflow_sftp.relocate.journal import Journal, read_journal, write_journal
-from mlflow_sftp.relocate.location import redact
 from mlflow_sftp.relocate.plan import Blocked, Key, Move, Plan, Request, make_plan
+from mlflow_sftp.storage_errors import BlockedError, DatabaseError, JournalError
 
 Verdict = Literal["applied", "not_applied", "diverged"]
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_sftp.relocate.errors import JournalError
 from mlflow_sftp.relocate.files import replaced_file
 from mlflow_sftp.relocate.plan import Move
+from mlflow_sftp.storage_errors import JournalError
 
 FORMAT = 1
 

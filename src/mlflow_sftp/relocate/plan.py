@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlflow_sftp.location import Location, parse_root, redact
 from mlflow_sftp.relocate.database import Database, LocationColumn
-from mlflow_sftp.relocate.errors import LocationError
-from mlflow_sftp.relocate.location import Location, parse_root, redact
+from mlflow_sftp.storage_errors import LocationError
 
 Key = dict[str, str | int]
 

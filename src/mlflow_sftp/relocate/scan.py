@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from mlflow_sftp.location import PATH_SAFE, Location, parse_root, redact
 from mlflow_sftp.relocate.database import Database
-from mlflow_sftp.relocate.errors import LocationError
-from mlflow_sftp.relocate.location import PATH_SAFE, Location, parse_root, redact
 from mlflow_sftp.relocate.plan import Key, location_rows
+from mlflow_sftp.storage_errors import LocationError
 
 _EXCERPT = 60
 _ROWS_AT_ONCE = 1000

@@ -125,6 +125,17 @@ def test_what_is_there_is_compared_not_sent(ways: tuple[Spell, Spell], source: P
     assert read_tree(target) == read_tree(source)
 
 
+def test_by_size_only(ways: tuple[Spell, Spell], source: Path, target: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, target)
+    os.truncate(target / "2" / "large", 5)
+    places = ways[0](source), ways[1](target)
+    report = migrate.copy(*places, verify="size", manifest=tmp_path / "manifest")
+    assert (report.copied.files, report.equal.files) == (1, 9)
+    assert read_tree(target) == read_tree(source)
+    again = migrate.copy(*places, verify="size", manifest=tmp_path / "manifest")
+    assert (again.copied.files, again.equal.files) == (0, 0)
+
+
 def test_check_foresees_and_changes_nothing(ways: tuple[Spell, Spell], source: Path, target: Path) -> None:
     report = migrate.copy(ways[0](source), ways[1](target), check=True, manifest=target.with_name("manifest"))
     assert report.copied.files == 10

@@ -1,0 +1,49 @@
+"""The `copy` command, as an operator calls it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mlflow_sftp.migrate.cli import copy_command
+from tests.support.sshd import SshServer
+
+
+def call(sshd: SshServer, *arguments: object) -> Result:
+    environment = {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config), "MLFLOW_SFTP_RETRY_TIMEOUT": "1"}
+    return CliRunner().invoke(copy_command, [str(argument) for argument in arguments], env=environment)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source" / "a").mkdir(parents=True)
+    (tmp_path / "source" / "a" / "1").write_bytes(bytes(3000))
+    (tmp_path / "source" / "2").write_bytes(bytes(48))
+    return tmp_path / "source"
+
+
+def test_copy_tells_what_it_did(sshd: SshServer, source: Path, tmp_path: Path) -> None:
+    places = (source, sshd.uri("target"), "--manifest", tmp_path / "manifest")
+    foreseen = call(sshd, *places, "--check")
+    assert "2 files (3.0 KiB) would be copied" in foreseen.stdout
+    assert call(sshd, *places).stdout.startswith("2 files (3.0 KiB) copied, 0 compared, 2 in all (3.0 KiB)")
+    again = json.loads(call(sshd, *places, "--json").stdout)
+    assert (again["changed"], again["total"]) == (False, {"files": 2, "bytes": 3048})
+    assert (sshd.root / "target" / "a" / "1").read_bytes() == bytes(3000)
+
+
+def test_files_left_behind_have_their_own_exit_code(sshd: SshServer, source: Path) -> None:
+    (source / "gone").symlink_to("nowhere")
+    result = call(sshd, source, sshd.uri("target"), "--bwlimit", "10M")
+    assert result.exit_code == 3
+    assert "not copied: gone: leads nowhere" in result.stderr
+
+
+def test_errors_are_one_line(sshd: SshServer, source: Path) -> None:
+    sshd.stop()
+    result = call(sshd, source, sshd.uri("target"))
+    assert result.exit_code == 1
+    assert f"127.0.0.1:{sshd.port}" in result.stderr
+    assert "Traceback" not in result.output
+    assert call(sshd, source, "/t", "--bwlimit", "fast").exit_code == 2
