@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -142,10 +143,20 @@ def test_server_hangs_up_at_once(sshd: SshServer, diagnose: Diagnose) -> None:
         diagnose(options(sshd, port=port), "closed_early", remedy="fail2ban")
 
 
+def unauthenticated_connection(server: SshServer) -> socket.socket:
+    """Occupy the only place there is, once sshd has noticed that the one before is gone."""
+    for _ in range(100):
+        other = socket.create_connection((server.host, server.port))
+        if other.recv(4) == b"SSH-":
+            return other
+        other.close()
+        time.sleep(0.05)
+    raise TimeoutError("no place became free")
+
+
 def test_too_many_connections(misbehaving: Callable[[str], SshServer], diagnose: Diagnose) -> None:
     server = misbehaving("MaxStartups 1")
-    with socket.create_connection((server.host, server.port)) as other:
-        assert other.recv(4) == b"SSH-"
+    with unauthenticated_connection(server):
         diagnose(options(server), "too_many_connections", remedy="MaxStartups")
 
 
