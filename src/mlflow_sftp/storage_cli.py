@@ -10,6 +10,7 @@ import importlib
 import click
 
 _COMMANDS = {
+    "audit": ("mlflow_sftp.audit_cli", "audit_command"),
     "copy": ("mlflow_sftp.migrate.cli", "copy_command"),
     "relocate": ("mlflow_sftp.relocate.cli", "relocate_group"),
 }

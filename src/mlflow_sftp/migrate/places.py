@@ -30,7 +30,7 @@ from mlflow_sftp.migrate.manifest import Item
 from mlflow_sftp.remote import Remote
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage_errors import LocationError, StorageError
-from mlflow_sftp.uri import SftpUri
+from mlflow_sftp.uri import SftpUri, encode
 
 # Told of what cannot be listed: relative path, reason.
 Problem = Callable[[str, str], None]
@@ -38,6 +38,8 @@ Problem = Callable[[str, str], None]
 _CHUNK = 1 << 20
 _SMALL_FILE = 1 << 20
 _LOCAL_WIDTH = 8
+# What a server says of one file; anything else concerns the place as a whole.
+_UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
 
 
 class FileProblemError(Exception):
@@ -144,6 +146,21 @@ class LocalPlace:
         except OSError as error:
             raise FileProblemError(_reason(error)) from error
 
+    async def read(self, relative: str, size: int) -> bytes:
+        """The contents of a small file."""
+        try:
+            return await asyncio.to_thread(Path(self.path(relative)).read_bytes)
+        except OSError as error:
+            raise FileProblemError(_reason(error)) from error
+
+    async def move(self, relative: str, target: str) -> None:
+        """Rename a file or directory within the place; its new directory is made."""
+        try:
+            await asyncio.to_thread(os.makedirs, os.path.dirname(self.path(target)), exist_ok=True)
+            await asyncio.to_thread(os.rename, self.path(relative), self.path(target))
+        except OSError as error:
+            raise StorageError(f"cannot move {self.path(relative)}: {error.strerror}") from error
+
     async def close(self) -> None:
         await asyncio.to_thread(os.sync)
 
@@ -198,8 +215,21 @@ class SftpPlace:
             if attributes is None:
                 raise FileProblemError("it is gone")
             return attributes.size or 0, await verify.sha256(self.remote, path)
-        except (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError) as error:
+        except _UNREADABLE as error:
             raise FileProblemError(error.seen) from error
+
+    async def read(self, relative: str, size: int) -> bytes:
+        """The contents of a small file."""
+        try:
+            return await get_bytes(self.remote, self.path(relative), size)
+        except _UNREADABLE as error:
+            raise FileProblemError(error.seen) from error
+
+    async def move(self, relative: str, target: str) -> None:
+        """Rename a file or directory within the place; its new directory is made."""
+        old, new = self.path(relative), self.path(target)
+        await self.remote.make_directory(posixpath.dirname(new))
+        await self.remote.attempt(f"move {old}", lambda session: session.rename(encode(old), encode(new)))
 
     async def close(self) -> None:
         await self._connections.close()

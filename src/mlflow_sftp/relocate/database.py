@@ -50,7 +50,7 @@ LOCATION_COLUMNS = (
 )
 
 # Those of the columns above and what relates them to experiments.
-_TABLES = frozenset({column.table for column in LOCATION_COLUMNS} | {"alembic_version", "trace_info"})
+_TABLES = frozenset({column.table for column in LOCATION_COLUMNS} | {"alembic_version", "tags", "trace_info"})
 
 
 class Database:
