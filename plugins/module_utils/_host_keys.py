@@ -31,16 +31,21 @@ def scan(endpoint: Endpoint, key_types: Sequence[str], timeout: float) -> list[P
     """
     addresses = resolve(endpoint, timeout)
     keys = []
+    problems = []
     for key_type in key_types:
         sock = connect(addresses, timeout)
         read_banner(sock, timeout)
         try:
             transport = negotiate(sock, signature_algorithms(key_type), timeout)
-        except DiagnosedError as fault:
-            if fault.cause.code == "no_common_algorithm" and "host key" in fault.seen:
-                continue
-            raise
+        except DiagnosedError as error:
+            # Some servers say that they lack this type, others hang up.
+            if error.cause.code not in ("no_common_algorithm", "connection_lost"):
+                raise
+            problems.append(error)
+            continue
         key = transport.get_remote_server_key()
         transport.close()
         keys.append(PublicKey(key.get_name(), key.get_base64()))
+    if problems and not keys:
+        raise problems[0]
     return keys

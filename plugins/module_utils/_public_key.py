@@ -42,3 +42,11 @@ def fingerprint(blob: str) -> str:
         raise ValueError(f"not base64: {error}") from None
     digest = hashlib.sha256(raw).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def is_public_key(blob: str) -> bool:
+    """Tell whether a text can be the base64 blob of a key."""
+    try:
+        return len(base64.b64decode(blob, validate=True)) > 4
+    except binascii.Error:
+        return False

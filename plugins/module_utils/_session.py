@@ -44,6 +44,12 @@ class SftpClient(paramiko.SFTPClient):
 
     _request: Callable[..., tuple[int, paramiko.Message]]
 
+    @property
+    def server_banner(self) -> str:
+        """The server's greeting, which names its software."""
+        channel = self.get_channel()
+        return channel.get_transport().remote_version if channel else ""
+
     def statvfs(self, path: str) -> FileSystem:
         """Ask about the file system that holds `path`; OSError where the server cannot tell."""
         _, reply = self._request(CMD_EXTENDED, "statvfs@openssh.com", path)
@@ -222,6 +228,13 @@ def _load_keys(target: Target) -> list[tuple[str, paramiko.PKey]]:
     if problems and not keys:
         raise problems[0]
     return keys
+
+
+def login_keys(target: Target) -> set[str]:
+    """Return the base64 blobs of the public keys that the target may log in with."""
+    if not target.key_files:
+        return set()
+    return {key.get_base64() for _, key in _load_keys(target)}
 
 
 def _methods_offered(transport: paramiko.Transport, user: str) -> list[str] | None:

@@ -1,0 +1,190 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: copy a tree of artifacts to another store, verified and resumable."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_artifact_copy
+short_description: Copy artifacts between local directories and SFTP servers
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Copies every file below a directory to another one. Either is a local path or an C(sftp://) URI.
+  - Each file appears at the destination under its name when it is complete, and is compared by SHA-256.
+  - Files that are there already are compared and not copied again. Nothing is ever deleted.
+  - A copy that was interrupted goes on where it ended when it is called again with the same O(manifest).
+  - Runs where C(mlflow_sftp) is installed, such as in a container of the stack, and reaches SFTP servers as
+    MLflow does, through the OpenSSH client configuration.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Both sides are listed and sizes compared. Whether files of one size are equal is not found out.
+  diff_mode:
+    support: full
+    details:
+      - Shows how many files and bytes the destination has of what is to be there.
+  idempotent:
+    support: full
+options:
+  src:
+    description:
+      - Directory to copy from, a path or C(sftp://) URI.
+    type: str
+    required: true
+  dest:
+    description:
+      - Directory to copy to, a path or C(sftp://) URI. It is created if it does not exist.
+    type: str
+    required: true
+  manifest:
+    description:
+      - File that remembers what was copied, with sizes and SHA-256.
+    type: path
+  include:
+    description:
+      - Directories below O(src) to keep to.
+    type: list
+    elements: str
+    default: []
+  verify:
+    description:
+      - How to compare. V(sha256) reads every file back from the destination, or asks the server for the sum
+        where it can tell. V(size) compares sizes.
+    type: str
+    choices: [sha256, size]
+    default: sha256
+  bandwidth:
+    description:
+      - Bytes a second to send at most. Reading back is not counted.
+    type: int
+  strict:
+    description:
+      - Whether to fail if any file could not be copied, because it is unreadable or vanished.
+    type: bool
+    default: false
+requirements:
+  - mlflow-sftp
+seealso:
+  - module: freegee.mlflow_sftp.mlflow_artifact_relocate
+  - module: freegee.mlflow_sftp.mlflow_storage_info
+"""
+
+EXAMPLES = r"""
+- name: Copy to the SFTP server while MLflow goes on serving
+  freegee.mlflow_sftp.mlflow_artifact_copy:
+    src: /mlruns
+    dest: sftp://me@sftp.example.org:2121/artifacts
+    manifest: /mlflow/switch/manifest
+  delegate_to: mlflow_container
+
+- name: Copy the rest, and require that nothing is left behind
+  freegee.mlflow_sftp.mlflow_artifact_copy:
+    src: /mlruns
+    dest: sftp://me@sftp.example.org:2121/artifacts
+    manifest: /mlflow/switch/manifest
+    strict: true
+  delegate_to: mlflow_container
+"""
+
+RETURN = r"""
+total:
+  description: Files and bytes below O(src).
+  returned: success
+  type: dict
+  sample: {files: 120, bytes: 1048576}
+copied:
+  description: Files and bytes that were copied, or would be in check mode.
+  returned: success
+  type: dict
+  sample: {files: 20, bytes: 524288}
+equal:
+  description: Files and bytes that were compared and found equal, or would be compared in check mode.
+  returned: success
+  type: dict
+  sample: {files: 0, bytes: 0}
+extra:
+  description: Number of files at O(dest) that O(src) does not have. They are left alone.
+  returned: success
+  type: int
+failed_files:
+  description: Paths that could not be copied, with the reason.
+  returned: success, or failure because of O(strict=true)
+  type: dict
+  sample: {1/abc/artifacts/x: permission denied}
+seconds:
+  description: How long it took.
+  returned: success
+  type: float
+"""
+
+import traceback
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from mlflow_sftp import migrate
+    from mlflow_sftp.errors import SftpError
+    from mlflow_sftp.storage_errors import StorageError
+
+    LIBRARY_ERROR = None
+except ImportError:
+    LIBRARY_ERROR = traceback.format_exc()
+
+
+def describe(report: migrate.CopyReport) -> dict:
+    """Return the report as the module documents it."""
+    result = report.as_dict()
+    result["failed_files"] = result.pop("failed")
+    total, copied = report.total, report.copied
+    result["diff"] = {
+        "before": f"{total.files - copied.files} files, {total.bytes - copied.bytes} bytes\n",
+        "after": f"{total.files} files, {total.bytes} bytes\n",
+    }
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "src": {"type": "str", "required": True},
+            "dest": {"type": "str", "required": True},
+            "manifest": {"type": "path"},
+            "include": {"type": "list", "elements": "str", "default": []},
+            "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
+            "bandwidth": {"type": "int"},
+            "strict": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    if LIBRARY_ERROR:
+        module.fail_json(msg=missing_required_lib("mlflow-sftp"), exception=LIBRARY_ERROR)
+    options = module.params
+    if options["bandwidth"] is not None and options["bandwidth"] <= 0:
+        module.fail_json(msg="bandwidth must be above 0 bytes a second")
+    try:
+        report = migrate.copy(
+            options["src"],
+            options["dest"],
+            manifest=options["manifest"] and Path(options["manifest"]),
+            include=tuple(options["include"]),
+            verify=options["verify"],
+            bandwidth=options["bandwidth"],
+            check=module.check_mode,
+        )
+    except (StorageError, SftpError) as error:
+        module.fail_json(msg=f"Copying stopped: {error} What was copied until then is kept.")
+    result = describe(report)
+    if report.failed and options["strict"]:
+        module.fail_json(msg=f"{len(report.failed)} files could not be copied, see failed_files", **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: change the root of every artifact location in MLflow's database, or undo that."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_artifact_relocate
+short_description: Change the root of artifact locations in MLflow's database
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Changes every artifact location below one root to lie below another, of experiments, runs, logged models,
+    model versions, traces and workspaces, deleted ones included, in one transaction. Files are not touched.
+  - A journal with every old and new value is on disk before the database is changed. With it, the change can be
+    undone, and after a crash it can be told whether it took place.
+  - Values too long for their column, and others that cannot be changed, make it fail before it begins.
+  - Stop the MLflow server first. The module waits 30 seconds for other writers, then fails.
+  - Runs where C(mlflow_sftp) is installed, such as in a container of the stack.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details:
+      - Shows up to 500 values.
+  idempotent:
+    support: full
+options:
+  database:
+    description:
+      - SQLAlchemy URI of MLflow's database, SQLite or PostgreSQL, without a password.
+    type: str
+    required: true
+  database_password:
+    description:
+      - Password for O(database).
+    type: str
+  state:
+    description:
+      - With V(relocated), locations below O(src) are changed to lie below O(dest).
+      - With V(undone), every row of O(journal) gets its old value back.
+    type: str
+    choices: [relocated, undone]
+    default: relocated
+  src:
+    description:
+      - The old root. Further entries are other spellings of the same place that do not say so themselves, such
+        as another port or host name.
+      - A path, C(file:), C(sftp://) or C(mlflow-artifacts:/) URI. A path and its C(file:) URIs are one place.
+      - Required with O(state=relocated).
+    type: list
+    elements: str
+  dest:
+    description:
+      - The new root, spelled as the new values shall be.
+      - Required with O(state=relocated).
+    type: str
+  journal:
+    description:
+      - File for the journal. An existing one must be of the same change, after a crash or a success.
+    type: path
+    required: true
+  backup_file:
+    description:
+      - Where to put a copy of the database first, of SQLite or, with C(pg_dump), of PostgreSQL.
+      - Without it, no copy is made.
+    type: path
+  experiments:
+    description:
+      - Ids of experiments to keep to, with all that belongs to them.
+    type: list
+    elements: int
+  new_runs_only:
+    description:
+      - Whether to only change where MLflow will put artifacts of new runs.
+    type: bool
+    default: false
+  working_directory:
+    description:
+      - Directory in which the MLflow server runs, if the database has relative locations.
+    type: str
+  leave_blocked:
+    description:
+      - Whether to leave locations that cannot be changed where they are, instead of failing.
+    type: bool
+    default: false
+requirements:
+  - mlflow-sftp
+  - sqlalchemy >= 2
+seealso:
+  - module: freegee.mlflow_sftp.mlflow_artifact_copy
+  - module: freegee.mlflow_sftp.mlflow_storage_info
+"""
+
+EXAMPLES = r"""
+- name: Follow the artifacts to the SFTP server
+  freegee.mlflow_sftp.mlflow_artifact_relocate:
+    database: sqlite:////mlflow/mlflow.db
+    src: /mlruns
+    dest: sftp://me@sftp.example.org:2121/artifacts
+    journal: /mlflow/switch/journal
+    backup_file: /mlflow/switch/mlflow.db
+  delegate_to: mlflow_container
+
+- name: And back
+  freegee.mlflow_sftp.mlflow_artifact_relocate:
+    database: sqlite:////mlflow/mlflow.db
+    state: undone
+    journal: /mlflow/switch/journal
+  delegate_to: mlflow_container
+"""
+
+RETURN = r"""
+rows:
+  description: Number of values that were changed, or would be in check mode.
+  returned: success
+  type: int
+tables:
+  description: For each column, the number of values by what happens to them.
+  returned: with O(state=relocated), if the change did not take place in an earlier call
+  type: dict
+  sample: {runs.artifact_uri: {move: 12, elsewhere: 1}}
+blocked:
+  description: Values that are left as they are although they are, or may be, below the old root.
+  returned: with O(state=relocated), if the change did not take place in an earlier call
+  type: list
+  elements: dict
+  sample:
+    - table: runs
+      column: artifact_uri
+      key: {run_uuid: abc}
+      value: /mlruns/../x
+      reason: the path holds '..'
+      doubtful: false
+report_only:
+  description: Number of other values that mention the old root, which MLflow does not follow, by column.
+  returned: with O(state=relocated) in check mode
+  type: dict
+  sample: {datasets.dataset_source: 2}
+gone:
+  description: Number of rows of the journal that no longer exist.
+  returned: with O(state=undone)
+  type: int
+backup_file:
+  description: The copy of the database.
+  returned: if one was made
+  type: str
+"""
+
+import traceback
+from collections import Counter
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from mlflow_sftp import relocate
+    from mlflow_sftp.location import redact
+
+    LIBRARY_ERROR = None
+except ImportError:
+    LIBRARY_ERROR = traceback.format_exc()
+
+MOST_DIFF_LINES = 500
+
+
+def diff(moves: list) -> dict:
+    """Return old and new values, for Ansible to show."""
+    shown = moves[:MOST_DIFF_LINES]
+    rest = f"... and {len(moves) - len(shown)} more\n" if len(moves) > len(shown) else ""
+    lines = [(f"{move.table}.{move.column} {move.key}: ", move) for move in shown]
+    return {
+        "before": "".join(f"{start}{redact(move.old)}\n" for start, move in lines) + rest,
+        "after": "".join(f"{start}{redact(move.new)}\n" for start, move in lines) + rest,
+    }
+
+
+def undo(module: AnsibleModule, database: relocate.Database) -> dict:
+    """Give the rows of the journal their old values back."""
+    journal = Path(module.params["journal"])
+    done = relocate.undo(database, journal, check=module.check_mode)
+    return {
+        "changed": done.changed,
+        "rows": done.restored,
+        "gone": done.gone,
+        "diff": diff(list(done.moves)),
+    }
+
+
+def foresee(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
+    """Return what `change` would."""
+    found = relocate.foresee(
+        database, request, Path(module.params["journal"]), leave_blocked=module.params["leave_blocked"]
+    )
+    mentions = relocate.scan(database, request.old, request.working_directory)
+    counted = Counter(f"{m.table}.{m.column}" for m in mentions if m.kind == "report_only")
+    return {**describe(found), "report_only": dict(counted)}
+
+
+def change(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
+    """Change the locations."""
+    backup_file = module.params["backup_file"]
+    done = relocate.apply(
+        database,
+        request,
+        Path(module.params["journal"]),
+        backup=backup_file and Path(backup_file),
+        leave_blocked=module.params["leave_blocked"],
+    )
+    result = describe(done.plan)
+    if done.backup:
+        result["backup_file"] = str(done.backup)
+    return result
+
+
+def describe(plan: relocate.Plan) -> dict:
+    """Return a plan as the module documents it."""
+    summary = plan.as_dict(rows=False)
+    result = {"changed": bool(plan.moves), "rows": len(plan.moves), "diff": diff(plan.moves)}
+    if plan.counts:
+        result.update(tables=summary["tables"], blocked=summary["blocked"])
+    return result
+
+
+def run(module: AnsibleModule) -> dict:
+    """Do what the options ask for."""
+    options = module.params
+    with relocate.Database(options["database"], options["database_password"]) as database:
+        if options["state"] == "undone":
+            return undo(module, database)
+        experiments = options["experiments"]
+        request = relocate.Request(
+            old=tuple(options["src"]),
+            new=options["dest"],
+            experiments=None if experiments is None else tuple(experiments),
+            new_runs_only=options["new_runs_only"],
+            working_directory=options["working_directory"],
+        )
+        return (foresee if module.check_mode else change)(module, database, request)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "database": {"type": "str", "required": True},
+            "database_password": {"type": "str", "no_log": True},
+            "state": {"type": "str", "choices": ["relocated", "undone"], "default": "relocated"},
+            "src": {"type": "list", "elements": "str"},
+            "dest": {"type": "str"},
+            "journal": {"type": "path", "required": True},
+            "backup_file": {"type": "path"},
+            "experiments": {"type": "list", "elements": "int"},
+            "new_runs_only": {"type": "bool", "default": False},
+            "working_directory": {"type": "str"},
+            "leave_blocked": {"type": "bool", "default": False},
+        },
+        required_if=[("state", "relocated", ["src", "dest"])],
+        supports_check_mode=True,
+    )
+    if LIBRARY_ERROR:
+        module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
+    try:
+        result = run(module)
+    except relocate.StorageError as error:
+        module.fail_json(msg=f"The locations were not changed: {error}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: what MLflow's database and an artifact store hold, and whether they agree."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_storage_info
+short_description: Count what MLflow's database and an artifact store hold
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Counts experiments, runs, models and traces, and tells to which places their artifact locations lead.
+  - Counts the files and bytes of an artifact store, and tells how much space is free there.
+  - Compares both with O(audit=true).
+  - Runs where C(mlflow_sftp) is installed, such as in a container of the stack.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes.read_only
+options:
+  database:
+    description:
+      - SQLAlchemy URI of MLflow's database, SQLite or PostgreSQL, without a password.
+    type: str
+  database_password:
+    description:
+      - Password for O(database).
+    type: str
+  store:
+    description:
+      - Artifact store to look at, a path or C(sftp://) URI.
+    type: str
+  audit:
+    description:
+      - Whether to compare database and store. Needs O(database), and O(root) or O(store).
+    type: bool
+    default: false
+  root:
+    description:
+      - The artifact root as the database spells it, if it is not O(store), such as C(mlflow-artifacts:/).
+    type: str
+  manifest:
+    description:
+      - Manifest of a copy to the store, to compare the size of every file in the audit.
+    type: path
+requirements:
+  - mlflow-sftp
+  - sqlalchemy >= 2, for O(database)
+seealso:
+  - module: freegee.mlflow_sftp.mlflow_artifact_copy
+  - module: freegee.mlflow_sftp.mlflow_artifact_relocate
+"""
+
+EXAMPLES = r"""
+- name: Look at both
+  freegee.mlflow_sftp.mlflow_storage_info:
+    database: sqlite:////mlflow/mlflow.db
+    store: sftp://me@sftp.example.org:2121/artifacts
+    audit: true
+  delegate_to: mlflow_container
+  register: storage
+
+- name: Require that nothing is missing
+  ansible.builtin.assert:
+    that: storage.audit.counts.missing is not defined
+"""
+
+RETURN = r"""
+database:
+  description: What the database holds.
+  returned: with O(database)
+  type: dict
+  contains:
+    database:
+      description: Its URI.
+      type: str
+    counts:
+      description: Rows of each table, in all and by lifecycle stage.
+      type: dict
+      sample: {runs: {total: 3, active: 2, deleted: 1}}
+    places:
+      description: Where locations lead, most used first, with the path they have in common.
+      type: list
+      elements: dict
+      sample: [{place: "sftp://me@sftp.example.org:2121", path: /artifacts, locations: 12}]
+store:
+  description: What the store holds.
+  returned: with O(store)
+  type: dict
+  contains:
+    store:
+      description: Its path or URI.
+      type: str
+    exists:
+      description: Whether there is such a directory.
+      type: bool
+    files:
+      description: Number of files.
+      type: int
+    bytes:
+      description: Their size in bytes.
+      type: int
+    free_bytes:
+      description: Free space in bytes, null if the server does not tell.
+      type: int
+    unreadable:
+      description: What cannot be listed, with the reason.
+      type: dict
+audit:
+  description: Where database and store disagree.
+  returned: with O(audit=true)
+  type: dict
+  contains:
+    files:
+      description: Number of files in the store.
+      type: int
+    bytes:
+      description: Their size in bytes.
+      type: int
+    locations:
+      description: Number of locations below the root.
+      type: int
+    counts:
+      description: Number of problems of each kind that occurs.
+      type: dict
+      sample: {missing: 1, orphaned: 2}
+    problems:
+      description: What is missing, truncated, orphaned, at an unknown location or unreadable.
+      type: list
+      elements: dict
+      sample: [{kind: orphaned, path: 1/abc, detail: no row of the database names it, files: 2, bytes: 20}]
+"""
+
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from mlflow_sftp.audit import audit
+    from mlflow_sftp.errors import SftpError
+    from mlflow_sftp.relocate import Database
+    from mlflow_sftp.storage_errors import StorageError
+    from mlflow_sftp.storage_info import database_info, store_info
+
+    LIBRARY_ERROR = None
+except ImportError:
+    LIBRARY_ERROR = traceback.format_exc()
+
+
+def gather(options: dict) -> dict:
+    """Return what the options ask for."""
+    result: dict = {"changed": False}
+    if options["store"]:
+        result["store"] = store_info(options["store"])
+    if not options["database"]:
+        return result
+    with Database(options["database"], options["database_password"]) as database:
+        result["database"] = database_info(database)
+        if options["audit"]:
+            root = options["root"] or options["store"]
+            found = audit(database, root, store=options["store"], manifest=options["manifest"])
+            result["audit"] = found.as_dict()
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "database": {"type": "str"},
+            "database_password": {"type": "str", "no_log": True},
+            "store": {"type": "str"},
+            "audit": {"type": "bool", "default": False},
+            "root": {"type": "str"},
+            "manifest": {"type": "path"},
+        },
+        required_one_of=[("database", "store")],
+        required_if=[("audit", True, ["database"]), ("audit", True, ["root", "store"], True)],
+        supports_check_mode=True,
+    )
+    if LIBRARY_ERROR:
+        module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
+    try:
+        result = gather(module.params)
+    except (StorageError, SftpError) as error:
+        module.fail_json(msg=f"Looking at the storage failed: {error}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
