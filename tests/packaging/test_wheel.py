@@ -47,10 +47,12 @@ def test_holds_the_package_alone(wheel: Path) -> None:
     assert any(name.endswith("/LICENSES/Apache-2.0.txt") for name in names)
 
 
-def test_mlflow_resolves_sftp_to_it(wheel: Path, tmp_path: Path) -> None:
-    environment = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
-    python = environment / "bin/python"
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with the wheel; its dependencies come from the environment of the tests."""
+    directory = tmp_path_factory.mktemp("environment")
+    python = directory / "bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
     subprocess.run(
         [
             sys.executable,
@@ -66,13 +68,29 @@ def test_mlflow_resolves_sftp_to_it(wheel: Path, tmp_path: Path) -> None:
         ],
         check=True,
     )
-    # The dependencies come from the environment of the tests, after what the wheel brought.
-    packages = sysconfig.get_path("purelib", vars={"base": str(environment)})
-    Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (_packages(directory) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return directory
 
-    shown = subprocess.run([python, "-c", RESOLVE], capture_output=True, text=True, cwd=tmp_path)
+
+def _packages(environment: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
+
+
+def test_mlflow_resolves_sftp_to_it(environment: Path, tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [environment / "bin/python", "-c", RESOLVE], capture_output=True, text=True, cwd=tmp_path
+    )
 
     assert shown.returncode == 0, shown.stderr
     file, repository = shown.stdout.split()
-    assert Path(file).is_relative_to(packages)
+    assert Path(file).is_relative_to(_packages(environment))
     assert repository == "mlflow_sftp.store:SftpArtifactRepository"
+
+
+def test_brings_its_command(environment: Path, tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [environment / "bin/mlflow-sftp", "--help"], capture_output=True, text=True, cwd=tmp_path
+    )
+
+    assert shown.returncode == 0, shown.stderr
+    assert "check" in shown.stdout
