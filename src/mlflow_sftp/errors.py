@@ -21,7 +21,7 @@ class SftpError(Exception):
     error_code: ClassVar[str] = "INTERNAL_ERROR"
     default_remedy: ClassVar[str] = ""
 
-    def __init__(self, operation: str, endpoint: str, seen: str, remedy: str = "") -> None:
+    def __init__(self, operation: str, endpoint: str = "", seen: str = "", remedy: str = "") -> None:
         self.operation = operation
         self.endpoint = endpoint
         self.seen = seen

@@ -12,7 +12,7 @@ from mlflow_sftp.protocol import SftpSession
 Transfer = Callable[[int, int, SftpSession], Awaitable[None]]
 
 # How far the first unfinished block may lie behind the newest: all before that is transferred for certain.
-SPAN = 64 << 20
+SPAN = 32 << 20
 # Blocks in flight in one session: two of the 2 MiB windows that OpenSSH grants a channel.
 _BLOCKS_PER_LANE = 16
 _WINDOW = 2 << 20

@@ -220,6 +220,11 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return self._lost is None
 
     @property
+    def replaces(self) -> bool:
+        """Whether the server can rename over an existing file, atomically."""
+        return b"posix-rename@openssh.com" in self.extensions
+
+    @property
     def lost(self) -> str:
         """Why the session ended; empty while it lives."""
         return self._lost or ""
@@ -275,6 +280,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
 
     def realpath(self, path: bytes) -> "asyncio.Future[bytes]":
         return self._request(_REALPATH, _NAME, _first_name, _string(path))
+
+    def readlink(self, path: bytes) -> "asyncio.Future[bytes]":
+        return self._request(_READLINK, _NAME, _first_name, _string(path))
 
     def mkdir(self, path: bytes) -> "asyncio.Future[None]":
         return self._request(_MKDIR, _STATUS, _nothing, _string(path), _NO_ATTRIBUTES)

@@ -82,12 +82,13 @@ class Remote:
         action: Callable[[SftpSession], Awaitable[T]],
         *,
         progress: Callable[[], int] = lambda: 0,
+        needs: int = 1,
     ) -> T:
-        """Like Connections.attempt, with error statuses explained."""
+        """Like Connections.attempt, with error statuses explained; `needs` is the bytes of disk it takes."""
         try:
             return await self.connections.attempt(operation, action, progress=progress)
         except StatusError as error:
-            raise await self.explain(operation, error) from error
+            raise await self._explain(operation, error, needs) from error
 
     # --- looking ---
 
@@ -184,8 +185,8 @@ class Remote:
 
         The questions are sent at once, so that requests made before awaiting travel with them.
         """
-        if path == self.root:
-            return _no_check
+        if _is_within(encode(self.root), encode(path)):
+            return _no_check  # The root, or a directory above it that is being made.
         root = None if self._real_root else session.realpath(encode(self.root))
         answer = session.realpath(encode(path))
 
@@ -219,34 +220,40 @@ class Remote:
         await asyncio.shield(self._making[path])
 
     def forget_directory(self, path: str) -> None:
-        """Ask for this directory again next time: it was found missing."""
-        self.connections.known_directories.discard(encode(path))
+        """Ask for this directory and those above it again next time: it was found missing."""
+        self.connections.known_directories.difference_update(_levels(path))
 
     async def remove(self, path: str) -> bool:
         """Remove a file, a link (never its target) or a whole directory; False where there was nothing."""
         operation = f"delete {path}"
 
-        async def look(session: SftpSession) -> Attributes:
+        async def look(session: SftpSession) -> bool:
             check = self.locating(session, posixpath.dirname(path) if path != self.root else path)
-            answer = session.lstat(encode(path))
+            # ProFTPD answers LSTAT for the target of a link, so that alone would delete what a link points to.
+            attributes, link = session.lstat(encode(path)), session.readlink(encode(path))
             await check()
-            return await answer
+            if not (await attributes).is_directory:
+                return False
+            try:
+                await link
+            except StatusError:
+                return True
+            return False
 
         try:
-            attributes = await self.attempt(operation, look)
+            is_directory = await self.attempt(operation, look)
         except NotFoundError:
             return False
         self.connections.known_directories.clear()
-        if attributes.is_directory:
+        if is_directory:
             await self._remove_directory(path)
         else:
             await self.attempt(operation, lambda session: _unless_missing(session.remove(encode(path))))
         return True
 
-    # --- errors ---
+    # --- parts ---
 
-    async def explain(self, operation: str, error: StatusError) -> SftpError:
-        """Return the exception that tells what an error status means."""
+    async def _explain(self, operation: str, error: StatusError, needs: int) -> SftpError:
         if error.code == FX_NO_SUCH_FILE:
             return NotFoundError(operation, self.name, "there is no such file or directory")
         if error.code == FX_PERMISSION_DENIED:
@@ -255,24 +262,23 @@ class Remote:
             "space" in error.message.lower() or "quota" in error.message.lower()
         ):
             return NoSpaceError(operation, self.name, error.message)
-        if error.code == FX_FAILURE and await self._is_full():
-            return NoSpaceError(operation, self.name, "the file system is full")
+        if error.code == FX_FAILURE and (free := await self._free_bytes()) is not None and free < needs:
+            return NoSpaceError(operation, self.name, f"{free} bytes are free and {needs} are needed")
         return ServerFailureError(operation, self.name, str(error))
 
-    async def _is_full(self) -> bool:
-        async def ask(session: SftpSession) -> bool:
-            if session.extensions.get(b"statvfs@openssh.com") is None:
-                return False
+    async def _free_bytes(self) -> int | None:
+        async def ask(session: SftpSession) -> int | None:
+            if b"statvfs@openssh.com" not in session.extensions:
+                return None
             path = encode(self.root)
             answer = await session.extended(b"statvfs@openssh.com", len(path).to_bytes(4) + path)
-            return int(_STATVFS.unpack_from(answer)[4]) == 0
+            _, fragment, _, _, available, *_ = _STATVFS.unpack_from(answer)
+            return int(fragment * available)
 
         try:
             return await self.connections.attempt("ask for free space", ask)
         except (StatusError, SftpError, struct.error):
-            return False
-
-    # --- parts ---
+            return None
 
     async def _read_directory(self, path: str, *, raw: bool = False) -> AsyncIterator[list[_Found]]:
         """Yield the entries in batches, as the server sends them; after a drop, only those not yet yielded."""
@@ -328,8 +334,9 @@ class Remote:
             return [_Found(decode(name.name), name.attributes) for name in usable], ended
         self._remove_leftovers(session, path, usable)
         shown = [name for name in usable if not names.is_temporary(name.name)]
-        plain = [_Found(decode(name.name), name.attributes) for name in shown if not name.attributes.is_link]
-        links = [name.name for name in shown if name.attributes.is_link]
+        links = [name.name for name in shown if name.attributes.is_link or name.attributes.mode is None]
+        leading = set(links)
+        plain = [_Found(decode(name.name), name.attributes) for name in shown if name.name not in leading]
         return (plain + await self._resolve(session, path, links)) if links else plain, ended
 
     async def _resolve(self, session: SftpSession, path: str, links: list[bytes]) -> list[_Found]:
@@ -399,11 +406,8 @@ class Remote:
         known.update(levels)
 
     def _unknown_levels(self, path: str) -> list[bytes]:
-        levels: list[bytes] = []
-        while path != "/" and encode(path) not in self.connections.known_directories:
-            levels.append(encode(path))
-            path = posixpath.dirname(path)
-        return levels[::-1]
+        known = self.connections.known_directories
+        return [level for level in _levels(path) if level not in known]
 
     async def _remove_directory(self, path: str) -> None:
         for left in reversed(range(_REMOVAL_PASSES)):
@@ -444,6 +448,12 @@ class Remote:
 
 async def _no_check() -> None:
     return
+
+
+def _levels(path: str) -> list[bytes]:
+    """Return a directory and all above it but "/", the highest first."""
+    parts = encode(path).split(b"/")[1:]
+    return [b"/" + b"/".join(parts[: count + 1]) for count in range(len(parts)) if parts[count]]
 
 
 async def _unless_missing(answer: Awaitable[None]) -> None:

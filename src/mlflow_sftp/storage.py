@@ -175,5 +175,5 @@ async def _describe(remote: Remote) -> dict[str, object]:
         "cipher": str(link.ssh.get_extra_info("send_cipher", "")),
         "block_bytes": link.session.block,
         "open_files": link.session.max_handles,
-        "atomic_replace": b"posix-rename@openssh.com" in link.session.extensions,
+        "atomic_replace": link.session.replaces,
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlflow.entities import FileInfo
-from mlflow.store.artifact.artifact_repo import ArtifactRepository, StreamUploadMixin, verify_artifact_path
+from mlflow.store.artifact.artifact_repo import ArtifactRepository, StreamUploadMixin
 
 from mlflow_sftp import errors
 from mlflow_sftp.mlflow_errors import as_mlflow
@@ -37,14 +37,12 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
         """Upload one file into the directory `artifact_path`."""
-        verify_artifact_path(artifact_path)
         name = os.path.basename(os.fspath(local_file))
         with _translated():
             self._storage.upload(os.fspath(local_file), _below(artifact_path, name))
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
         """Upload everything below `local_dir` into the directory `artifact_path`."""
-        verify_artifact_path(artifact_path)
         with _translated():
             self._storage.upload_tree(os.fspath(local_dir), artifact_path or "")
 
@@ -52,7 +50,6 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
         self, stream: BinaryIO, artifact_file_name: str, artifact_path: str | None = None
     ) -> None:
         """Upload a stream as it comes; nothing is staged on the local disk."""
-        verify_artifact_path(artifact_path)
         with _translated():
             self._storage.upload_stream(stream, _below(artifact_path, posixpath.basename(artifact_file_name)))
 
@@ -60,7 +57,6 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
         self, chunks: AsyncIterable[bytes], artifact_file_name: str, artifact_path: str | None = None
     ) -> None:
         """Upload chunks as they come; nothing is staged on the local disk."""
-        verify_artifact_path(artifact_path)
         with _translated():
             path = _below(artifact_path, posixpath.basename(artifact_file_name))
             await self._storage.upload_chunks(chunks, path)

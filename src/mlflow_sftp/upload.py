@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncIterable, AsyncIterator
 
 from mlflow_sftp import local, names, verify
-from mlflow_sftp.errors import LocalError, UnreachableError
+from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
 from mlflow_sftp.flow import Report, for_each, ignore, iterate
 from mlflow_sftp.lanes import SPAN, BlockRun
 from mlflow_sftp.protocol import (
@@ -21,6 +21,7 @@ from mlflow_sftp.protocol import (
     FX_FAILURE,
     FX_NO_SUCH_FILE,
     READ,
+    TRUNCATE,
     WRITE,
     SftpSession,
     StatusError,
@@ -54,7 +55,10 @@ async def put_tree(
         elif item.relative not in there or not _is_current(os.stat(item.path), *there[item.relative]):
             await put_file(remote, item.path, destination, report)
 
-    await for_each(iterate(local.walk(source)), put, width)
+    try:
+        await for_each(iterate(local.walk(source)), put, width)
+    except OSError as error:
+        raise _unreadable(error.filename or source, remote, error) from error
 
 
 async def put_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
@@ -83,10 +87,11 @@ async def put_file(remote: Remote, source: str, target: str, report: Report = ig
 async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> None:
     """Make `target` a file of exactly `data`: in full or not at all."""
     directory = posixpath.dirname(target)
+    temporary = encode(posixpath.join(directory, names.temporary()))
 
     async def put(session: SftpSession) -> None:
-        temporary = encode(posixpath.join(directory, names.temporary()))
-        handle = await _create(remote, session, temporary, directory)
+        # TRUNCATE: after a drop the file may be there, half written by the attempt before.
+        handle = await _create(remote, session, temporary, directory, TRUNCATE)
         try:
             size = await _write_and_close(session, handle, data)
             _require_complete(size, len(data))
@@ -96,7 +101,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
             raise
 
     await remote.make_directory(directory)
-    await remote.attempt(f"upload {target}", put)
+    await remote.attempt(f"upload {target}", put, needs=len(data))
     await verify.contents(remote, verify.hex_digest(remote, data), target)
 
 
@@ -123,7 +128,7 @@ class BlockWriter:
     `keep` is set and it was left because of an interrupt or a lost connection.
     """
 
-    def __init__(self, remote: Remote, target: str, name: str, *, keep: bool = False) -> None:
+    def __init__(self, remote: Remote, target: str, name: str, *, size: int = 1, keep: bool = False) -> None:
         self._remote = remote
         self._operation = f"upload {target}"
         self._target = encode(target)
@@ -134,6 +139,7 @@ class BlockWriter:
         self._failure: BaseException | None = None
         self._published = False
         self._keep = keep
+        self._size = size
         self.block = 0
         self.written = 0
 
@@ -151,15 +157,20 @@ class BlockWriter:
             self._remote.connections.send_off(lambda session: session.remove(self._temporary))
 
     async def create(self) -> None:
-        """Create the file; FX_FAILURE as ServerFailureError when there is one of this name."""
+        """Create the file; where another upload has one of this name already, under a name of its own."""
 
         async def create(session: SftpSession) -> None:
             self._handles[session] = asyncio.ensure_future(
-                _create(self._remote, session, self._temporary, self._directory)
+                _create(self._remote, session, self._temporary, self._directory, EXCLUSIVE)
             )
             await self._handles[session]
 
-        await self._remote.attempt(self._operation, create)
+        try:
+            await self._remote.attempt(self._operation, create)
+        except ServerFailureError:
+            self._handles, self._keep = {}, False
+            self._temporary = encode(posixpath.join(self._directory, names.temporary()))
+            await self._remote.attempt(self._operation, create)
 
     async def write(self, offset: int, data: bytes | memoryview, lane: SftpSession | None = None) -> None:
         """Write one block, over `lane` while that lives, and return when the server has it."""
@@ -168,7 +179,9 @@ class BlockWriter:
             over = lane if lane is not None and lane.alive else session
             await over.write(await self._handle(over), offset, data)
 
-        await self._remote.attempt(self._operation, put, progress=lambda: self.written)
+        await self._remote.attempt(
+            self._operation, put, progress=lambda: self.written, needs=self._size - self.written
+        )
         self.written += len(data)
 
     async def submit(self, offset: int, data: bytes) -> None:
@@ -234,7 +247,7 @@ async def _put_blocks(
         report(begin)
     expected = asyncio.create_task(verify.file_digest(remote, descriptor, size))
     try:
-        async with BlockWriter(remote, target, name, keep=size >= RESUMABLE_FILE) as writer:
+        async with BlockWriter(remote, target, name, size=size, keep=size >= RESUMABLE_FILE) as writer:
 
             async def transfer(offset: int, length: int, lane: SftpSession) -> None:
                 data = await local.read_block(descriptor, offset, length)
@@ -251,7 +264,7 @@ async def _put_blocks(
 
 
 async def _unfinished(remote: Remote, path: str, descriptor: int) -> int:
-    """Return how many bytes of an unfinished upload of the same file can be kept; what cannot is removed.
+    """Return how many bytes of an unfinished upload of the same file can be kept; 0 where there is none.
 
     The process that began it may still be at it. That does no harm: both write the same bytes to the same file,
     and the one that comes second finds the file published.
@@ -266,10 +279,7 @@ async def _unfinished(remote: Remote, path: str, descriptor: int) -> int:
                 return 0
             raise
         certain = max(0, size - SPAN)
-        if certain and await _is_prefix(session, temporary, descriptor, certain):
-            return certain
-        await session.remove(temporary)
-        return 0
+        return certain if certain and await _is_prefix(session, temporary, descriptor, certain) else 0
 
     return await remote.attempt(f"look for the unfinished upload {path}", look)
 
@@ -290,16 +300,16 @@ async def _is_prefix(session: SftpSession, path: bytes, descriptor: int, size: i
         session.close_handle(handle)
 
 
-async def _create(remote: Remote, session: SftpSession, path: bytes, directory: str) -> bytes:
+async def _create(remote: Remote, session: SftpSession, path: bytes, directory: str, how: int) -> bytes:
     """Create a file for writing; its directory, if it was removed since it was last seen, too."""
     try:
-        return await session.open(path, WRITE | CREATE | EXCLUSIVE)
+        return await session.open(path, WRITE | CREATE | how)
     except StatusError as error:
         if error.code != FX_NO_SUCH_FILE:
             raise
     remote.forget_directory(directory)
     await remote.make_directory(directory)
-    return await session.open(path, WRITE | CREATE | EXCLUSIVE)
+    return await session.open(path, WRITE | CREATE | how)
 
 
 async def _write_and_close(session: SftpSession, handle: bytes, data: bytes | memoryview) -> int | None:
@@ -320,7 +330,7 @@ async def _write_and_close(session: SftpSession, handle: bytes, data: bytes | me
 
 async def _publish(session: SftpSession, temporary: bytes, target: bytes) -> None:
     """Give a finished file its name, replacing what has it; atomically where the server can."""
-    if b"posix-rename@openssh.com" in session.extensions:
+    if session.replaces:
         await session.posix_rename(temporary, target)
         return
     try:

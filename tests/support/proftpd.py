@@ -99,7 +99,9 @@ class ProftpdServer:
         )
         authorized = self._directory / "authorized_keys"
         exported = subprocess.run(
-            ["ssh-keygen", "-e", "-f", str(self.client_key.with_suffix(".pub"))], check=True, capture_output=True
+            ["ssh-keygen", "-e", "-f", str(self.client_key.with_suffix(".pub"))],
+            check=True,
+            capture_output=True,
         )
         authorized.write_bytes(exported.stdout)
         lines = [

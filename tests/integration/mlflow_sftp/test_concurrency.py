@@ -1,0 +1,126 @@
+"""Many threads, many processes, forks, two writers of one name."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mlflow_sftp.settings import Settings
+from mlflow_sftp.storage import SftpStorage
+from tests.support.link import Link
+from tests.support.sshd import SshServer
+from tests.support.storing import files_below, pattern, settings_for, through
+
+
+def test_64_threads_share_one_connection(sshd: SshServer, tmp_path: Path) -> None:
+    with Link(sshd.port) as link:
+        uri, settings = through(sshd, link, tmp_path)
+
+        def log(number: int) -> None:
+            path = tmp_path / f"{number}.txt"
+            path.write_bytes(pattern(20_000, number))
+            for repetition in range(3):
+                SftpStorage(uri, settings).upload(str(path), f"t{number % 8}/{number}-{repetition}")
+
+        with ThreadPoolExecutor(64) as pool:
+            list(pool.map(log, range(64)))
+        assert link.accepted == 1
+    found = {path: content for path, content in files_below(sshd.root).items() if content is not None}
+    assert found == {f"t{n % 8}/{n}-{r}": pattern(20_000, n) for n in range(64) for r in range(3)}
+
+
+def test_8_processes_at_once(sshd: SshServer, tmp_path: Path) -> None:
+    _in_processes("spawn", 8, sshd, tmp_path)
+    assert len(files_below(sshd.root)) == 8
+
+
+def test_forked_children_open_their_own_connection_and_the_parent_keeps_its(
+    sshd: SshServer, tmp_path: Path
+) -> None:
+    storage = SftpStorage(sshd.uri(), settings_for(sshd))
+    (tmp_path / "f").write_text("x")
+    storage.upload(str(tmp_path / "f"), "before")
+    _in_processes("fork", 4, sshd, tmp_path)
+    storage.upload(str(tmp_path / "f"), "after")
+    assert len(files_below(sshd.root)) == 6
+
+
+def test_two_writers_of_one_name_leave_one_content_whole(sshd: SshServer, tmp_path: Path) -> None:
+    contents = [pattern(2_000_000, 1), pattern(1_500_000, 2)]
+    sources = [tmp_path / "a", tmp_path / "b"]
+    for source, content in zip(sources, contents, strict=True):
+        source.write_bytes(content)
+    storage = SftpStorage(sshd.uri(), settings_for(sshd))
+    for _ in range(5):
+        _together(*(lambda source=source: storage.upload(str(source), "f") for source in sources))
+        assert (sshd.root / "f").read_bytes() in contents
+    storage.stat("f")
+    assert os.listdir(sshd.root) == ["f"]
+
+
+def test_two_uploads_of_one_large_file_do_not_spoil_each_other(sshd: SshServer, tmp_path: Path) -> None:
+    """They would resume each other's work: same source, same target."""
+    source = tmp_path / "f"
+    source.write_bytes(pattern(40_000_000))
+    storage = SftpStorage(sshd.uri(), settings_for(sshd))
+    _together(*(lambda: storage.upload(str(source), "f") for _ in range(2)))
+    assert (sshd.root / "f").read_bytes() == source.read_bytes()
+    assert os.listdir(sshd.root) == ["f"]
+
+
+def test_small_files_pass_a_large_one(sshd: SshServer, tmp_path: Path) -> None:
+    """On a slow link a small upload is done long before a large one that began earlier."""
+    (tmp_path / "large").write_bytes(pattern(24_000_000))
+    (tmp_path / "small").write_bytes(b"x" * 1000)
+    with Link(sshd.port, round_trip=0.02, bandwidth=12e6) as link:
+        uri, settings = through(sshd, link, tmp_path)
+        storage = SftpStorage(uri, settings)
+        storage.connect()
+        large = threading.Thread(target=storage.upload, args=(str(tmp_path / "large"), "large"))
+        large.start()
+        for number in range(3):
+            storage.upload(str(tmp_path / "small"), f"small{number}")
+        assert large.is_alive()
+        large.join()
+    assert (sshd.root / "large").read_bytes() == pattern(24_000_000)
+
+
+def _in_processes(method: str, count: int, sshd: SshServer, tmp_path: Path) -> None:
+    context: Any = multiprocessing.get_context(method)
+    for number in range(count):
+        (tmp_path / f"p{number}").write_bytes(pattern(300_000, number))
+    processes = [
+        context.Process(target=_upload, args=(sshd.uri(), settings_for(sshd), str(tmp_path / f"p{number}")))
+        for number in range(count)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * count
+    for number in range(count):
+        assert (sshd.root / f"p{number}").read_bytes() == pattern(300_000, number)
+
+
+def _upload(uri: str, settings: Settings, source: str) -> None:
+    SftpStorage(uri, settings).upload(source, os.path.basename(source))
+
+
+def _together(*calls: Callable[[], object]) -> None:
+    failures: list[BaseException] = []
+
+    def run(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

@@ -1,0 +1,137 @@
+"""What is stored is what was sent, whole or not at all, and leftovers of dead uploads do not show."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mlflow_sftp import names, verify
+from mlflow_sftp.errors import IntegrityError
+from mlflow_sftp.protocol import SftpSession
+from mlflow_sftp.storage import SftpStorage
+from tests.support.sshd import SshServer
+from tests.support.storing import Server, files_below, pattern, settings_for
+
+
+def test_sha256_is_that_of_the_bytes_on_the_server(storage: SftpStorage, root: Path) -> None:
+    import hashlib
+
+    (root / "f").write_bytes(pattern(3_000_000))
+    assert storage.sha256("f") == hashlib.sha256(pattern(3_000_000)).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 5000, 2_000_000])
+def test_verified_transfers_work(server: Server, root: Path, tmp_path: Path, size: int) -> None:
+    storage = SftpStorage(server.uri(root), settings_for(server, verify="sha256"))
+    (tmp_path / "f").write_bytes(pattern(size))
+    storage.upload(str(tmp_path / "f"), "f")
+    storage.download("f", str(tmp_path / "back"))
+    with (tmp_path / "f").open("rb") as stream:
+        storage.upload_stream(stream, "g")
+    assert (
+        (root / "f").read_bytes()
+        == (root / "g").read_bytes()
+        == (tmp_path / "back").read_bytes()
+        == pattern(size)
+    )
+
+
+@pytest.mark.parametrize("size", [5000, 2_000_000])
+def test_a_difference_on_the_server_is_an_error(
+    server: Server, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Between publishing and verifying, a byte of the file on the server changes."""
+    ask = verify.sha256
+
+    async def tamper_and_ask(remote: object, path: str) -> str:
+        with open(path, "r+b") as file:
+            file.seek(size // 2)
+            file.write(b"\xff\xff")
+        return await ask(remote, path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(verify, "sha256", tamper_and_ask)
+    storage = SftpStorage(server.uri(root), settings_for(server, verify="sha256"))
+    (tmp_path / "f").write_bytes(pattern(size))
+    with pytest.raises(IntegrityError, match="SHA-256"):
+        storage.upload(str(tmp_path / "f"), "f")
+
+
+def test_a_shell_is_asked_for_the_sum(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "s", shell=True) as server:
+        (server.root / "it's $x").write_bytes(b"abc")
+        storage = SftpStorage(server.uri(), settings_for(server))
+        assert storage.sha256("it's $x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_leftovers_are_hidden_and_old_ones_removed(storage: SftpStorage, root: Path, tmp_path: Path) -> None:
+    young, old = root / names.temporary(), root / names.temporary()
+    for leftover in (young, old):
+        leftover.write_text("half")
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    (root / "f").touch()
+    assert [entry.path for entry in storage.list_directory() or []] == ["f"]
+    assert [entry.path for entry in storage.walk()] == ["f"]
+    assert young.exists()
+    storage.stat("f")
+    assert not old.exists()
+    storage.remove()
+    assert not root.exists()
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(storage: SftpStorage, root: Path, tmp_path: Path) -> None:
+    contents = [pattern(400_000, seed) for seed in (1, 2)]
+    for index, content in enumerate(contents):
+        (tmp_path / str(index)).write_bytes(content)
+    storage.upload(str(tmp_path / "0"), "f")
+    stop = threading.Event()
+    seen: set[int] = set()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(contents.index((root / "f").read_bytes()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for _ in range(20):
+            for index in (1, 0):
+                storage.upload(str(tmp_path / str(index)), "f")
+    finally:
+        stop.set()
+        reader.join()
+    assert seen <= {0, 1}
+    assert files_below(root) == {"f": contents[0]}
+
+
+def test_a_server_that_cannot_replace_atomically(
+    server: Server, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without posix-rename, version 3 refuses to rename over a file."""
+    monkeypatch.setattr(SftpSession, "replaces", property(lambda session: False))
+    storage = SftpStorage(server.uri(root), settings_for(server))
+    for content in (b"old", b"new"):
+        (tmp_path / "f").write_bytes(content)
+        storage.upload(str(tmp_path / "f"), "f")
+    storage.stat("f")
+    assert files_below(root) == {"f": b"new"}
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(
+    storage: SftpStorage, root: Path, tmp_path: Path
+) -> None:
+    from mlflow_sftp.errors import LocalError
+
+    path = tmp_path / "f"
+    path.write_bytes(pattern(40_000_000))
+    done = threading.Event()
+
+    def report(count: int) -> None:
+        if not done.is_set():
+            done.set()
+            os.truncate(path, 1000)
+
+    with pytest.raises(LocalError, match="shorter"):
+        storage.upload(str(path), "f", report)
+    assert not (root / "f").exists()
