@@ -36,25 +36,36 @@ def missing_directories(sftp: SftpClient, path: str) -> list[str]:
     Raises:
         NotADirectoryError: when a part of the path is something else.
     """
-    missing: list[str] = []
-    while path not in ("", "/", "."):
+    parts = path.strip("/").split("/")
+    start = "/" if path.startswith("/") else ""
+    for depth in range(1, len(parts) + 1):
+        part = start + "/".join(parts[:depth])
         try:
-            mode = sftp.stat(path).st_mode
+            mode = sftp.stat(part).st_mode
         except FileNotFoundError:
-            missing.insert(0, path)
-            path = posixpath.dirname(path)
-            continue
+            return [start + "/".join(parts[:end]) for end in range(depth, len(parts) + 1)]
         if not stat.S_ISDIR(mode or stat.S_IFDIR):
-            raise NotADirectoryError(path)
-        break
-    return missing
+            raise NotADirectoryError(part)
+    return []
+
+
+def is_link(sftp: SftpClient, path: str) -> bool:
+    """Tell whether a path is a symbolic link, also where lstat follows links as ProFTPD's does."""
+    if stat.S_ISLNK(sftp.lstat(path).st_mode or 0):
+        return True
+    try:
+        return sftp.readlink(path) is not None
+    except OSError as error:
+        if is_broken_line(error):
+            raise
+        return False
 
 
 def tree(sftp: SftpClient, directory: str) -> Iterator[tuple[str, bool]]:
     """Yield (path, is directory) of everything below a directory, contents first; links are not followed."""
     for entry in sftp.listdir_attr(directory):
         path = posixpath.join(directory, entry.filename)
-        is_directory = stat.S_ISDIR(entry.st_mode or 0)
+        is_directory = stat.S_ISDIR(entry.st_mode or 0) and not is_link(sftp, path)
         if is_directory:
             yield from tree(sftp, path)
         yield path, is_directory
@@ -62,7 +73,7 @@ def tree(sftp: SftpClient, directory: str) -> Iterator[tuple[str, bool]]:
 
 def remove_tree(sftp: SftpClient, directory: str) -> None:
     """Remove a directory and all it holds; a symbolic link goes, what it points to stays."""
-    for path, is_directory in tree(sftp, directory):
+    for path, is_directory in list(tree(sftp, directory)):
         if is_directory:
             sftp.rmdir(path)
         else:

@@ -13,8 +13,8 @@ author:
 description:
   - Changes every artifact location below one root to lie below another, of experiments, runs, logged models,
     model versions, traces and workspaces, deleted ones included, in one transaction. Files are not touched.
-  - A journal with every old and new value is on disk before the database is changed. With it, the change can be
-    undone, and after a crash it can be told whether it took place.
+  - A journal with every old and new value is on disk before the database is changed. With it, the change can
+    be undone, and after a crash it can be told whether it took place.
   - Values too long for their column, and others that cannot be changed, make it fail before it begins.
   - Stop the MLflow server first. The module waits 30 seconds for other writers, then fails.
   - Runs where C(mlflow_sftp) is installed, such as in a container of the stack.
@@ -48,8 +48,8 @@ options:
     default: relocated
   src:
     description:
-      - The old root. Further entries are other spellings of the same place that do not say so themselves, such
-        as another port or host name.
+      - The old root. Further entries are other spellings of the same place that do not say so themselves,
+        such as another port or host name.
       - A path, C(file:), C(sftp://) or C(mlflow-artifacts:/) URI. A path and its C(file:) URIs are one place.
       - Required with O(state=relocated).
     type: list
@@ -230,6 +230,8 @@ def run(module: AnsibleModule) -> dict:
     """Do what the options ask for."""
     options = module.params
     with relocate.Database(options["database"], options["database_password"]) as database:
+        if database.url.password and not options["database_password"]:
+            module.fail_json(msg="Give the password as database_password, not within database")
         if options["state"] == "undone":
             return undo(module, database)
         experiments = options["experiments"]

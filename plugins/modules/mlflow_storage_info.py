@@ -132,6 +132,7 @@ audit:
 """
 
 import traceback
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -147,18 +148,22 @@ except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
 
 
-def gather(options: dict) -> dict:
+def gather(module: AnsibleModule) -> dict:
     """Return what the options ask for."""
+    options = module.params
     result: dict = {"changed": False}
     if options["store"]:
         result["store"] = store_info(options["store"])
     if not options["database"]:
         return result
     with Database(options["database"], options["database_password"]) as database:
+        if database.url.password and not options["database_password"]:
+            module.fail_json(msg="Give the password as database_password, not within database")
         result["database"] = database_info(database)
         if options["audit"]:
             root = options["root"] or options["store"]
-            found = audit(database, root, store=options["store"], manifest=options["manifest"])
+            manifest = options["manifest"] and Path(options["manifest"])
+            found = audit(database, root, store=options["store"], manifest=manifest)
             result["audit"] = found.as_dict()
     return result
 
@@ -181,7 +186,7 @@ def main() -> None:
     if LIBRARY_ERROR:
         module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
     try:
-        result = gather(module.params)
+        result = gather(module)
     except (StorageError, SftpError) as error:
         module.fail_json(msg=f"Looking at the storage failed: {error}")
     module.exit_json(**result)

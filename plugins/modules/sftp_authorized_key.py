@@ -158,10 +158,10 @@ def ensure(
     path = module.params["path"]
     directory = posixpath.dirname(path)
     missing = files.missing_directories(sftp, directory)
+    content = b"" if missing else files.read_file(sftp, path)
     # A link is kept, and what it points to replaced.
-    place = path if missing else sftp.normalize(path)
-    before = files.read_file(sftp, place)
-    content = before or b""
+    place = path if content is None or missing else sftp.normalize(path)
+    content = content or b""
     file_format = module.params["file_format"]
     if file_format == "auto":
         file_format = authorized.format_of(content, sftp.server_banner)

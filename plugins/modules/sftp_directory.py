@@ -149,7 +149,7 @@ def ensure_absent(module: AnsibleModule, sftp: SftpClient) -> dict:
         status = sftp.lstat(path)
     except FileNotFoundError:
         return {"changed": False, "created": [], "removed": [], "mode": None}
-    if not stat.S_ISDIR(status.st_mode or stat.S_IFDIR):
+    if not stat.S_ISDIR(status.st_mode or stat.S_IFDIR) or files.is_link(sftp, path):
         raise NotADirectoryError(path)
     below = [found for found, _ in files.tree(sftp, path)]
     if below and not module.params["recurse"]:
