@@ -6,7 +6,9 @@ import dataclasses
 import hashlib
 import os
 import posixpath
+import shutil
 import stat
+import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +29,7 @@ from mlflow_sftp.flow import Budget
 from mlflow_sftp.local import read_block
 from mlflow_sftp.location import Location, redact
 from mlflow_sftp.migrate.manifest import Item
+from mlflow_sftp.protocol import SftpSession
 from mlflow_sftp.remote import Remote
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage_errors import LocationError, StorageError
@@ -161,6 +164,10 @@ class LocalPlace:
         except OSError as error:
             raise StorageError(f"cannot move {self.path(relative)}: {error.strerror}") from error
 
+    async def free_bytes(self) -> int | None:
+        """What is free for this user where the place is or would be."""
+        return await asyncio.to_thread(_free_bytes, Path(self.root))
+
     async def close(self) -> None:
         await asyncio.to_thread(os.sync)
 
@@ -230,6 +237,22 @@ class SftpPlace:
         old, new = self.path(relative), self.path(target)
         await self.remote.make_directory(posixpath.dirname(new))
         await self.remote.attempt(f"move {old}", lambda session: session.rename(encode(old), encode(new)))
+
+    async def free_bytes(self) -> int | None:
+        """What is free for this user where the place is or would be; None where the server does not tell."""
+        path = self.root
+        while path != "/" and await self.remote.stat(path) is None:
+            path = posixpath.dirname(path)
+
+        async def ask(session: SftpSession) -> int | None:
+            if b"statvfs@openssh.com" not in session.extensions:
+                return None
+            name = encode(path)
+            answer = await session.extended(b"statvfs@openssh.com", len(name).to_bytes(4) + name)
+            fragment_size, available = struct.unpack_from(">8xQ16xQ", answer)
+            return int(fragment_size * available)
+
+        return await self.remote.attempt(f"ask for free space at {path}", ask)
 
     async def close(self) -> None:
         await self._connections.close()
@@ -305,6 +328,12 @@ def _hash_file(path: str) -> tuple[int, str]:
             digest.update(chunk)
             size += len(chunk)
     return size, digest.hexdigest()
+
+
+def _free_bytes(path: Path) -> int:
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
 
 
 def _reason(error: OSError) -> str:

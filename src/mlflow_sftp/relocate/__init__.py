@@ -3,7 +3,7 @@
 
 from mlflow_sftp.location import Location
 from mlflow_sftp.relocate.database import Database
-from mlflow_sftp.relocate.engine import Applied, State, Undone, apply, plan, state, undo
+from mlflow_sftp.relocate.engine import Applied, State, Undone, apply, foresee, plan, state, undo
 from mlflow_sftp.relocate.plan import Blocked, Move, Plan, Request
 from mlflow_sftp.relocate.scan import Finding, scan
 from mlflow_sftp.storage_errors import (
@@ -33,6 +33,7 @@ __all__ = [
     "StorageError",
     "Undone",
     "apply",
+    "foresee",
     "plan",
     "scan",
     "state",

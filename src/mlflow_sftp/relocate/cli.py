@@ -115,7 +115,7 @@ def undo_command(database: Database, journal: Path, check: bool, as_json: bool) 
     """Give every row of a journal its old value back, in one transaction."""
     done = relocate.undo(database, journal, check=check)
     if as_json:
-        print_json(asdict(done))
+        print_json({"changed": done.changed, "restored": done.restored, "gone": done.gone})
     else:
         click.echo(
             f"{done.restored} locations {'would be ' if check else ''}restored, {done.gone} rows are gone"

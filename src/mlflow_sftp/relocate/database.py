@@ -54,10 +54,15 @@ _TABLES = frozenset({column.table for column in LOCATION_COLUMNS} | {"alembic_ve
 
 
 class Database:
-    """One MLflow database on SQLite or PostgreSQL; use as a context manager."""
+    """One MLflow database on SQLite or PostgreSQL; use as a context manager.
 
-    def __init__(self, uri: str) -> None:
+    `password` is for a URI that had better not hold it.
+    """
+
+    def __init__(self, uri: str, password: str | None = None) -> None:
         self.url = _parse(uri)
+        if password is not None:
+            self.url = self.url.set(password=password)
         self._sqlite = self.url.get_backend_name() == "sqlite"
         self._engine = _engine(self.url)
 

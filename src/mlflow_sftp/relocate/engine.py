@@ -59,17 +59,33 @@ class Applied:
 
 @dataclass(frozen=True)
 class Undone:
-    """`restored` rows got their old value back; `gone` no longer exist."""
+    """`moves` are the values given back, `gone` rows no longer exist."""
 
-    changed: bool
-    restored: int
+    moves: tuple[Move, ...]
     gone: int
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.moves)
+
+    @property
+    def restored(self) -> int:
+        return len(self.moves)
 
 
 def plan(database: Database, request: Request) -> Plan:
     """What `apply` would do now. Reads only, while MLflow may go on writing."""
     with database.reading() as connection:
         return make_plan(database, connection, request)
+
+
+def foresee(database: Database, request: Request, journal: Path, *, leave_blocked: bool = False) -> Plan:
+    """The plan that `apply` would carry out with these arguments, with the same refusals; changes nothing."""
+    if journal.exists() and _committed(database, request, journal):
+        return Plan()
+    found = plan(database, request)
+    _refuse_blocked(found, leave_blocked)
+    return found
 
 
 def apply(
@@ -129,7 +145,7 @@ def undo(database: Database, journal: Path, *, check: bool = False) -> Undone:
         ]
         if not check:
             _update(database, connection, reverse)
-    return Undone(changed=bool(reverse), restored=len(reverse), gone=found.gone)
+    return Undone(tuple(reverse), found.gone)
 
 
 def _committed(database: Database, request: Request, journal: Path) -> bool:

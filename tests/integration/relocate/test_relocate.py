@@ -76,9 +76,9 @@ def test_apply_moves_everything_and_undo_restores_every_byte(
     assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
     with Database(filled.uri) as database:
         assert relocate.state(database, journal).verdict == "applied"
-        assert relocate.undo(database, journal) == relocate.Undone(changed=True, restored=13, gone=0)
+        assert relocate.undo(database, journal).restored == 13
         assert relocate.state(database, journal).verdict == "not_applied"
-        assert relocate.undo(database, journal) == relocate.Undone(changed=False, restored=0, gone=0)
+        assert not relocate.undo(database, journal).changed
     assert dump(filled.uri) == before
 
 
@@ -228,7 +228,8 @@ def test_undo_leaves_rows_that_were_deleted_and_refuses_foreign_changes(
     execute(filled.uri, "DELETE FROM model_versions WHERE version = 2")
     with Database(filled.uri) as database:
         assert relocate.undo(database, tmp_path / "journal", check=True).restored == 11
-        assert relocate.undo(database, tmp_path / "journal") == relocate.Undone(True, restored=11, gone=2)
+        undone = relocate.undo(database, tmp_path / "journal")
+        assert (undone.restored, undone.gone) == (11, 2)
     apply(filled, Request((filled.root,), SFTP), tmp_path / "second")
     apply(filled, Request((SFTP,), "/third"), tmp_path / "third")
     with (
