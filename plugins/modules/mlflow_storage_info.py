@@ -16,6 +16,7 @@ description:
   - Compares both with O(audit=true).
   - Runs where C(mlflow_sftp) is installed, such as in a container of the stack.
 extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only
 options:
   database:
