@@ -18,6 +18,7 @@ import click
 from mlflow_sftp.errors import IntegrityError, LocalError, NotFoundError, SftpError
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
+from mlflow_sftp.storage_cli import storage_commands
 from mlflow_sftp.uri import redact
 
 _LARGE_BYTES = 64 << 20
@@ -28,22 +29,16 @@ class _Program(click.Group):
     """Reports errors in one line; adds the commands about whole stores, whose imports take a second, on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_store_commands()})
+        return sorted({*super().list_commands(ctx), *storage_commands.list_commands(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or _store_commands().get(cmd_name)
+        return super().get_command(ctx, cmd_name) or storage_commands.get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except SftpError as error:
             raise click.ClickException(_printable(str(error))) from error
-
-
-def _store_commands() -> dict[str, click.Command]:
-    from mlflow_sftp.storage_cli import commands
-
-    return {command.name or "": command for command in commands}
 
 
 @click.group(cls=_Program)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mlflow-sftp copy`."""
+"""`mlflow-sftp migrate`."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
     return float(match[1]) * 1024.0 ** " kMG".index(match[2] or " ")
 
 
-@click.command("copy", cls=Reporting)
+@click.command("migrate", cls=Reporting)
 @click.argument("source")
 @click.argument("target")
 @click.option("--manifest", type=FILE, help="Remember here what is done: a later call only does the rest.")
@@ -36,8 +36,8 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
 @click.option("--bwlimit", "bandwidth", callback=_bytes_a_second, help="Bytes a second at most: 500k, 10M.")
 @click.option("--check", is_flag=True, help="Only tell what would be done.")
 @json_option
-def copy_command(source: str, target: str, as_json: bool, **options: Any) -> None:
-    """Copy everything below SOURCE to TARGET; each a path or an sftp:// URI.
+def migrate_command(source: str, target: str, as_json: bool, **options: Any) -> None:
+    """Copy a whole store and prove it; SOURCE and TARGET are directories, each a path or an sftp:// URI.
 
     Nothing is ever deleted. Exit code 3 if some files could not be copied.
     """

@@ -1,4 +1,4 @@
-"""The `copy` command, as an operator calls it."""
+"""The `migrate` command, as an operator calls it."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mlflow_sftp.migrate.cli import copy_command
+from mlflow_sftp.migrate.cli import migrate_command
 from tests.support.sshd import SshServer
 
 
 def call(sshd: SshServer, *arguments: object) -> Result:
     environment = {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config), "MLFLOW_SFTP_RETRY_TIMEOUT": "1"}
-    return CliRunner().invoke(copy_command, [str(argument) for argument in arguments], env=environment)
+    return CliRunner().invoke(migrate_command, [str(argument) for argument in arguments], env=environment)
 
 
 @pytest.fixture
