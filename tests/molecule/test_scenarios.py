@@ -14,6 +14,10 @@ SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.y
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario(scenario: str) -> None:
     result = subprocess.run(
-        ["molecule", "test", "--scenario-name", scenario], cwd=ROOT, capture_output=True, text=True, check=False
+        ["molecule", "test", "--scenario-name", scenario],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stdout[-20000:] + result.stderr[-10000:]

@@ -21,7 +21,9 @@ def test_unit_tests() -> None:
     assert " passed" in run(str(BIN / "pytest"), "-q", "-p", "no:cacheprovider", "tests/unit")
 
 
-@pytest.mark.parametrize("playbook", ["site.yml", *sorted(f"playbooks/{p.name}" for p in ROOT.glob("playbooks/*.yml"))])
+@pytest.mark.parametrize(
+    "playbook", ["site.yml", *sorted(f"playbooks/{p.name}" for p in ROOT.glob("playbooks/*.yml"))]
+)
 @pytest.mark.parametrize("inventory", ["lab", "tajo"])
 def test_syntax(playbook: str, inventory: str) -> None:
     run(str(BIN / "ansible-playbook"), "-i", f"inventories/{inventory}", "--syntax-check", playbook)

@@ -1,44 +1,44 @@
 """Bad input is refused by the preflight with a clear error, before anything is changed."""
 
+import json
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .conftest import Play
+from tests.support.ansible import REPOSITORY, Outcome, run_playbook
 
-PIN = "SHA256:" + "A" * 43
+Preflight = Callable[..., Outcome]
 
 
 @pytest.fixture
-def preflight(play: Play, tmp_path: Path) -> Play:
-    """Run the preflight on a stack directory that must stay empty."""
+def preflight(tmp_path: Path) -> Preflight:
+    """Run the preflight on a lab that must not come into being."""
     lab = tmp_path / "lab"
 
-    def run(**variables: object) -> subprocess.CompletedProcess[str]:
-        result = play(
-            "playbooks/preflight.yml",
-            **{"lab_dir": str(lab), "mlflow_stack_port": 0, "mlflow_stack_notebook_port": 0} | variables,
-        )
+    def run(**variables: object) -> Outcome:
+        given = {"lab_dir": str(lab), "mlflow_stack_port": 0, "mlflow_stack_notebook_port": 0} | variables
+        outcome = run_playbook(REPOSITORY / "playbooks/preflight.yml", "--extra-vars", json.dumps(given))
         assert not lab.exists(), "the preflight changed something"
-        return result
+        return outcome
 
     return run
 
 
-def refuses(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    output = " ".join((result.stdout + result.stderr).split())
-    assert result.returncode == 2, output
+def refuses(outcome: Outcome, *words: str) -> None:
+    output = " ".join(outcome.output.split())
+    assert outcome.failed, output
     assert "changed=0" in output
     for word in words:
         assert word in output
     assert "Traceback" not in output
 
 
-def test_good_input_passes(preflight: Play) -> None:
-    result = preflight()
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_good_input_passes(preflight: Preflight) -> None:
+    outcome = preflight()
+    assert not outcome.failed, outcome.output
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_good_input_passes(preflight: Play) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_bad_variable(preflight: Play, variables: dict[str, object], words: list[str]) -> None:
+def test_bad_variable(preflight: Preflight, variables: dict[str, object], words: list[str]) -> None:
     refuses(preflight(**variables), *words)
 
 
-def test_port_taken(preflight: Play) -> None:
+def test_port_taken(preflight: Preflight) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refuses(preflight(mlflow_stack_port=port), f"Port {port} on 127.0.0.1 is taken", "mlflow_stack_port")
@@ -72,38 +72,40 @@ def key_file(path: Path, *options: str) -> Path:
 
 
 @pytest.mark.parametrize("key_type", ["ed25519", "ecdsa", "rsa"])
-def test_key_types(preflight: Play, tmp_path: Path, key_type: str) -> None:
+def test_key_types(preflight: Preflight, tmp_path: Path, key_type: str) -> None:
     key = key_file(tmp_path / "key", "-t", key_type)
-    result = preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key))
-    assert result.returncode == 0, result.stdout + result.stderr
+    outcome = preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key))
+    assert not outcome.failed, outcome.output
 
 
-def test_key_file_missing(preflight: Play, tmp_path: Path) -> None:
+def test_key_file_missing(preflight: Preflight, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     refuses(preflight(sftp_client_generate_key=False, sftp_private_key_file=missing), "No key", missing)
 
 
-def test_key_readable_by_others(preflight: Play, tmp_path: Path) -> None:
+def test_key_readable_by_others(preflight: Preflight, tmp_path: Path) -> None:
     key = key_file(tmp_path / "key")
     key.chmod(0o644)
-    refuses(preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key)), "0644", f"chmod 600 {key}")
+    refuses(
+        preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key)), "0644", f"chmod 600 {key}"
+    )
 
 
-def test_key_with_passphrase(preflight: Play, tmp_path: Path) -> None:
+def test_key_with_passphrase(preflight: Preflight, tmp_path: Path) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-f", str(key), "-N", "secret"], check=True)
     refuses(preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key)), "passphrase")
 
 
-def test_key_that_is_none(preflight: Play, tmp_path: Path) -> None:
+def test_key_that_is_none(preflight: Preflight, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("ssh-ed25519 AAAA this is the public half\n")
     key.chmod(0o600)
-    result = preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key))
-    refuses(result, "not a private key that OpenSSH can use")
-    assert "this is the public half" not in result.stdout
+    outcome = preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key))
+    refuses(outcome, "not a private key that OpenSSH can use")
+    assert "this is the public half" not in outcome.output
 
 
-def test_two_sources_of_the_key(preflight: Play, tmp_path: Path) -> None:
+def test_two_sources_of_the_key(preflight: Preflight, tmp_path: Path) -> None:
     key = key_file(tmp_path / "key")
     refuses(preflight(sftp_private_key_file=str(key)), "more than one")

@@ -56,14 +56,16 @@ def run_module(
     return Outcome(result, bool(result.get("failed", done.returncode)), done.stdout + done.stderr)
 
 
-def run_playbook(playbook: Path, *arguments: str, environment: dict[str, str] | None = None) -> Outcome:
-    """Run a playbook with the repository's ansible.cfg."""
-    done = _run([_BIN / "ansible-playbook", playbook, *arguments], environment)
+def run_playbook(
+    playbook: Path, *arguments: str, environment: dict[str, str] | None = None, timeout: float = 120
+) -> Outcome:
+    """Run a playbook with the repository's ansible.cfg, for `timeout` seconds at most."""
+    done = _run([_BIN / "ansible-playbook", playbook, *arguments], environment, timeout=timeout)
     return Outcome({}, done.returncode != 0, done.stdout + done.stderr)
 
 
 def _run(
-    command: list[Any], environment: dict[str, str] | None, text: str = ""
+    command: list[Any], environment: dict[str, str] | None, text: str = "", timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     own = {
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
@@ -78,5 +80,5 @@ def _run(
         text=True,
         cwd=REPOSITORY,
         env={**os.environ, **own, **(environment or {})},
-        timeout=120,
+        timeout=timeout,
     )

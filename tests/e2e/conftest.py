@@ -1,0 +1,39 @@
+"""The lab that bin/demo deploys, once for all end-to-end tests."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.ansible import REPOSITORY
+from tests.support.lab import Lab
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The lab, and all that bin/demo printed when it was told to print everything."""
+
+    lab: Lab
+    output: str
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    lab = Lab("mlflow-e2e", tmp_path_factory.mktemp("e2e") / "lab", 13121)
+    lab.play("playbooks/teardown.yml", keep_data=False)
+    try:
+        done = subprocess.run(
+            ["bin/demo", "-vvv", "--diff", "--extra-vars", json.dumps(lab.variables)],
+            cwd=REPOSITORY,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "true"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
+        yield Demo(lab, done.stdout + done.stderr)
+    finally:
+        lab.play("playbooks/teardown.yml", keep_data=False)

@@ -1,0 +1,110 @@
+"""bin/demo on a lab of its own, and what operations do to it afterwards."""
+
+import re
+import subprocess
+
+import pytest
+
+from .conftest import Demo
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+
+
+def test_summary_names_the_run_and_its_files(demo: Demo) -> None:
+    run = re.search(
+        r"Run ([0-9a-f]{32}) of the sample experiment lies at (sftp://\S+/artifacts):", demo.output
+    )
+    assert run, demo.output[-5000:]
+    path = run[2].partition("@tajo.host.ch:13121")[2]
+    key = demo.lab.stack / ".secrets/mlflow_sftp_key/id_ed25519"
+    listing = subprocess.run(
+        [
+            "sftp", "-q", "-b", "-", "-P", "13121", "-i", str(key), "-o", "HostKeyAlias=[tajo.host.ch]:13121",
+            "-o", f"UserKnownHostsFile={demo.lab.stack}/mlflow/known_hosts", "freegee@127.0.0.1",
+        ],
+        input=f"ls -1 {path}/plots\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    assert "confusion_matrix.png" in listing.stdout
+
+
+def test_no_secret_is_printed(demo: Demo) -> None:
+    key = (demo.lab.stack / ".secrets/mlflow_sftp_key/id_ed25519").read_text()
+    token = (demo.lab.stack / ".secrets/notebook_token").read_text().strip()
+    assert len(token) >= 32
+    assert token in (demo.lab.stack / ".env").read_text()
+    assert token not in demo.output
+    for line in key.splitlines()[1:-1]:
+        assert line not in demo.output
+    assert "PRIVATE KEY" not in demo.output
+
+
+def test_secrets_belong_to_their_users(demo: Demo) -> None:
+    key = demo.lab.stack / ".secrets/mlflow_sftp_key/id_ed25519"
+    assert (key.stat().st_mode & 0o777, key.stat().st_uid) == (0o600, 10001)
+    assert (demo.lab.stack / ".env").stat().st_mode & 0o777 == 0o600
+    assert (demo.lab.stack / ".secrets/notebook_token").stat().st_mode & 0o777 == 0o600
+
+
+def test_second_run_changes_nothing(demo: Demo) -> None:
+    outcome = demo.lab.play("site.yml")
+    assert not outcome.failed, outcome.output[-5000:]
+    assert set(re.findall(r"changed=(\d+)", outcome.output)) == {"0"}, outcome.output
+
+
+def test_check_mode_after_the_first_run_predicts_nothing(demo: Demo) -> None:
+    outcome = demo.lab.play("site.yml", "--check", "--diff")
+    assert not outcome.failed, outcome.output[-5000:]
+    assert set(re.findall(r"changed=(\d+)", outcome.output)) == {"0"}, outcome.output
+
+
+def test_a_change_recreates_only_the_service_it_touches(demo: Demo) -> None:
+    before = demo.lab.containers()
+    outcome = demo.lab.play("site.yml", "--tags", "stack", mlflow_stack_notebook_port=demo.lab.port + 3)
+    assert not outcome.failed, outcome.output[-5000:]
+    after = demo.lab.containers()
+    assert {name for name in after if after[name] != before[name]} == {"notebook"}
+
+
+@pytest.mark.parametrize("key_type", ["ecdsa", "rsa"])
+def test_other_key_types_work(demo: Demo, key_type: str) -> None:
+    outcome = demo.lab.play("site.yml", sftp_client_key_type=key_type)
+    assert not outcome.failed, outcome.output[-5000:]
+    assert (demo.lab.stack / f".secrets/mlflow_sftp_key/id_{key_type}").exists()
+    assert f"id_{key_type}\n" in (demo.lab.stack / "mlflow/ssh_config").read_text()
+
+
+def test_a_change_of_the_store_is_left_to_the_storage_switch(demo: Demo) -> None:
+    env = (demo.lab.stack / ".env").read_bytes()
+    outcome = demo.lab.play("site.yml", artifact_storage="local")
+    assert outcome.failed
+    assert "storage_switch.yml" in outcome.output
+    assert (demo.lab.stack / ".env").read_bytes() == env
+
+
+def test_wrong_pin_stops_the_play_and_shows_what_was_seen(demo: Demo) -> None:
+    known_hosts = (demo.lab.stack / "mlflow/known_hosts").read_bytes()
+    wrong = "SHA256:" + "B" * 43
+    outcome = demo.lab.play("site.yml", "--tags", "sftp", sftp_host_key_fingerprints=[wrong])
+    assert outcome.failed
+    seen = subprocess.run(
+        ["ssh-keygen", "-lf", str(demo.lab.directory / "ssh_host_ed25519_key.pub")],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()[1]  # fmt: skip
+    assert seen in outcome.output
+    assert wrong in outcome.output
+    assert (demo.lab.stack / "mlflow/known_hosts").read_bytes() == known_hosts
+
+
+def test_verify_fails_when_the_store_does(demo: Demo) -> None:
+    sftp = f"{demo.lab.name}-sftp"
+    directory = "/srv/sftp/freegee/agent.freegee.ch/artifacts"
+    subprocess.run(["docker", "exec", sftp, "chmod", "0555", directory], check=True)
+    try:
+        outcome = demo.lab.play("playbooks/verify.yml")
+    finally:
+        subprocess.run(["docker", "exec", sftp, "chmod", "0755", directory], check=True)
+    assert outcome.failed
+    assert "FAILED" in outcome.output
