@@ -1,0 +1,136 @@
+"""mlflow_artifact_roundtrip against a real MLflow server, direct and proxied, on a real sshd."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from tests.integration.plugins.conftest import account
+from tests.support.ansible import Outcome, run_module, run_task
+from tests.support.mlflow_server import MlflowServer
+from tests.support.sshd import SshServer
+
+
+@dataclass
+class Stack:
+    """MLflow with its artifacts on SFTP."""
+
+    mode: str
+    sshd: SshServer
+    mlflow: MlflowServer
+
+    def run(self, task: bool = False, check: bool = False, **options: Any) -> Outcome:
+        """Run the module."""
+        run = run_task if task else run_module
+        environment = {"MLFLOW_SFTP_SSH_CONFIG": str(self.sshd.ssh_config)}
+        given = {"tracking_uri": self.mlflow.uri, "size": 300_000, **options}
+        return run("mlflow_artifact_roundtrip", given, check=check, environment=environment)
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """The SFTP account for expect_on_sftp."""
+        return {**account(self.sshd), "path": str(self.sshd.root)}
+
+    def left(self) -> tuple[list[str], int, int]:
+        """Files on the server, active runs, active experiments."""
+        client = MlflowClient(self.mlflow.uri)
+        experiments = [found.experiment_id for found in client.search_experiments(ViewType.ACTIVE_ONLY)]
+        files = [str(path) for path in self.sshd.root.rglob("*") if path.is_file()]
+        return files, len(client.search_runs(experiments)), len(experiments)
+
+
+def serve(mode: str, directory: Path) -> Iterator[Stack]:
+    """Start both servers."""
+    with SshServer(directory / "sshd") as sshd:
+        root = sshd.uri()
+        flags = {
+            "direct": ["--default-artifact-root", root, "--no-serve-artifacts"],
+            "proxied": ["--serve-artifacts", "--artifacts-destination", root],
+        }[mode]
+        environment = {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config)}
+        with MlflowServer(directory / "mlflow", flags, environment) as mlflow:
+            yield Stack(mode, sshd, mlflow)
+
+
+@pytest.fixture(scope="module", params=["direct", "proxied"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for each kind of access."""
+    yield from serve(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_bytes_are_read_back_and_nothing_stays(stack: Stack) -> None:
+    outcome = stack.run(task=True, expect_on_sftp={**stack.account, "password": "hunter2"})
+    result = outcome.result
+    assert not outcome.failed, outcome.output
+    assert result["read_back"] is True
+    assert result["changed"] is False
+    paths = [file["path"] for file in result["files"]]
+    assert paths == sorted(
+        ["hello.txt", "empty", "large.bin", "nested/Zürich 東京 - 1.txt", "nested/deeper/values.json"]
+    )
+    assert {file["path"]: file["size"] for file in result["files"]}["large.bin"] == 300_000
+    assert set(result["times"]) == {"reach", "create", "log", "list", "download", "read_back", "delete"}
+    assert stack.left() == ([], 0, 1)
+    assert list(stack.sshd.root.iterdir()) == []
+    for secret in ("hunter2", "PRIVATE KEY"):
+        assert secret not in outcome.output
+
+
+def test_run_is_kept_read_back_from_elsewhere_and_removed(stack: Stack) -> None:
+    kept = stack.run(cleanup=False).result
+    assert kept["changed"] is True
+    assert kept["read_back"] is False
+    relative = (
+        kept["artifact_uri"].partition(":/")[2].removeprefix(stack.sshd.uri().partition(":/")[2]).strip("/")
+    )
+    digest = {
+        **account(stack.sshd),
+        "path": str(stack.sshd.root / relative),
+        "expected": {file["path"]: file["sha256"] for file in kept["files"]},
+    }
+    assert not run_module("sftp_digest", digest).failed
+    removal = {"state": "absent", "run_id": kept["run_id"]}
+    assert stack.run(**removal).result["changed"] is True
+    assert stack.left() == ([], 0, 1)
+    assert stack.run(**removal).result["changed"] is False
+
+
+def test_named_experiment_that_is_not_ours_stays(stack: Stack) -> None:
+    client = MlflowClient(stack.mlflow.uri)
+    experiment = client.create_experiment("mine")
+    assert not stack.run(experiment="mine").failed
+    assert client.get_experiment(experiment).lifecycle_stage == "active"
+    client.delete_experiment(experiment)
+
+
+def test_check_mode_logs_nothing(stack: Stack) -> None:
+    result = stack.run(check=True, cleanup=False).result
+    assert result["changed"] is True
+    assert "nothing was logged" in result["msg"]
+    assert stack.left() == ([], 0, 1)
+
+
+def test_other_bytes_on_the_server_fail_and_nothing_stays(stack: Stack, tmp_path: Path) -> None:
+    with SshServer(tmp_path / "other") as other:
+        (other.root / "x").touch()
+        outcome = stack.run(expect_on_sftp={**account(other), "path": str(other.root)})
+    if stack.mode == "proxied":
+        assert outcome.failed
+        assert outcome.result["cause"] == "bytes_differ_on_server"
+    assert stack.left() == ([], 0, 1)
+
+
+def test_sftp_down_fails_clearly_and_the_run_is_deleted(stack: Stack) -> None:
+    stack.sshd.stop()
+    try:
+        outcome = stack.run()
+    finally:
+        stack.sshd.start()
+    assert outcome.failed
+    assert outcome.result["cause"] == "artifact_store_failed"
+    assert "left_behind" in outcome.result
+    assert "Traceback" not in outcome.output
