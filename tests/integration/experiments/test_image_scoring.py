@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from experiments.image_scoring import tracking
 from tests.support.mlflow_server import MlflowServer
 from tests.support.sshd import SshServer, free_port
 
 MODULE = "experiments.image_scoring.entrypoint"
 RUN_ARTIFACTS = ["config.json", "plots/best_and_worst.png", "plots/confusion_matrix.png", "scores.json"]
 MODEL_ARTIFACTS = ["MLmodel", "input_example.json", "model.skops"]
-# Start-up of Python and imports are part of it; the clear error itself is due within 20 s.
-PATIENCE_SECONDS = 30
+# Most of it is for the imports, on a busy machine; left to itself, MLflow would try for four minutes.
+PATIENCE_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +173,13 @@ def test_no_server() -> None:
 
 def test_silent_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        mlflow.set_tracking_uri(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(tracking.TrackingError, match="cannot open a run"), tracking.run("any", None):
+            pass
+        mlflow.set_tracking_uri(None)
 
-        assert f"error: cannot open a run at {uri}" in refusal(uri)
+    assert time.monotonic() - started < 20
 
 
 def test_server_that_cannot_write(tmp_path: Path) -> None:
