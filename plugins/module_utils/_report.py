@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what the checks of all vantage points returned to one report: a grid, and a paragraph a cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import CAUSES, STAGES
+
+_COLUMNS = (*STAGES, "mlflow")
+_NOT_CHECKED = {"status": "skipped", "seconds": 0.0, "detail": "not checked from here", "cause": None}
+
+
+def build_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Combine results into what report.json holds and the templates show.
+
+    Args:
+        results: Each with ``vantage``, a name, and ``result``, what sftp_check or mlflow_artifact_roundtrip
+            returned there. Several may have the same name.
+
+    Returns:
+        ``ok``; ``columns``, the names of the stages; ``rows``, each with ``vantage``, ``ok``, ``seconds`` and
+        ``cells``, one a column; ``problems``, one a cause with ``code``, ``status``, ``meaning``, ``remedy``,
+        ``seen`` and ``where``, failures first.
+    """
+    stages_of: dict[str, dict[str, dict[str, Any]]] = {}
+    for entry in results:
+        stages = stages_of.setdefault(entry["vantage"], {})
+        stages.update({stage["name"]: stage for stage in _stages(entry["result"])})
+    rows = [_row(vantage, stages) for vantage, stages in stages_of.items()]
+    return {
+        "ok": all(row["ok"] for row in rows),
+        "columns": list(_COLUMNS),
+        "rows": rows,
+        "problems": _problems(stages_of),
+    }
+
+
+def _stages(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "stages" in result:
+        return [dict(stage) for stage in result["stages"]]
+    return [_round_trip_stage(result)]
+
+
+def _round_trip_stage(result: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = round(sum(result.get("times", {}).values()), 4)
+    if not result.get("failed"):
+        how = "read back over SFTP" if result.get("read_back") else "downloaded"
+        detail = f"{len(result.get('files', []))} files stored, {how} and identical"
+        return {"name": "mlflow", "status": "ok", "seconds": seconds, "detail": detail, "cause": None}
+    code = result.get("cause") or "artifact_store_failed"
+    return {
+        "name": "mlflow",
+        "status": "failed",
+        "seconds": seconds,
+        "detail": result.get("msg", ""),
+        "cause": code,
+        "meaning": CAUSES[code].meaning,
+        "remedy": result.get("remedy", CAUSES[code].remedy),
+    }
+
+
+def _row(vantage: str, stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    cells = [dict(stages.get(column, _NOT_CHECKED)) for column in _COLUMNS]
+    return {
+        "vantage": vantage,
+        "ok": all(cell["status"] != "failed" for cell in cells),
+        "seconds": round(sum(cell["seconds"] for cell in cells), 4),
+        "cells": cells,
+    }
+
+
+def _problems(stages_of: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    problems: dict[tuple[str, str], dict[str, Any]] = {}
+    for vantage, stages in stages_of.items():
+        for stage in stages.values():
+            if not stage["cause"]:
+                continue
+            problem = problems.setdefault(
+                (stage["cause"], stage["remedy"]),
+                {
+                    "code": stage["cause"],
+                    "status": stage["status"],
+                    "meaning": stage["meaning"],
+                    "remedy": stage["remedy"],
+                    "seen": [],
+                    "where": [],
+                },
+            )
+            problem["where"].append(vantage)
+            if stage["detail"] not in problem["seen"]:
+                problem["seen"].append(stage["detail"])
+    return sorted(problems.values(), key=lambda problem: problem["status"] != "failed")

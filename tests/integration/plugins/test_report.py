@@ -1,0 +1,147 @@
+"""report.html from real checks, rendered by Ansible and read by a real browser."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.plugins.conftest import account
+from tests.support.ansible import REPOSITORY, run_module, run_playbook
+from tests.support.sshd import SshServer, keygen
+
+_CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="chromium is not installed")
+_ROUND_TRIP = {"times": {"log": 0.3, "download": 0.1}, "files": [{}] * 5, "read_back": True}
+_HOSTILE = "<script>document.title='owned'</script>"
+
+_PLAY = f"""
+- hosts: localhost
+  gather_facts: false
+  vars:
+    report: >-
+      {{{{ results | freegee.mlflow_sftp.verify_report
+         | combine({{'location': 'sftp://freegee@tajo.host.ch:2121/agent.freegee.ch/artifacts',
+                     'time': '2026-11-24 10:00 UTC'}}) }}}}
+  tasks:
+    - ansible.builtin.template:
+        src: {REPOSITORY}/playbooks/templates/report.html.j2
+        dest: "{{{{ directory }}}}/report.html"
+        mode: "0644"
+    - ansible.builtin.template:
+        src: {REPOSITORY}/playbooks/templates/report.txt.j2
+        dest: "{{{{ directory }}}}/report.txt"
+        mode: "0644"
+"""
+
+Render = Callable[[list[dict[str, Any]]], Path]
+
+
+@pytest.fixture
+def render(tmp_path: Path) -> Render:
+    """Write report.html and report.txt of results, and return the directory."""
+
+    def run(results: list[dict[str, Any]]) -> Path:
+        (tmp_path / "play.yml").write_text(_PLAY)
+        (tmp_path / "vars.json").write_text(json.dumps({"results": results, "directory": str(tmp_path)}))
+        outcome = run_playbook(tmp_path / "play.yml", "-e", f"@{tmp_path / 'vars.json'}")
+        assert not outcome.failed, outcome.output
+        return tmp_path
+
+    return run
+
+
+def healthy(sshd: SshServer) -> list[dict[str, Any]]:
+    """What healthy vantage points return."""
+    check = run_module("sftp_check", {**account(sshd), "path": str(sshd.root)}).result
+    services = ["mlflow", "notebook", "experiment-service", "train"]
+    points = [{"vantage": vantage, "result": check} for vantage in ["controller", "Docker host", *services]]
+    return points + [{"vantage": vantage, "result": _ROUND_TRIP} for vantage in services]
+
+
+def with_faults(sshd: SshServer, directory: Path) -> list[dict[str, Any]]:
+    """The same with three faults, one of them a server that tries to write into the report."""
+    results = healthy(sshd)
+    stranger = keygen(directory / "stranger", "ed25519")
+    refused = {**account(sshd), "private_key_file": str(stranger), "fail_on_error": False}
+    results[1]["result"] = run_module("sftp_check", refused).result
+    missing = {**account(sshd), "path": f"{sshd.root}/artefacts", "fail_on_error": False}
+    for position in (2, 3):
+        results[position]["result"] = run_module("sftp_check", missing).result
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        port = {**account(sshd), "port": other.server_address[1], "fail_on_error": False}
+        results[5]["result"] = run_module("sftp_check", port).result
+        other.shutdown()
+    stage = next(stage for stage in results[5]["result"]["stages"] if stage["cause"])
+    stage["detail"] = f"the greeting is '{_HOSTILE}'"
+    return results
+
+
+def browse(page: Path, *arguments: str) -> str:
+    """Open a page in headless Chromium and return what it prints."""
+    assert _CHROMIUM is not None
+    command = [_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    done = subprocess.run(
+        [*command, profile, *arguments, page.as_uri()], check=True, capture_output=True, text=True, timeout=90
+    )
+    return done.stdout
+
+
+class Page(HTMLParser):
+    """What a person sees of a report: title, cells by class, causes, remedies."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: dict[str, int] = {}
+        self.causes: list[str] = []
+        self.external: list[str] = []
+        self.title = ""
+        self._in_title = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "td":
+            self.cells[values["class"]] = self.cells.get(values["class"], 0) + 1
+        if tag == "section":
+            self.causes.append(values["data-cause"])
+        if tag in ("script", "link", "img", "iframe") or values.get("src"):
+            self.external.append(tag)
+        self._in_title = tag == "title"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title += data
+            self._in_title = False
+
+
+def test_healthy_report(sshd: SshServer, render: Render) -> None:
+    directory = render(healthy(sshd))
+    page = Page(browse(directory / "report.html", "--dump-dom"))
+    assert page.title == "Artifact storage works"
+    assert page.cells == {"ok": 6 * 12 + 4, "skipped": 2}
+    assert page.causes == []
+    assert page.external == []
+
+
+def test_report_of_three_faults(sshd: SshServer, tmp_path: Path, render: Render) -> None:
+    directory = render(with_faults(sshd, tmp_path))
+    dom = browse(directory / "report.html", "--dump-dom")
+    page = Page(dom)
+    assert page.title == "Artifact storage has problems"
+    assert page.causes == ["auth_refused", "path_missing", "not_ssh"]
+    assert page.cells["failed"] == 4
+    assert page.external == []
+    assert "&lt;script&gt;" in dom
+    text = (directory / "report.txt").read_text()
+    assert "path_missing (mlflow, notebook): No such path" in text
+    assert text.count("FAIL") == 4
+    assert "PRIVATE KEY" not in dom + text

@@ -1,0 +1,76 @@
+"""The report that verify.yml writes, from results."""
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.verify_report import verify_report
+
+
+def stage(name: str, status: str = "ok", cause: str | None = None, detail: str = "") -> dict[str, Any]:
+    """A stage as sftp_check returns it."""
+    return {
+        "name": name,
+        "status": status,
+        "seconds": 0.5,
+        "detail": detail,
+        "cause": cause,
+        "meaning": cause and f"meaning of {cause}",
+        "remedy": cause and f"remedy of {cause}",
+    }
+
+
+def check(*stages: dict[str, Any]) -> dict[str, Any]:
+    """A result of sftp_check."""
+    return {"stages": list(stages)}
+
+
+def test_healthy() -> None:
+    results = [
+        {"vantage": "a", "result": check(stage("resolve"), stage("link"))},
+        {"vantage": "a", "result": {"times": {"log": 1.0}, "files": [{}], "read_back": True}},
+    ]
+    report = verify_report(results)
+    assert report["ok"]
+    assert report["problems"] == []
+    (row,) = report["rows"]
+    assert row["seconds"] == 2.0
+    shown = dict(zip(report["columns"], row["cells"], strict=True))
+    assert shown["mlflow"]["status"] == "ok"
+    assert "read back over SFTP" in shown["mlflow"]["detail"]
+    assert shown["connect"]["status"] == "skipped"
+
+
+def test_same_cause_in_several_places_is_one_problem() -> None:
+    broken = [check(stage("connect", "failed", "connection_refused", detail)) for detail in ("x", "x", "y")]
+    report = verify_report([{"vantage": str(i), "result": result} for i, result in enumerate(broken)])
+    assert not report["ok"]
+    (problem,) = report["problems"]
+    assert problem["where"] == ["0", "1", "2"]
+    assert problem["seen"] == ["x", "y"]
+
+
+def test_warning_is_no_failure_and_comes_last() -> None:
+    warned = check(stage("rename", "warning", "rename_not_atomic"))
+    assert verify_report([{"vantage": "a", "result": warned}])["ok"]
+    failed = check(stage("connect", "failed", "connection_refused"))
+    report = verify_report([{"vantage": "a", "result": warned}, {"vantage": "b", "result": failed}])
+    assert [problem["code"] for problem in report["problems"]] == ["connection_refused", "rename_not_atomic"]
+
+
+def test_failed_round_trip() -> None:
+    result = {"failed": True, "msg": "seen", "cause": "mlflow_unreachable", "remedy": "do", "times": {}}
+    report = verify_report([{"vantage": "a", "result": result}])
+    assert not report["ok"]
+    assert report["problems"][0]["remedy"] == "do"
+
+
+def test_module_that_broke_without_a_cause() -> None:
+    report = verify_report([{"vantage": "a", "result": {"failed": True, "msg": "boom"}}])
+    assert report["problems"][0]["code"] == "artifact_store_failed"
+    assert report["problems"][0]["seen"] == ["boom"]
+
+
+def test_nonsense() -> None:
+    with pytest.raises(AnsibleFilterError):
+        verify_report([{"vantage": "a"}])
