@@ -10,7 +10,7 @@ from tests.support.ansible import REPOSITORY, Outcome, run_playbook
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab of the inventory inventories/lab; `name` prefixes what Docker sees, `port` is the first of three ports."""
+    """A lab of inventories/lab; `name` prefixes what Docker sees, `port` is the first of three ports."""
 
     name: str
     directory: Path
