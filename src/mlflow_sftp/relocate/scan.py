@@ -121,13 +121,15 @@ def _leads_there(before: str, root: Location) -> bool:
         return True
     if root.kind != "local":
         authority = re.search(rf"{root.scheme}:(?://([^/\s\"']*))?/*$", before)
-        if authority is None:
-            return False
-        return root.host is None or root.host in (authority.group(1) or "").lower()
+        return authority is not None and root.host in (None, _host(authority[1] or ""))
     scheme = _SCHEME_BEFORE.search(before)
     if scheme is not None and scheme.group(1).lower() != "file":
         return not before.endswith("//") and scheme.group(1).lower() not in ("sftp", "mlflow-artifacts")
     return scheme is not None or re.search(rf"(?:{_NAME}|[./])$", before) is None
+
+
+def _host(authority: str) -> str:
+    return re.sub(r"^.*@|:\d*$|[\[\]]", "", authority).lower()
 
 
 def _excerpt(value: str, position: int) -> str:

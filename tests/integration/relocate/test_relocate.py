@@ -324,3 +324,35 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
         pytest.raises(relocate.DatabaseError, match="no MLflow tables"),
     ):
         relocate.plan(database, Request(("/a",), "/b"))
+
+
+@pytest.mark.parametrize(
+    ("root", "value", "found"),
+    [
+        ("/mlruns", "/mlruns", True),
+        ("/mlruns", "see /mlruns.", True),
+        ("/mlruns", '{"a": "file:///mlruns/1"}', True),
+        ("/mlruns", "--root=/mlruns/1", True),
+        ("/mlruns", "/mlruns2/1", False),
+        ("/mlruns", "/mlruns.old/1", False),
+        ("/mlruns", "/data/mlruns/1", False),
+        ("/mlruns", "sftp://h/mlruns/1", False),
+        ("/mlruns", "mlflow-artifacts:/mlruns/1", False),
+        ("/m ü", '["/m \\u00fc/1"]', True),
+        ("/m ü", "file:///m%20%C3%BC/1", True),
+        ("/100%25_x", "/100%25_x/1", True),
+        ("/100%25_x", "/100%25Yx/1", False),
+        ("sftp://me@h:2121/p", "see sftp://h:2121/p/1", True),
+        ("sftp://me@h:2121/p", "sftp://other/p/1", False),
+        ("sftp://me@h:2121/p", "/p/1", False),
+        ("mlflow-artifacts:/", "mlflow-artifacts:/1/x", True),
+        ("mlflow-artifacts:/", "/1/x", False),
+    ],
+)
+def test_scan_finds_mentions_and_no_namesakes(
+    sqlite_copy: Filled, root: str, value: str, found: bool
+) -> None:
+    execute(sqlite_copy.uri, "UPDATE params SET value = :v WHERE key = 'where'", v=value)
+    with Database(sqlite_copy.uri) as database:
+        columns = {f"{finding.table}.{finding.column}" for finding in relocate.scan(database, [root])}
+    assert ("params.value" in columns) == found
