@@ -243,7 +243,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int], None]]:
 
 def _show(value: object, as_json: bool, lines: Callable[[], Any]) -> None:
     if as_json:
-        click.echo(_printable(json.dumps(value, indent=2, ensure_ascii=False)))
+        click.echo(json.dumps(value, indent=2))
         return
     for line in lines():
         click.echo(line)
@@ -255,5 +255,5 @@ def _is_uri(text: str) -> bool:
 
 def _printable(text: str) -> str:
     """Escape what a terminal or a pipe cannot take: control characters and bytes that are not UTF-8."""
-    shown = (each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
+    shown = (each if each.isprintable() else ascii(each)[1:-1] for each in text)
     return "".join(shown).encode("utf-8", "backslashreplace").decode()

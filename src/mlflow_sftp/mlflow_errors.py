@@ -12,45 +12,31 @@ from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow_sftp import errors
 
 
-class MlflowSftpError(MlflowException):
+class MlflowSftpError(MlflowException, errors.SftpError):
     """Base of every error the sftp:// artifact store raises."""
+
+    def __init__(self, error: errors.SftpError) -> None:
+        MlflowException.__init__(self, str(error), error_code=ErrorCode.Value(error.error_code))
+        self._original = error
+        self.operation, self.endpoint = error.operation, error.endpoint
+        self.seen, self.remedy = error.seen, error.remedy
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return as_mlflow, (self._original,)
 
 
 def as_mlflow(error: errors.SftpError) -> MlflowSftpError:
     """Return the MLflow form of an error."""
-    translated: MlflowSftpError = _TYPES[_public_type(type(error))](error)
-    return translated
+    kind = next(base for base in type(error).__mro__ if base in _TYPES)
+    return _TYPES[kind](error)
 
 
-def _public_type(kind: type[errors.SftpError]) -> type[errors.SftpError]:
-    return next(base for base in kind.__mro__ if base in _TYPES)
-
-
-def _derive(kind: type[errors.SftpError]) -> Any:
-    def init(self: Any, error: errors.SftpError) -> None:
-        MlflowException.__init__(self, str(error), error_code=ErrorCode.Value(error.error_code))
-        self.operation, self.endpoint = error.operation, error.endpoint
-        self.seen, self.remedy = error.seen, error.remedy
-
-    def reduce(self: Any) -> tuple[Any, ...]:
-        return _restore, (kind, self.operation, self.endpoint, self.seen, self.remedy)
-
-    body = {
-        "__init__": init,
-        "__str__": lambda self: self.message,
-        "__reduce__": reduce,
-        "__doc__": kind.__doc__,
-    }
-    return type(f"Mlflow{kind.__name__}", (MlflowSftpError, kind), body)
-
-
-def _restore(kind: type[errors.SftpError], *arguments: str) -> MlflowSftpError:
-    return as_mlflow(kind(*arguments))
-
-
-_TYPES: dict[type[errors.SftpError], Any] = {
-    kind: _derive(kind)
+_TYPES: dict[type, type[MlflowSftpError]] = {errors.SftpError: MlflowSftpError} | {
+    kind: type(f"Mlflow{kind.__name__}", (MlflowSftpError, kind), {"__doc__": kind.__doc__})
     for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.SftpError)
+    if isinstance(kind, type) and issubclass(kind, errors.SftpError) and kind is not errors.SftpError
 }
 globals().update({created.__name__: created for created in _TYPES.values()})

@@ -350,23 +350,21 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             self._read_version(packet)
             return
         (number,) = _U32.unpack_from(packet, 1)
-        waiting = self._pending.pop(number, None)
+        waiting = self._pending.get(number)
         if waiting is None:
             raise ValueError(f"an answer to request {number}, which is not open")
         if waiting.future.done():
             # Its owner was cancelled; a handle that nobody knows would stay open on the server.
             if kind == _HANDLE:
                 self.close_handle(_handle(packet))
-            return
-        if kind == waiting.kind:
-            if kind == _STATUS:
-                self._settle_status(waiting, packet)
-            else:
-                waiting.future.set_result(waiting.decode(packet))
         elif kind == _STATUS:
             self._settle_status(waiting, packet)
+        elif kind == waiting.kind:
+            waiting.future.set_result(waiting.decode(packet))
         else:
             raise ValueError(f"an answer of type {kind} where {waiting.kind} was due")
+        # Not before: what cannot be understood must fail with the session, not wait for ever.
+        del self._pending[number]
 
     def _settle_status(self, waiting: _Pending[Any], packet: bytes) -> None:
         (code,) = _U32.unpack_from(packet, 5)

@@ -1,0 +1,115 @@
+"""The mlflow-sftp program: what it prints, what it does, how it exits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.sshd import SshServer
+from tests.support.storing import files_below, pattern
+
+_PROGRAM = (sys.executable, "-c", "from mlflow_sftp.cli import main; main(prog_name='mlflow-sftp')")
+
+
+class _Program:
+    def __init__(self, server: SshServer) -> None:
+        self._environment = os.environ | {
+            "MLFLOW_SFTP_SSH_CONFIG": str(server.ssh_config),
+            "MLFLOW_SFTP_RETRY_TIMEOUT": "0.5",
+        }
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        done = subprocess.run([*_PROGRAM, *arguments], env=self._environment, capture_output=True, text=True)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+
+@pytest.fixture
+def program(sshd: SshServer) -> _Program:
+    return _Program(sshd)
+
+
+def test_check_leaves_nothing_behind(program: _Program, sshd: SshServer) -> None:
+    report = program.json("check", sshd.uri())
+    assert report["atomic_replace"] is True
+    assert set(report) >= {"connect, s", "write, s", "read, s", "list, s", "delete, s", "round_trip_seconds"}
+    assert files_below(sshd.root) == {}
+
+
+def test_check_names_the_cause(program: _Program, sshd: SshServer) -> None:
+    sshd.stop()
+    said = program("check", sshd.uri().replace("@", ":pa55@"), code=1)
+    assert "refused" in said
+    assert "pa55" not in said
+
+
+def test_copy_both_ways_and_list(program: _Program, sshd: SshServer, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "d").mkdir(parents=True)
+    (source / "d" / "f").write_bytes(pattern(100_000))
+    (source / "g h").write_bytes(b"12345")
+    assert program.json("copy", str(source), sshd.uri("t"))["bytes"] == 100_005
+    assert files_below(sshd.root / "t") == files_below(source)
+    shown = program.json("ls", "-r", sshd.uri("t"))
+    assert [(each["path"], each["size"]) for each in shown if not each["is_directory"]] == [
+        ("d/f", 100_000),
+        ("g h", 5),
+    ]
+    assert "d/" in program("ls", sshd.uri("t"))
+    program("copy", sshd.uri("t"), str(tmp_path / "back"))
+    assert files_below(tmp_path / "back") == files_below(source)
+    program("copy", sshd.uri("t/d/f"), str(tmp_path / "one"))
+    program("copy", str(tmp_path / "one"), sshd.uri("new/place/f"))
+    assert (sshd.root / "new/place/f").read_bytes() == pattern(100_000)
+
+
+def test_copy_resumes(program: _Program, sshd: SshServer, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("a", "b"):
+        (source / name).write_text(name * 10)
+    program("copy", str(source), sshd.uri("t"))
+    (sshd.root / "t" / "b").unlink()
+    assert program.json("copy", "--resume", str(source), sshd.uri("t"))["bytes"] == 10
+    program("copy", sshd.uri("t"), str(tmp_path / "back"))
+    (tmp_path / "back" / "a").unlink()
+    assert program.json("copy", "--resume", sshd.uri("t"), str(tmp_path / "back"))["bytes"] == 10
+    assert files_below(tmp_path / "back") == files_below(source)
+
+
+def test_rm(program: _Program, sshd: SshServer) -> None:
+    (sshd.root / "d").mkdir()
+    (sshd.root / "d" / "f").touch()
+    assert "--recursive" in program("rm", sshd.uri("d"), code=2)
+    program("rm", "-r", sshd.uri("d"))
+    assert "there is nothing there" in program("rm", sshd.uri("d"), code=1)
+    assert "refusing" in program("rm", "-r", f"sftp://127.0.0.1:{sshd.port}/", code=2)
+
+
+def test_bench_cleans_up(program: _Program, sshd: SshServer) -> None:
+    report = program.json("bench", "--files", "20", "--mebibytes", "2", sshd.uri("x"))
+    assert report["20 files up, s"] > 0
+    assert files_below(sshd.root) == {"x": None}
+
+
+def test_strange_names_do_not_break_the_output(program: _Program, sshd: SshServer) -> None:
+    for name in (b"latin-\xe9", b"new\nline", b"esc\x1b[31m"):
+        Path(os.fsdecode(os.path.join(os.fsencode(sshd.root), name))).touch()
+    lines = program("ls", sshd.uri()).splitlines()
+    assert len(lines) == 3
+    assert "\x1b" not in "".join(lines)
+
+
+def test_wrong_use(program: _Program, sshd: SshServer, tmp_path: Path) -> None:
+    assert "exactly one" in program("copy", "a", "b", code=2)
+    assert "does not start with sftp://" in program("ls", "http://h/a", code=1)
+    assert "no such local file" in program("copy", str(tmp_path / "nowhere"), sshd.uri("x"), code=1)
+    assert "there is no such directory" in program("ls", sshd.uri("nowhere"), code=1)

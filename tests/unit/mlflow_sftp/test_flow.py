@@ -1,0 +1,105 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mlflow_sftp.flow import Budget, for_each, iterate
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_budget_is_never_exceeded_and_serves_in_order() -> None:
+    async def scenario() -> None:
+        budget, held, most, order = Budget(10), 0, 0, []
+
+        async def use(number: int, size: int) -> None:
+            nonlocal held, most
+            async with budget.holding(size):
+                order.append(number)
+                held += size
+                most = max(most, held)
+                await asyncio.sleep(0)
+                held -= size
+
+        await asyncio.gather(*(use(number, 1 + number % 7) for number in range(50)))
+        assert most <= 10
+        assert order == sorted(order)
+        assert await budget.take(10) == 10
+
+    asyncio.run(scenario())
+
+
+def test_more_than_the_whole_budget_is_served_alone() -> None:
+    async def scenario() -> None:
+        budget = Budget(10)
+        assert await budget.take(1000) == 10
+        waiting = asyncio.create_task(budget.take(1))
+        await _settle()
+        assert not waiting.done()
+        budget.give_back(10)
+        assert await waiting == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_wait_takes_nothing() -> None:
+    async def scenario() -> None:
+        budget = Budget(10)
+        await budget.take(10)
+        waiting = asyncio.create_task(budget.take(5))
+        await _settle()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        budget.give_back(10)
+        assert await budget.take(10) == 10
+
+    asyncio.run(scenario())
+
+
+def test_for_each_bounds_what_runs_and_pulls_no_further_ahead() -> None:
+    async def scenario() -> None:
+        pulled = running = most = 0
+
+        async def numbers() -> AsyncIterator[int]:
+            nonlocal pulled
+            for number in range(100):
+                pulled += 1
+                yield number
+
+        async def work(_: int) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            assert pulled <= most + 98
+            await asyncio.sleep(0)
+            running -= 1
+
+        await for_each(numbers(), work, 8)
+        assert pulled == 100
+        assert most == 8
+
+    asyncio.run(scenario())
+
+
+def test_for_each_raises_the_first_failure_and_stops_the_rest() -> None:
+    async def scenario() -> None:
+        cancelled = 0
+
+        async def work(number: int) -> None:
+            nonlocal cancelled
+            if number == 3:
+                raise ValueError("three")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled += 1
+                raise
+
+        with pytest.raises(ValueError, match="three"):
+            await for_each(iterate(range(10)), work, 10)
+        assert cancelled == 9
+
+    asyncio.run(scenario())

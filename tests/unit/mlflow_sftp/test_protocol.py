@@ -1,0 +1,141 @@
+"""The codec and the behaviour of a session towards servers that misbehave; real servers are integration tests."""
+
+import asyncio
+import struct
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from mlflow_sftp.protocol import READ, SessionLostError, SftpSession, StatusError
+
+
+class _Wire:
+    """Records what the session sends."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        self.aborted = True
+
+
+def _packet(kind: int, body: bytes) -> bytes:
+    return struct.pack(">IB", len(body) + 1, kind) + body
+
+
+def _status(number: int, code: int, text: bytes = b"no") -> bytes:
+    return _packet(101, struct.pack(">III", number, code, len(text)) + text + struct.pack(">I", 0))
+
+
+def _with_session(
+    scenario: Callable[[SftpSession, _Wire], Coroutine[Any, Any, None]], stall: float = 60
+) -> None:
+    async def run() -> None:
+        session, wire = SftpSession(stall), _Wire()
+        session.connection_made(wire)
+        session.data_received(_packet(2, struct.pack(">I", 3)), None)
+        await scenario(session, wire)
+
+    asyncio.run(run())
+
+
+def test_answers_are_matched_by_number_in_any_order_and_any_fragments() -> None:
+    async def scenario(session: SftpSession, wire: _Wire) -> None:
+        first, second = session.open(b"a", READ), session.stat(b"b")
+        answers = _packet(105, struct.pack(">IIQ", 1, 1, 77)) + _packet(102, struct.pack(">II", 0, 2) + b"hh")
+        for byte in answers:
+            session.data_received(bytes([byte]), None)
+        assert await first == b"hh"
+        assert (await second).size == 77
+
+    _with_session(scenario)
+
+
+def test_requests_of_one_turn_share_a_packet() -> None:
+    async def scenario(session: SftpSession, wire: _Wire) -> None:
+        await asyncio.sleep(0)
+        writes: list[bytes] = []
+        wire.write = writes.append  # type: ignore[method-assign]
+        for _ in range(10):
+            session.stat(b"x")
+        await asyncio.sleep(0)
+        assert len(writes) == 1
+
+    _with_session(scenario)
+
+
+def test_an_error_status_carries_code_and_text() -> None:
+    async def scenario(session: SftpSession, wire: _Wire) -> None:
+        answer = session.stat(b"x")
+        session.data_received(_status(0, 3, b"Permission denied"), None)
+        with pytest.raises(StatusError, match="Permission denied") as caught:
+            await answer
+        assert caught.value.code == 3
+
+    _with_session(scenario)
+
+
+def test_end_of_file_is_empty_data_and_an_empty_list() -> None:
+    async def scenario(session: SftpSession, wire: _Wire) -> None:
+        data, names = session.read(b"h", 0, 10), session.readdir(b"h")
+        session.data_received(_status(0, 1) + _status(1, 1), None)
+        assert await data == b""
+        assert await names == []
+
+    _with_session(scenario)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n",
+        _packet(102, struct.pack(">II", 99, 0)),
+        _packet(103, struct.pack(">II", 0, 0)),
+        _packet(105, struct.pack(">I", 0)),
+        _packet(102, struct.pack(">II", 0, 5000) + b"short"),
+        struct.pack(">I", 0),
+    ],
+)
+def test_garbage_ends_the_session_with_a_reason(garbage: bytes) -> None:
+    async def scenario(session: SftpSession, wire: _Wire) -> None:
+        answer = session.stat(b"x")
+        session.data_received(garbage, None)
+        with pytest.raises(SessionLostError, match="not SFTP"):
+            await answer
+        assert wire.aborted
+        with pytest.raises(SessionLostError):
+            await session.stat(b"y")
+
+    _with_session(scenario)
+
+
+def test_a_handle_nobody_waits_for_any_more_is_closed() -> None:
+    async def scenario(session: SftpSession, wire: _Wire) -> None:
+        answer = session.open(b"a", READ)
+        answer.cancel()
+        await asyncio.sleep(0)
+        before = len(wire.sent)
+        session.data_received(_packet(102, struct.pack(">II", 0, 2) + b"hh"), None)
+        await asyncio.sleep(0)
+        assert wire.sent[before + 4] == 4
+        assert wire.sent.endswith(b"hh")
+
+    _with_session(scenario)
+
+
+def test_silence_while_an_answer_is_due_ends_the_session() -> None:
+    async def scenario(session: SftpSession, wire: _Wire) -> None:
+        await asyncio.sleep(0.3)
+        assert session.alive
+        with pytest.raises(SessionLostError, match="has not answered"):
+            await session.stat(b"x")
+
+    _with_session(scenario, stall=0.1)
