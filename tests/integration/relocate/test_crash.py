@@ -52,9 +52,20 @@ def run_and_die(filled: Filled, journal: Path, arm: str, action: str = "apply") 
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_apply_is_finished_or_undone(
-    filled: Filled, point: str, tmp_path: Path, dump: Callable[[str], Dump]
+def test_killed_apply_on_sqlite_is_finished_or_undone(
+    sqlite_copy: Filled, point: str, tmp_path: Path, dump: Callable[[str], Dump]
 ) -> None:
+    kill_and_recover(sqlite_copy, point, tmp_path, dump)
+
+
+@pytest.mark.parametrize("point", ["journal_written", "rows_changed", "committed"])
+def test_killed_apply_on_postgresql_is_finished_or_undone(
+    postgres_copy: Filled, point: str, tmp_path: Path, dump: Callable[[str], Dump]
+) -> None:
+    kill_and_recover(postgres_copy, point, tmp_path, dump)
+
+
+def kill_and_recover(filled: Filled, point: str, tmp_path: Path, dump: Callable[[str], Dump]) -> None:
     before = dump(filled.uri)
     journal = tmp_path / "journal"
     run_and_die(filled, journal, POINTS[point])

@@ -121,19 +121,19 @@ def assert_readable(filled: Filled) -> None:
     assert mlflow.get_trace(content.trace_id).data.spans[0].name == "question"
 
 
-def test_a_second_apply_finds_nothing_to_do(filled: Filled, tmp_path: Path) -> None:
-    request = Request((filled.root,), SFTP)
-    apply(filled, request, tmp_path / "journal")
-    assert not apply(filled, request, tmp_path / "journal").changed
-    again = apply(filled, request, tmp_path / "another")
+def test_a_second_apply_finds_nothing_to_do(sqlite_copy: Filled, tmp_path: Path) -> None:
+    request = Request((sqlite_copy.root,), SFTP)
+    apply(sqlite_copy, request, tmp_path / "journal")
+    assert not apply(sqlite_copy, request, tmp_path / "journal").changed
+    again = apply(sqlite_copy, request, tmp_path / "another")
     assert (again.changed, again.journal, (tmp_path / "another").exists()) == (False, None, False)
     assert again.plan.counts["runs.artifact_uri"]["moved"] == 5
 
 
-def test_a_journal_is_not_reused_for_another_relocation(filled: Filled, tmp_path: Path) -> None:
-    apply(filled, Request((filled.root,), SFTP), tmp_path / "journal")
+def test_a_journal_is_not_reused_for_another_relocation(sqlite_copy: Filled, tmp_path: Path) -> None:
+    apply(sqlite_copy, Request((sqlite_copy.root,), SFTP), tmp_path / "journal")
     with pytest.raises(relocate.JournalError, match="another relocation"):
-        apply(filled, Request((SFTP,), "/elsewhere"), tmp_path / "journal")
+        apply(sqlite_copy, Request((SFTP,), "/elsewhere"), tmp_path / "journal")
 
 
 def test_there_and_back_again_through_the_proxy(filled: Filled, tmp_path: Path, dump: DumpFunction) -> None:
@@ -181,8 +181,8 @@ def test_only_some_experiments(filled: Filled, tmp_path: Path) -> None:
     assert all("/odd name" in value or "/deleted" in value for value in left)
 
 
-def test_only_where_new_runs_go(filled: Filled, tmp_path: Path) -> None:
-    applied = apply(filled, Request((filled.root,), SFTP, new_runs_only=True), tmp_path / "journal")
+def test_only_where_new_runs_go(sqlite_copy: Filled, tmp_path: Path) -> None:
+    applied = apply(sqlite_copy, Request((sqlite_copy.root,), SFTP, new_runs_only=True), tmp_path / "journal")
     assert {move.table for move in applied.plan.moves} == {"experiments"}
 
 
@@ -199,26 +199,26 @@ def test_a_value_wider_than_its_column_stops_everything(
     assert dump(filled.uri) == before
 
 
-def test_rows_that_cannot_move_may_be_left_on_demand(filled: Filled, tmp_path: Path) -> None:
-    climbing = f"{filled.root}/1/../2"
-    run = filled.content.runs["child"]
-    execute(filled.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=climbing, r=run)
-    request = Request((filled.root,), SFTP)
+def test_rows_that_cannot_move_may_be_left_on_demand(sqlite_copy: Filled, tmp_path: Path) -> None:
+    climbing = f"{sqlite_copy.root}/1/../2"
+    run = sqlite_copy.content.runs["child"]
+    execute(sqlite_copy.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=climbing, r=run)
+    request = Request((sqlite_copy.root,), SFTP)
     with pytest.raises(relocate.BlockedError, match=r"'\.\.'.*" + run):
-        apply(filled, request, tmp_path / "journal")
-    applied = apply(filled, request, tmp_path / "journal", leave_blocked=True)
+        apply(sqlite_copy, request, tmp_path / "journal")
+    applied = apply(sqlite_copy, request, tmp_path / "journal", leave_blocked=True)
     assert [row.value for row in applied.plan.blocked] == [climbing]
     assert applied.plan.counts["runs.artifact_uri"] == {"move": 4, "blocked": 1}
 
 
-def test_another_port_of_the_host_is_reported_and_left(filled: Filled, tmp_path: Path) -> None:
-    apply(filled, Request((filled.root,), SFTP), tmp_path / "1")
+def test_another_port_of_the_host_is_reported_and_left(sqlite_copy: Filled, tmp_path: Path) -> None:
+    apply(sqlite_copy, Request((sqlite_copy.root,), SFTP), tmp_path / "1")
     other = SFTP.replace(":2121", ":22")
-    run = filled.content.runs["child"]
-    execute(filled.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=f"{other}/1/x", r=run)
-    applied = apply(filled, Request((SFTP,), "/n"), tmp_path / "2")
+    run = sqlite_copy.content.runs["child"]
+    execute(sqlite_copy.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=f"{other}/1/x", r=run)
+    applied = apply(sqlite_copy, Request((SFTP,), "/n"), tmp_path / "2")
     assert [(row.value, row.doubtful) for row in applied.plan.blocked] == [(f"{other}/1/x", True)]
-    assert apply(filled, Request((SFTP, other), "/n"), tmp_path / "3").plan.moves[0].new == "/n/1/x"
+    assert apply(sqlite_copy, Request((SFTP, other), "/n"), tmp_path / "3").plan.moves[0].new == "/n/1/x"
 
 
 def test_undo_leaves_rows_that_were_deleted_and_refuses_foreign_changes(
@@ -240,24 +240,24 @@ def test_undo_leaves_rows_that_were_deleted_and_refuses_foreign_changes(
     assert len(locations(filled, "/third")) == 11
 
 
-def test_the_old_root_inside_the_new_one_and_the_other_way_round(filled: Filled, tmp_path: Path) -> None:
-    inner = f"{filled.root}/1"
-    apply(filled, Request((inner,), f"{inner}/deeper"), tmp_path / "1")
-    assert not apply(filled, Request((inner,), f"{inner}/deeper"), tmp_path / "2").changed
-    assert len(locations(filled, f"{inner}/deeper")) == 9
-    apply(filled, Request((f"{inner}/deeper",), inner), tmp_path / "3")
-    assert locations(filled, f"{inner}/deeper") == []
+def test_the_old_root_inside_the_new_one_and_the_other_way_round(sqlite_copy: Filled, tmp_path: Path) -> None:
+    inner = f"{sqlite_copy.root}/1"
+    apply(sqlite_copy, Request((inner,), f"{inner}/deeper"), tmp_path / "1")
+    assert not apply(sqlite_copy, Request((inner,), f"{inner}/deeper"), tmp_path / "2").changed
+    assert len(locations(sqlite_copy, f"{inner}/deeper")) == 9
+    apply(sqlite_copy, Request((f"{inner}/deeper",), inner), tmp_path / "3")
+    assert locations(sqlite_copy, f"{inner}/deeper") == []
 
 
-def test_a_truncated_journal_is_refused(filled: Filled, tmp_path: Path) -> None:
+def test_a_truncated_journal_is_refused(sqlite_copy: Filled, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    apply(filled, Request((filled.root,), SFTP), journal)
+    apply(sqlite_copy, Request((sqlite_copy.root,), SFTP), journal)
     lines = journal.read_bytes().splitlines(keepends=True)
     assert json.loads(lines[0])["request"]["new"] == SFTP
     assert journal.stat().st_mode & 0o777 == 0o600
     for damaged in (lines[:-1], lines[:3] + lines[4:], [], [lines[0][:10]]):
         journal.write_bytes(b"".join(damaged))
-        with Database(filled.uri) as database, pytest.raises(relocate.JournalError):
+        with Database(sqlite_copy.uri) as database, pytest.raises(relocate.JournalError):
             relocate.undo(database, journal)
 
 
