@@ -108,3 +108,32 @@ def test_verify_fails_when_the_store_does(demo: Demo) -> None:
         subprocess.run(["docker", "exec", sftp, "chmod", "0755", directory], check=True)
     assert outcome.failed
     assert "FAILED" in outcome.output
+
+
+def test_accept_new_trusts_the_first_key_and_only_that(demo: Demo) -> None:
+    known_hosts = demo.lab.stack / "mlflow/known_hosts"
+    pinned = known_hosts.read_bytes()
+    policy: dict[str, object] = {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []}
+    known_hosts.unlink()
+    first = demo.lab.play("site.yml", "--tags", "sftp", **policy)
+    assert not first.failed, first.output[-5000:]
+    assert pinned in known_hosts.read_bytes()
+    other = b"[tajo.host.ch]:13121 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBBt8NDmUsWjtRJLiY9GeVXOPaXU4PuXiRWBvVcw+baK\n"
+    known_hosts.write_bytes(other)
+    second = demo.lab.play("site.yml", "--tags", "sftp", **policy)
+    assert second.failed
+    assert "something else answers in its place" in " ".join(second.output.split())
+    assert known_hosts.read_bytes() == other
+    known_hosts.write_bytes(pinned)
+
+
+def test_local_storage_serves_all_services(demo: Demo) -> None:
+    outcome = demo.lab.play(
+        "site.yml", "--tags", "stack", artifact_storage="local", artifact_storage_switch=True
+    )
+    assert not outcome.failed, outcome.output[-5000:]
+    verified = demo.lab.play("playbooks/verify.yml", artifact_storage="local")
+    assert not verified.failed, verified.output[-5000:]
+    services = ["mlflow", "notebook", "experiment-service", "train"]
+    assert all(f"{service:<20} round trip  ok" in verified.output for service in services), verified.output
+    assert "sftp://" not in demo.lab.compose("exec", "mlflow", "printenv", "MLFLOW_ARTIFACT_URI")

@@ -18,9 +18,11 @@ def preflight(tmp_path: Path) -> Preflight:
     """Run the preflight on a lab that must not come into being."""
     lab = tmp_path / "lab"
 
-    def run(**variables: object) -> Outcome:
+    def run(*options: str, **variables: object) -> Outcome:
         given = {"lab_dir": str(lab), "mlflow_stack_port": 0, "mlflow_stack_notebook_port": 0} | variables
-        outcome = run_playbook(REPOSITORY / "playbooks/preflight.yml", "--extra-vars", json.dumps(given))
+        outcome = run_playbook(
+            REPOSITORY / "playbooks/preflight.yml", *options, "--extra-vars", json.dumps(given)
+        )
         assert not lab.exists(), "the preflight changed something"
         return outcome
 
@@ -76,6 +78,13 @@ def test_key_types(preflight: Preflight, tmp_path: Path, key_type: str) -> None:
     key = key_file(tmp_path / "key", "-t", key_type)
     outcome = preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key))
     assert not outcome.failed, outcome.output
+
+
+def test_key_from_a_vault_is_not_printed(preflight: Preflight, tmp_path: Path) -> None:
+    text = key_file(tmp_path / "key").read_text()
+    outcome = preflight("-vvv", "--diff", sftp_client_generate_key=False, sftp_private_key=text)
+    assert not outcome.failed, outcome.output
+    assert not any(line in outcome.output for line in text.splitlines()[1:-1])
 
 
 def test_key_file_missing(preflight: Preflight, tmp_path: Path) -> None:
