@@ -141,12 +141,13 @@ class RoundTrip:
         if self.run is None:
             return
         with self.step("delete", "deleting the run and its artifacts"):
-            # Untyped in MLflow's base class.
-            delete: Callable[[], None] = self._repository().delete_artifacts
-            delete()
+            # The database first: it works even if the storage is what failed.
             if self.is_active:
                 self._client.delete_run(self.run.info.run_id)
             self.removed_experiment = self._remove_own_experiment(self.run.info.experiment_id)
+            # Untyped in MLflow's base class.
+            delete: Callable[[], None] = self._repository().delete_artifacts
+            delete()
 
     @contextmanager
     def step(self, name: str, doing: str) -> Iterator[None]:

@@ -130,8 +130,9 @@ requirements:
   - mlflow-sftp
   - paramiko >= 2.12, for O(expect_on_sftp)
 notes:
-  - Unless they are set, E(MLFLOW_HTTP_REQUEST_MAX_RETRIES) is taken as 2 and E(MLFLOW_HTTP_REQUEST_TIMEOUT)
-    as 20, so that a server that is down is reported in seconds rather than in minutes.
+  - Unless they are set, E(MLFLOW_HTTP_REQUEST_MAX_RETRIES) is taken as 2, E(MLFLOW_HTTP_REQUEST_TIMEOUT) as 20
+    and E(MLFLOW_SFTP_RETRY_TIMEOUT) as 5, so that a server that is down is reported soon. With proxied artifacts
+    the MLflow server is as patient as its own settings say.
 seealso:
   - module: freegee.mlflow_sftp.sftp_digest
 """
@@ -228,6 +229,15 @@ try:
     LIBRARY_ERROR = None
 except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
+
+
+# Training may wait minutes for a server that restarts; who checks wants to know now.
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SFTP_RETRY_TIMEOUT": "5",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 def read_back(trip: RoundTrip, files: list[FileDigest], account: dict) -> None:
@@ -328,9 +338,8 @@ def main() -> None:
         module.fail_json(
             msg=missing_required_lib("mlflow, mlflow-sftp and paramiko"), exception=LIBRARY_ERROR
         )
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for variable, value in PATIENCE.items():
+        os.environ.setdefault(variable, value)
     tracking_uri = module.params["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     result: dict = {"changed": False}
     trip = None
