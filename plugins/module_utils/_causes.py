@@ -332,6 +332,13 @@ _TABLE = (
         "few round trips each.",
     ),
     Cause(
+        "vantage_unreachable",
+        "mlflow",
+        "This place could not be entered, so nothing was checked from it",
+        "See that the container runs (docker compose ps) and starts (docker compose logs), then "
+        "docker compose up -d.",
+    ),
+    Cause(
         "mlflow_no_tracking_uri",
         "mlflow",
         "Nothing says which MLflow server to ask",
