@@ -82,7 +82,8 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
                 raise errors.NotFoundError(
                     f"download {artifact_path!r}", str(self._storage.uri), "there is no such artifact"
                 )
-            local = self._create_download_destination(artifact_path, target) if artifact_path else target
+            local = os.path.join(target, _relative(artifact_path)) if artifact_path else target
+            os.makedirs(os.path.dirname(local), exist_ok=True)
             if found is not None and found.is_directory:
                 self._storage.download_tree(artifact_path or "", local)
             elif found is not None:

@@ -241,7 +241,7 @@ async def _put_blocks(
     await remote.make_directory(posixpath.dirname(target))
     size, name, begin = status.st_size, names.temporary(), 0
     if size >= RESUMABLE_FILE:
-        origin = (socket.gethostname(), os.path.realpath(source), size, status.st_mtime_ns)
+        origin = (socket.gethostname(), status.st_dev, status.st_ino, size, status.st_mtime_ns)
         name = names.resumable(remote.name, target, *origin)
         begin = await _unfinished(remote, posixpath.join(posixpath.dirname(target), name), descriptor)
         report(begin)

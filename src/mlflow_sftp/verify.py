@@ -56,10 +56,11 @@ async def sha256(remote: "Remote", path: str) -> str:
     """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there."""
 
     async def ask(session: SftpSession) -> str:
-        return await _check_file(session, encode(path)) or await _read_back(session, encode(path))
+        told = await _check_file(session, encode(path))
+        return told if told is not None else await _read_back(session, encode(path))
 
-    asked = await _sha256sum(remote, path)
-    return asked or await remote.attempt(f"read back {path}", ask)
+    told = await _sha256sum(remote, path)
+    return told if told is not None else await remote.attempt(f"read back {path}", ask)
 
 
 async def _check_file(session: SftpSession, path: bytes) -> str | None:

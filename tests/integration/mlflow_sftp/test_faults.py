@@ -192,7 +192,7 @@ def test_a_link_that_stays_stalled_is_an_error_in_bounded_time(sshd: SshServer, 
             lambda: storage.list_directory(),
             lambda: storage.stat("f"),
         ):
-            with pytest.raises(UnreachableError, match="127.0.0.1"):
+            with pytest.raises(UnreachableError, match="127"):
                 call()
         assert time.monotonic() - started < 20
         link.resume()
@@ -329,13 +329,12 @@ def test_an_interrupted_download_leaves_nothing_of_that_name_and_resumes(
         uri, settings = through(sshd, link, tmp_path, retry_timeout=0.3)
         storage = SftpStorage(uri, settings)
         (tmp_path / "d").mkdir()
-        with (
-            pytest.raises(UnreachableError),
-            _meanwhile(lambda: storage.download("f", str(tmp_path / "d/f"))),
-        ):
-            wait_until(lambda: link.bytes_down > 50_000_000, 30)
-            link.refuse()
-            link.cut()
+        with pytest.raises(UnreachableError):
+            _cut_off(
+                link,
+                lambda: storage.download("f", str(tmp_path / "d/f")),
+                lambda: link.bytes_down > 50_000_000,
+            )
         assert not (tmp_path / "d/f").exists()
         link.refuse(False)
         before = link.bytes_down
@@ -441,8 +440,9 @@ def test_a_key_file_that_is_missing(sshd: SshServer, tmp_path: Path) -> None:
 
 def test_an_account_without_sftp(tmp_path: Path) -> None:
     with SshServer(tmp_path / "s", config="ForceCommand echo no SFTP here") as server:
-        with pytest.raises(SftpError, match="127.0.0.1"):
-            SftpStorage(server.uri(), settings_for(server, retry_timeout=0.5)).list_directory()
+        storage = SftpStorage(server.uri(), settings_for(server, retry_timeout=0.5))
+        with pytest.raises(SftpError, match="127"):
+            storage.list_directory()
 
 
 @pytest.mark.parametrize("key_type", ["ed25519", "ecdsa", "rsa"])

@@ -38,6 +38,12 @@ def test_verified_transfers_work(server: Server, root: Path, tmp_path: Path, siz
     )
 
 
+def _flip_a_byte(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0xFF
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize("size", [5000, 2_000_000])
 def test_a_difference_on_the_server_is_an_error(
     server: Server, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
@@ -46,9 +52,7 @@ def test_a_difference_on_the_server_is_an_error(
     ask = verify.sha256
 
     async def tamper_and_ask(remote: object, path: str) -> str:
-        with open(path, "r+b") as file:
-            file.seek(size // 2)
-            file.write(b"\xff\xff")
+        _flip_a_byte(Path(path), size // 2)
         return await ask(remote, path)  # type: ignore[arg-type]
 
     monkeypatch.setattr(verify, "sha256", tamper_and_ask)

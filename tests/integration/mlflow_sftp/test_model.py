@@ -14,7 +14,7 @@ from tests.support.sshd import SshServer
 from tests.support.storing import files_below, settings_for
 
 _NAMES = st.text(
-    st.characters(blacklist_categories=("Cs",), blacklist_characters="/\0"), min_size=1, max_size=12
+    st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=12
 ).filter(lambda name: name not in (".", "..") and len(name.encode()) < 200)
 _PATHS = st.lists(_NAMES, min_size=1, max_size=3).map("/".join)
 _CONTENTS = st.one_of(st.binary(max_size=200), st.integers(0, 255).map(lambda byte: bytes([byte]) * 300_000))
