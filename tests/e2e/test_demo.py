@@ -129,14 +129,12 @@ def test_accept_new_trusts_the_first_key_and_only_that(demo: Demo) -> None:
 
 def test_the_store_changes_as_the_handbook_says_and_old_runs_keep_their_artifacts(demo: Demo) -> None:
     found = re.search(
-        r"Run ([0-9a-f]{32}) of the sample experiment lies at (sftp://\S+?)/\d+/[0-9a-f]{32}/", demo.output
+        r"Run ([0-9a-f]{32}) of the sample experiment lies at (sftp://\S+?)/\d+/\1/", demo.output
     )
     assert found, demo.output[-5000:]
     run, root = found.groups()
     compose = demo.lab.compose
-    read_back = "import mlflow; print(mlflow.artifacts.load_dict(f'runs:/{run}/config.json'))".replace(
-        "{run}", run
-    )
+    read_back = f"import mlflow; print(mlflow.artifacts.load_dict('runs:/{run}/config.json'))"
     before = compose("exec", "experiment-service", "python", "-c", read_back)
 
     compose("stop", "notebook", "experiment-service")
