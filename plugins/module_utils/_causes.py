@@ -291,6 +291,13 @@ _TABLE = (
         "server's log may have one.",
     ),
     Cause(
+        "clock_skew",
+        "write",
+        "The clocks of client and server differ",
+        "Have both clocks set by NTP (timedatectl; for {host}, ask whoever runs it): certificates may"
+        " count as expired, and what broken uploads left behind is judged by its age.",
+    ),
+    Cause(
         "read_failed",
         "read",
         "A file can be written, but not read back",

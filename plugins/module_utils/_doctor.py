@@ -40,6 +40,8 @@ _SLOW_THROUGHPUT = 1_000_000
 _SLOWEST_PROBE = 100_000
 # Smaller probes measure round trips, not throughput.
 _THROUGHPUT_PROBE = 1_000_000
+# Seconds between the clocks of client and server.
+_TOLERATED_SKEW = 60
 _SHOWN_ENTRIES = 12
 
 
@@ -215,13 +217,19 @@ class Doctor:
             with sftp.open(self._probe, "wx") as file:
                 file.set_pipelined(True)
                 file.write(self._content)
-            stored = sftp.stat(self._probe).st_size or 0
+            status = sftp.stat(self._probe)
+        stored = status.st_size or 0
         seconds = time.monotonic() - start
         if stored != len(self._content):
             seen = f"{stored} of {len(self._content)} bytes arrived"
             raise _space_error(sftp, path) or DiagnosedError("write_failed", seen)
         if stored >= _THROUGHPUT_PROBE:
             self._throughput = stored / seconds
+        skew = (status.st_mtime or time.time()) - time.time()
+        if abs(skew) > _TOLERATED_SKEW:
+            ahead = "ahead of" if skew > 0 else "behind"
+            seen = f"the server's clock is {abs(skew):.0f} s {ahead} this machine's"
+            raise _WarningError("clock_skew", seen)
         return f"{stored} bytes in {path}"
 
     def _read(self, sftp: SftpClient, path: str) -> str:

@@ -117,10 +117,22 @@ def test_own_files_cannot_be_read(open_directory: Path, diagnose: Diagnose) -> N
         assert leftovers(server) == []
 
 
+def defective(defect: str) -> str:
+    """Configuration of a server with a defect."""
+    return f"ForceCommand {sys.executable} {_HERE / 'defective_sftp_server.py'} {defect} {_SFTP_SERVER}"
+
+
 def test_server_changes_bytes(misbehaving: Start, diagnose: Diagnose) -> None:
-    program = f"{sys.executable} {_HERE / 'corrupting_sftp_server.py'} {_SFTP_SERVER}"
-    server = misbehaving(f"ForceCommand {program}")
+    server = misbehaving(defective("data"))
     diagnose(options(server), "content_differs", remedy="Stop using this storage")
+    assert leftovers(server) == []
+
+
+def test_clocks_differ(misbehaving: Start, diagnose: Diagnose) -> None:
+    server = misbehaving(defective("clock"))
+    seen = diagnose(options(server), "clock_skew", remedy="NTP")
+    assert seen["status"] == "warning"
+    assert "3600 s behind" in seen["detail"]
     assert leftovers(server) == []
 
 

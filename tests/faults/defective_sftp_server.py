@@ -1,4 +1,7 @@
-"""An SFTP server behind a broken memory bar: the last byte of every block read is another one."""
+"""An SFTP server with a defect, in front of the real one: `PROGRAM data|clock COMMAND...`.
+
+data: the last byte of every block read is another one. clock: files look an hour older than they are.
+"""
 
 import os
 import struct
@@ -7,6 +10,7 @@ import sys
 import threading
 
 _DATA = 103
+_ATTRIBUTES = 105
 
 
 def forward_requests(source: int, target: int) -> None:
@@ -18,15 +22,19 @@ def forward_requests(source: int, target: int) -> None:
 
 def main() -> None:
     """Run the real server and change what it answers."""
-    server = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    defect, *command = sys.argv[1:]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None
     assert server.stdout is not None
     arguments = (sys.stdin.fileno(), server.stdin.fileno())
     threading.Thread(target=forward_requests, args=arguments, daemon=True).start()
     while header := server.stdout.read(4):
         packet = bytearray(server.stdout.read(struct.unpack(">I", header)[0]))
-        if packet[0] == _DATA:
+        if defect == "data" and packet[0] == _DATA:
             packet[-1] ^= 1
+        if defect == "clock" and packet[0] == _ATTRIBUTES:
+            # The modification time ends the packet.
+            packet[-4:] = struct.pack(">I", struct.unpack(">I", packet[-4:])[0] - 3600)
         sys.stdout.buffer.write(header + packet)
         sys.stdout.buffer.flush()
 
