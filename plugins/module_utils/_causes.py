@@ -346,6 +346,13 @@ _TABLE = (
         "docker compose up -d.",
     ),
     Cause(
+        "stack_outdated",
+        "mlflow",
+        "The containers do not run with what compose.yml and .env say now",
+        "Run docker compose up -d in the directory of the stack (docker compose restart does not "
+        "apply a changed .env), or site.yml.",
+    ),
+    Cause(
         "mlflow_no_tracking_uri",
         "mlflow",
         "Nothing says which MLflow server to ask",

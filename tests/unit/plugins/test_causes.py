@@ -14,12 +14,12 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def test_codes_used_in_the_code_are_the_codes_of_the_table() -> None:
-    places = ("plugins/module_utils/*.py", "plugins/modules/*.py", "playbooks/*.yml")
+    places = ("plugins/module_utils/*.py", "plugins/modules/*.py", "playbooks/*.yml", "playbooks/tasks/*.yml")
     sources = [source for place in places for source in _ROOT.glob(place)]
     used: set[str] = set()
     for source in sources:
         if source.name != "_causes.py":
-            used |= set(re.findall(r"""["']([a-z_]+)["']""", source.read_text()))
+            used |= set(re.findall(r"""["' ]([a-z_]+)["'\n]""", source.read_text()))
     assert not {code for code in CAUSES if code not in used}
 
 
