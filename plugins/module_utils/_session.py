@@ -39,6 +39,9 @@ class FileSystem:
     read_only: bool
 
 
+_NO_EXIT_STATUS = -1
+
+
 class SftpClient(paramiko.SFTPClient):
     """paramiko's client and one extension of OpenSSH's server that it does not know."""
 
@@ -334,10 +337,17 @@ def open_sftp(transport: paramiko.Transport, timeout: float) -> SftpClient:
             seen = f"instead of SFTP comes {_first_output(transport, timeout)!r}"
             raise DiagnosedError("sftp_garbled", seen) from None
         except (EOFError, paramiko.SSHException):
-            if not transport.is_active() or not channel.exit_status_ready():
+            status = channel.recv_exit_status()
+            if status == _NO_EXIT_STATUS and _has_ended(transport):
                 raise
-            seen = f"the subsystem ends at once with exit status {channel.recv_exit_status()}"
+            seen = f"the subsystem ends at once with exit status {status}"
             raise DiagnosedError("no_sftp_subsystem", seen) from None
+
+
+def _has_ended(transport: paramiko.Transport) -> bool:
+    """Tell whether the whole connection is gone; when it breaks, its channels end a moment earlier."""
+    transport.join(1)
+    return not transport.is_active()
 
 
 def _first_output(transport: paramiko.Transport, timeout: float) -> str:
