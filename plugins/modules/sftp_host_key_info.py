@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Module: the host keys an SSH server offers."""
 
@@ -71,7 +72,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+host_keys:
   description: The keys offered, in the order of O(key_types).
   returned: success
   type: list
@@ -172,7 +173,7 @@ def main() -> None:
     keys = [describe(key, endpoint, options["fingerprints"]) for key in offered]
     seen = {key.fingerprint for key in offered}
     module.exit_json(
-        keys=keys,
+        host_keys=keys,
         trusted=any(key["trusted"] for key in keys),
         unused_fingerprints=[pin for pin in options["fingerprints"] if pin not in seen],
     )

@@ -70,7 +70,7 @@ def test_failure_without_failing_the_task(sshd: SshServer) -> None:
 def test_pin_of_a_key_the_client_would_not_choose(tmp_path: Path) -> None:
     rsa = keygen(tmp_path / "rsa", "rsa")
     with SshServer(tmp_path / "server", config=f"HostKey {rsa}") as server:
-        offered = run_module("sftp_host_key_info", {"host": server.host, "port": server.port}).result["keys"]
+        offered = run_module("sftp_host_key_info", {"host": server.host, "port": server.port}).result["host_keys"]
         assert [key["type"] for key in offered] == ["ssh-ed25519", "ssh-rsa"]
         options = {**account(server), "known_hosts_file": None}
         for key in offered:
@@ -84,7 +84,7 @@ def test_host_keys(tmp_path: Path, kind: str) -> None:
         pins = ["SHA256:old", server.host_key_fingerprint]
         options = {"host": "tajo.host.ch", "address": server.host, "port": server.port, "fingerprints": pins}
         result = run_module("sftp_host_key_info", options).result
-        (key,) = result["keys"]
+        (key,) = result["host_keys"]
         assert (key["fingerprint"], key["trusted"]) == (server.host_key_fingerprint, True)
         assert result["unused_fingerprints"] == ["SHA256:old"]
         public = " ".join(server.host_key.with_suffix(".pub").read_text().split()[:2])
