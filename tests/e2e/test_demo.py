@@ -107,7 +107,7 @@ def test_verify_fails_when_the_store_does(demo: Demo) -> None:
     finally:
         subprocess.run(["docker", "exec", sftp, "chmod", "0755", directory], check=True)
     assert outcome.failed
-    assert "FAILED" in outcome.output
+    assert "path_read_only" in outcome.output
 
 
 def test_accept_new_trusts_the_first_key_and_only_that(demo: Demo) -> None:
