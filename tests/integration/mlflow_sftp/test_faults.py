@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def _cut_off(link: Link, work: Callable[[], object], when: Callable[[], object])
         link.cut()
 
 
+def _has_files(root: Path, count: int) -> bool:
+    return len(list(root.glob("t/*/f*"))) >= count
+
+
+def _has_received(link: Link, count: int) -> bool:
+    return link.bytes_down > count
+
+
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     source = tmp_path / "many"
@@ -87,7 +96,7 @@ def test_the_server_is_killed_and_restarted_while_many_files_go_up(
         storage = SftpStorage(uri, settings)
         with _meanwhile(lambda: storage.upload_tree(str(many), "t")):
             for seen in (1, 100):
-                wait_until(lambda seen=seen: len(list(sshd.root.glob("t/*/f*"))) >= seen)
+                wait_until(partial(_has_files, sshd.root, seen))
                 sshd.kill()
                 time.sleep(0.3)
                 sshd.start()
@@ -124,7 +133,7 @@ def test_the_server_is_killed_and_restarted_during_downloads(
         ):
             before = link.bytes_down
             with _meanwhile(download):
-                wait_until(lambda before=before: link.bytes_down > before + 2_000_000)
+                wait_until(partial(_has_received, link, before + 2_000_000))
                 sshd.kill()
                 time.sleep(0.3 + number / 10)
                 sshd.start()

@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +153,14 @@ def test_paths_that_leave_the_root_are_refused(
     repository: Any, root: Path, tmp_path: Path, path: str
 ) -> None:
     (tmp_path / "f").write_text("x")
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: repository.log_artifact(str(tmp_path / "f"), path),
         lambda: repository.log_artifacts(str(tmp_path), path),
         lambda: repository.list_artifacts(path),
         lambda: repository.download_artifacts(path, str(tmp_path)),
         lambda: repository.delete_artifacts(path),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(MlflowException) as caught:
             call()
         assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
