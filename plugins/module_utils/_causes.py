@@ -378,7 +378,8 @@ _TABLE = (
         "The MLflow server refuses artifact locations on another host than its own artifact root",
         "Let the location and the server's --default-artifact-root or --artifacts-destination name "
         "the same host and port, or set MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES=sftp for the "
-        "server; after a switch of storage, playbooks/storage_switch.yml does this.",
+        "server (mlflow_stack_allowed_artifact_schemes). After a change of the store, relocate the runs "
+        "made before, as docs/operations.md says.",
     ),
     Cause(
         "mlflow_run_missing",
@@ -418,8 +419,8 @@ _TABLE = (
         "artifacts_elsewhere",
         "mlflow",
         "Artifacts were stored, but not on the SFTP server",
-        "Look at artifact_storage and mlflow_stack_access in the inventory and run site.yml; an "
-        "experiment made before keeps its old location (playbooks/storage_switch.yml re-roots it).",
+        "Look at artifact_storage in the inventory and run site.yml; experiments made before a change of "
+        "the store keep their location until they are relocated, as docs/operations.md says.",
     ),
     Cause(
         "bytes_differ_on_server",
