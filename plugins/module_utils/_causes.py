@@ -353,6 +353,13 @@ _TABLE = (
         "apply a changed .env), or site.yml.",
     ),
     Cause(
+        "container_key_outdated",
+        "mlflow",
+        "The key in the container is not the key on the Docker host",
+        "Run docker compose up -d --force-recreate in the directory of the stack: a container keeps the key "
+        "directory it was started with, also when that was replaced.",
+    ),
+    Cause(
         "mlflow_no_tracking_uri",
         "mlflow",
         "Nothing says which MLflow server to ask",

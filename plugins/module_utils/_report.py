@@ -17,23 +17,26 @@ def build_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Args:
         results: Each with ``vantage``, a name, and ``result``, what sftp_check or mlflow_artifact_roundtrip
-            returned there. Several may have the same name.
+            returned there. Several may have the same name; of several findings in one stage, the grid shows the
+            first failure.
 
     Returns:
         ``ok``; ``columns``, the names of the stages; ``rows``, each with ``vantage``, ``ok``, ``seconds`` and
         ``cells``, one a column; ``problems``, one a cause with ``code``, ``status``, ``meaning``, ``remedy``,
         ``seen`` and ``where``, failures first.
     """
+    found = [(entry["vantage"], stage) for entry in results for stage in _stages(entry["result"])]
     stages_of: dict[str, dict[str, dict[str, Any]]] = {}
-    for entry in results:
-        stages = stages_of.setdefault(entry["vantage"], {})
-        stages.update({stage["name"]: stage for stage in _stages(entry["result"])})
+    for vantage, stage in found:
+        stages = stages_of.setdefault(vantage, {})
+        if stages.get(stage["name"], _NOT_CHECKED)["status"] != "failed":
+            stages[stage["name"]] = stage
     rows = [_row(vantage, stages) for vantage, stages in stages_of.items()]
     return {
         "ok": all(row["ok"] for row in rows),
         "columns": list(_COLUMNS),
         "rows": rows,
-        "problems": _problems(stages_of),
+        "problems": _problems(found),
     }
 
 
@@ -71,24 +74,24 @@ def _row(vantage: str, stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     }
 
 
-def _problems(stages_of: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _problems(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     problems: dict[tuple[str, str], dict[str, Any]] = {}
-    for vantage, stages in stages_of.items():
-        for stage in stages.values():
-            if not stage["cause"]:
-                continue
-            problem = problems.setdefault(
-                (stage["cause"], stage["remedy"]),
-                {
-                    "code": stage["cause"],
-                    "status": stage["status"],
-                    "meaning": stage["meaning"],
-                    "remedy": stage["remedy"],
-                    "seen": [],
-                    "where": [],
-                },
-            )
+    for vantage, stage in found:
+        if not stage["cause"]:
+            continue
+        problem = problems.setdefault(
+            (stage["cause"], stage["remedy"]),
+            {
+                "code": stage["cause"],
+                "status": stage["status"],
+                "meaning": stage["meaning"],
+                "remedy": stage["remedy"],
+                "seen": [],
+                "where": [],
+            },
+        )
+        if vantage not in problem["where"]:
             problem["where"].append(vantage)
-            if stage["detail"] not in problem["seen"]:
-                problem["seen"].append(stage["detail"])
+        if stage["detail"] not in problem["seen"]:
+            problem["seen"].append(stage["detail"])
     return sorted(problems.values(), key=lambda problem: problem["status"] != "failed")

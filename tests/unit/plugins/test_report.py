@@ -65,6 +65,22 @@ def test_failed_round_trip() -> None:
     assert report["problems"][0]["remedy"] == "do"
 
 
+def test_later_success_does_not_hide_a_failure() -> None:
+    outdated = {"failed": True, "msg": "seen", "cause": "container_key_outdated"}
+    stored = {"times": {"log": 1.0}, "files": [{}], "read_back": True}
+    report = verify_report([{"vantage": "a", "result": outdated}, {"vantage": "a", "result": stored}])
+    assert not report["ok"]
+    assert report["rows"][0]["cells"][-1]["cause"] == "container_key_outdated"
+
+
+def test_two_failures_of_one_stage_are_two_problems() -> None:
+    codes = ["container_key_outdated", "artifact_store_failed"]
+    failures = [{"failed": True, "msg": "seen", "cause": code} for code in codes]
+    report = verify_report([{"vantage": "a", "result": failure} for failure in failures])
+    assert [problem["code"] for problem in report["problems"]] == codes
+    assert report["rows"][0]["cells"][-1]["cause"] == "container_key_outdated"
+
+
 def test_module_that_broke_without_a_cause() -> None:
     report = verify_report([{"vantage": "a", "result": {"failed": True, "msg": "boom"}}])
     assert report["problems"][0]["code"] == "artifact_store_failed"
