@@ -430,6 +430,13 @@ _TABLE = (
         "the store keep their location until they are relocated, as docs/operations.md says.",
     ),
     Cause(
+        "access_mode_mismatch",
+        "mlflow",
+        "The MLflow server gives experiments another kind of location than the access configured",
+        "Set mlflow_stack_access to what is wanted and run site.yml, which starts the server with it. "
+        "An experiment made before keeps its kind of location: use a new one.",
+    ),
+    Cause(
         "bytes_differ_on_server",
         "mlflow",
         "The SFTP server holds other bytes than MLflow was given",

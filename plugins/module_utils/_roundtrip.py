@@ -52,6 +52,11 @@ class RoundTrip:
         return str(self.run.info.artifact_uri)
 
     @property
+    def access(self) -> str:
+        """How clients reach the run's artifacts: ``direct`` or ``proxied``."""
+        return "proxied" if urlsplit(self.artifact_uri).scheme == "mlflow-artifacts" else "direct"
+
+    @property
     def is_active(self) -> bool:
         """Whether there is a run that is not deleted."""
         return self.run is not None and self.run.info.lifecycle_stage == "active"
@@ -65,14 +70,21 @@ class RoundTrip:
         with self.step("reach", "asking for experiments"):
             self._client.search_experiments(max_results=1)
 
-    def start(self, experiment: str | None) -> None:
+    def start(self, experiment: str | None, access: str | None = None) -> None:
         """Create a run in an experiment, which is made if it is not there.
 
+        Args:
+            experiment: Name; without one, a new experiment is made.
+            access: ``direct`` or ``proxied``, if the location must be of that kind.
+
         Raises:
-            DiagnosedError: plugin_not_active, and see `named_errors`.
+            DiagnosedError: access_mode_mismatch, plugin_not_active, and see `named_errors`.
         """
         with self.step("create", "creating a run"):
             self.run = self._client.create_run(self._experiment_id(experiment), run_name=_OWN_NAME)
+        if access not in (None, self.access):
+            seen = f"access should be {access}, and the run's artifacts are at {self.artifact_uri}"
+            raise DiagnosedError("access_mode_mismatch", seen)
         self._repository()
 
     def resume(self, run_id: str) -> None:

@@ -66,6 +66,14 @@ options:
       - With V(false) they stay only if the round trip succeeded.
     type: bool
     default: true
+  access:
+    description:
+      - How clients are meant to reach artifacts. The round trip fails if the run's location is of the other kind.
+      - With V(direct), they use the storage themselves, and locations name it, such as C(sftp://).
+      - With V(proxied), they go through the MLflow server, and locations are C(mlflow-artifacts:/).
+      - Without it, either is fine.
+    type: str
+    choices: [direct, proxied]
   expect_on_sftp:
     description:
       - An SFTP account where the artifacts must be found, byte for byte, before they are deleted.
@@ -264,7 +272,7 @@ def make(trip: RoundTrip, options: dict, result: dict) -> None:
     """Make the round trip, leaving the run only if it succeeded and is wanted."""
     keep = False
     try:
-        trip.start(options["experiment"])
+        trip.start(options["experiment"], options["access"])
         files = trip.log(options["size"])
         result["files"] = [asdict(file) for file in files]
         trip.check(files)
@@ -327,6 +335,7 @@ def main() -> None:
             "experiment": {"type": "str"},
             "size": {"type": "int", "default": 1048576},
             "cleanup": {"type": "bool", "default": True},
+            "access": {"type": "str", "choices": ["direct", "proxied"]},
             "expect_on_sftp": {
                 "type": "dict",
                 "options": {"path": {"type": "str", "default": "/"}, **CONNECTION_OPTIONS},

@@ -16,8 +16,8 @@ from tests.support.sshd import free_port, keygen
 
 pytestmark = pytest.mark.docker
 
-# Nothing of MLflow is needed to see whether a service can be entered, is up to date and has the right key. That the check
-# of the account breaks for want of a library must not end the verification.
+# Nothing of MLflow is needed to see whether a service can be entered, is up to date and has the right key.
+# That the check of the account breaks for want of a library must not end the verification.
 _COMPOSE = """
 services:
   notebook:

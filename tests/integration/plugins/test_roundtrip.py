@@ -99,6 +99,18 @@ def test_run_is_kept_read_back_from_elsewhere_and_removed(stack: Stack) -> None:
     assert stack.run(**removal).result["changed"] is False
 
 
+@pytest.mark.parametrize("access", ["direct", "proxied"])
+def test_access_is_what_is_wanted_or_the_round_trip_fails(stack: Stack, access: str) -> None:
+    outcome = stack.run(access=access, size=1000)
+    if access == stack.mode:
+        assert not outcome.failed, outcome.output
+    else:
+        assert outcome.result["cause"] == "access_mode_mismatch", outcome.output
+        assert outcome.result["artifact_uri"] in outcome.result["msg"]
+        assert "mlflow_stack_access" in outcome.result["remedy"]
+    assert stack.left() == ([], 0, 1)
+
+
 def test_named_experiment_that_is_not_ours_stays(stack: Stack) -> None:
     client = MlflowClient(stack.mlflow.uri)
     experiment = client.create_experiment("mine")
