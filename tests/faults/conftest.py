@@ -1,6 +1,7 @@
 """What the fault suite shares: servers that misbehave on purpose, and the check that names the cause."""
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from tests.support.ansible import Outcome, run_module
 from tests.support.sshd import SshServer
 
 _SECRETS = ("PRIVATE KEY-----", "b3BlbnNzaC1rZXkt", "correct horse", "hunter2")
+
+SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 
 Diagnose = Callable[..., dict[str, Any]]
 
@@ -58,6 +61,12 @@ def options(server: SshServer, **changed: Any) -> dict[str, Any]:
         "path": str(server.root),
         **changed,
     }
+
+
+def defective(defect: str) -> str:
+    """Configuration of a server with a defect, see defective_sftp_server.py."""
+    program = Path(__file__).with_name("defective_sftp_server.py")
+    return f"ForceCommand {sys.executable} {program} {defect} {SFTP_SERVER}"
 
 
 @pytest.fixture

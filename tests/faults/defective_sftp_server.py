@@ -1,6 +1,7 @@
-"""An SFTP server with a defect, in front of the real one: `PROGRAM data|clock COMMAND...`.
+"""An SFTP server with a defect, in front of the real one: `PROGRAM data|clock|names COMMAND...`.
 
 data: the last byte of every block read is another one. clock: files look an hour older than they are.
+names: files called hello appear as hullo in listings.
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 
 _DATA = 103
+_NAMES = 104
 _ATTRIBUTES = 105
 
 
@@ -35,6 +37,8 @@ def main() -> None:
         if defect == "clock" and packet[0] == _ATTRIBUTES:
             # The modification time ends the packet.
             packet[-4:] = struct.pack(">I", struct.unpack(">I", packet[-4:])[0] - 3600)
+        if defect == "names" and packet[0] == _NAMES:
+            packet = packet.replace(b"hello", b"hullo")
         sys.stdout.buffer.write(header + packet)
         sys.stdout.buffer.flush()
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._roundtrip import named_errors
+from mlflow import MlflowClient
 
-from tests.faults.conftest import assert_no_secret, options
+from tests.faults.conftest import assert_no_secret, defective, options
 from tests.support.ansible import run_module
 from tests.support.mlflow_server import MlflowServer
 from tests.support.sshd import SshServer, free_port
@@ -114,3 +117,39 @@ def test_artifacts_are_stored_elsewhere(sftp: SshServer, tmp_path: Path) -> None
         given = {"tracking_uri": server.uri, "expect_on_sftp": options(sftp)}
         message = diagnose("artifacts_elsewhere", "artifact_storage", given)
     assert str(tmp_path / "artifacts") in message
+
+
+# The round trip itself leaves the location to the server, whose own root is never refused.
+def test_location_is_on_another_host_than_the_root(mlflow: MlflowServer) -> None:
+    client = MlflowClient(mlflow.uri)
+    with pytest.raises(DiagnosedError) as refused, named_errors("creating an experiment"):
+        client.create_experiment("elsewhere", artifact_location="sftp://freegee@other.host.ch:2121/artifacts")
+    assert refused.value.cause.code == "mlflow_host_policy"
+    assert "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES=sftp" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("defect", "cause", "remedy", "seen"),
+    [
+        ("data", "artifacts_differ", "Stop using the storage", "differing: hello.txt, large.bin"),
+        ("names", "listing_differs", "hides files", "hullo.txt (6 bytes)"),
+    ],
+)
+def test_storage_returns_something_else(
+    tmp_path: Path, defect: str, cause: str, remedy: str, seen: str
+) -> None:
+    with SshServer(tmp_path / "sftp", config=defective(defect)) as storage:
+        flags = ["--default-artifact-root", storage.uri(), "--no-serve-artifacts"]
+        with MlflowServer(tmp_path / "mlflow", flags) as server:
+            given = {"tracking_uri": server.uri}
+            message = diagnose(cause, remedy, given, MLFLOW_SFTP_SSH_CONFIG=str(storage.ssh_config))
+    assert seen in message
+
+
+def test_server_holds_something_else(sftp: SshServer, mlflow: MlflowServer, tmp_path: Path) -> None:
+    # It reads the very files of the sound server, and shows others.
+    with SshServer(tmp_path / "other", config=defective("data")) as other:
+        given = {"tracking_uri": mlflow.uri, "expect_on_sftp": options(other)}
+        config = str(sftp.ssh_config)
+        message = diagnose("bytes_differ_on_server", "sftp_path", given, MLFLOW_SFTP_SSH_CONFIG=config)
+    assert "large.bin" in message

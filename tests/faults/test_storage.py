@@ -3,19 +3,15 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Diagnose, options
+from tests.faults.conftest import SFTP_SERVER, Diagnose, defective, options
 from tests.support.link import Link
 from tests.support.sshd import SshServer
-
-_SFTP_SERVER = "/usr/lib/openssh/sftp-server"
-_HERE = Path(__file__).parent
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 Start = Callable[[str], SshServer]
@@ -104,7 +100,7 @@ def test_inodes_are_used_up(sshd: SshServer, diagnose: Diagnose) -> None:
 
 
 def test_limit_of_file_size(misbehaving: Start, diagnose: Diagnose) -> None:
-    server = misbehaving(f"ForceCommand trap '' XFSZ; ulimit -f 8; exec {_SFTP_SERVER}")
+    server = misbehaving(f"ForceCommand trap '' XFSZ; ulimit -f 8; exec {SFTP_SERVER}")
     diagnose(options(server), "write_failed", remedy="quota")
     assert leftovers(server) == []
 
@@ -116,11 +112,6 @@ def test_own_files_cannot_be_read(open_directory: Path, diagnose: Diagnose) -> N
     ) as server:
         diagnose(options(server), "read_failed", remedy="umask")
         assert leftovers(server) == []
-
-
-def defective(defect: str) -> str:
-    """Configuration of a server with a defect."""
-    return f"ForceCommand {sys.executable} {_HERE / 'defective_sftp_server.py'} {defect} {_SFTP_SERVER}"
 
 
 def test_server_changes_bytes(misbehaving: Start, diagnose: Diagnose) -> None:
@@ -138,20 +129,20 @@ def test_clocks_differ(misbehaving: Start, diagnose: Diagnose) -> None:
 
 
 def test_renaming_is_refused(misbehaving: Start, diagnose: Diagnose) -> None:
-    server = misbehaving(f"ForceCommand {_SFTP_SERVER} -P posix-rename,rename")
+    server = misbehaving(f"ForceCommand {SFTP_SERVER} -P posix-rename,rename")
     diagnose(options(server), "rename_failed", remedy="right to rename")
     assert leftovers(server) == []
 
 
 def test_renaming_is_not_atomic(misbehaving: Start, diagnose: Diagnose) -> None:
-    server = misbehaving(f"ForceCommand {_SFTP_SERVER} -P posix-rename")
+    server = misbehaving(f"ForceCommand {SFTP_SERVER} -P posix-rename")
     seen = diagnose(options(server), "rename_not_atomic", remedy="Nothing must be changed")
     assert seen["status"] == "warning"
     assert leftovers(server) == []
 
 
 def test_deleting_is_refused(misbehaving: Start, diagnose: Diagnose) -> None:
-    server = misbehaving(f"ForceCommand {_SFTP_SERVER} -P remove")
+    server = misbehaving(f"ForceCommand {SFTP_SERVER} -P remove")
     seen = diagnose(options(server), "delete_failed", remedy="right to delete")
     assert leftovers(server)[0] in seen["detail"]
 
