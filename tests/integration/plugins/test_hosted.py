@@ -1,6 +1,7 @@
 """Role sftp_target in mode hosted: an account with nothing but SFTP, on three kinds of servers."""
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,11 +14,20 @@ import yaml
 
 from tests.support import dropbear, proftpd
 from tests.support.ansible import REPOSITORY, Outcome, run_playbook
-from tests.support.sshd import SshServer, fingerprint, keygen
+from tests.support.docker import base_image, docker
+from tests.support.sshd import SshServer, fingerprint, free_port, keygen, wait_for_banner
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
 _on_openssh = pytest.mark.parametrize("site", ["openssh"], indirect=True)
+
+_PASSWORD_SERVER = """
+useradd --create-home --shell /bin/sh freegee
+echo "freegee:$PASSWORD" | chpasswd
+ssh-keygen -A
+mkdir -p /run/sshd
+exec /usr/sbin/sshd -D -e -o PasswordAuthentication=yes
+"""
 
 _PLAY = """
 - hosts: sftp_hosts
@@ -144,3 +154,44 @@ def test_pinning_playbook_calls_nothing_verified(site: Site) -> None:
     assert f"- {site.variables['sftp_host_key_fingerprints'][0]}  # " in shown.output
     assert "NOT VERIFIED" in shown.output
     assert "pinned already" not in shown.output
+
+
+@pytest.fixture
+def password_site(tmp_path: Path) -> Iterator[Site]:
+    """An account of a container, which knows a password and no key."""
+    name, port, password = f"mlflow-sftp-test-{secrets.token_hex(3)}", free_port(), secrets.token_hex(8)
+    publish = ["--publish", f"127.0.0.1:{port}:22", "--env", f"PASSWORD={password}"]
+    try:
+        docker(
+            "run", "--detach", "--init", "--name", name, *publish, base_image(), "sh", "-c", _PASSWORD_SERVER
+        )
+        wait_for_banner("127.0.0.1", port)
+        public = tmp_path / "host_key.pub"
+        public.write_text(docker("exec", name, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"))
+        new = keygen(tmp_path / "id_ed25519", "ed25519", comment="stack")
+        variables = {
+            "sftp_target_mode": "hosted",
+            "sftp_host": "tajo.host.ch",
+            "sftp_address": "127.0.0.1",
+            "sftp_port": port,
+            "sftp_user": "freegee",
+            "sftp_path": "/home/freegee/agent/artifacts",
+            "sftp_host_key_fingerprints": [fingerprint(public)],
+            "sftp_target_authorized_keys": [new.with_suffix(".pub").read_text().strip()],
+            "sftp_target_client_key_file": str(new),
+            "sftp_target_bootstrap_password": password,
+        }
+        yield Site(tmp_path, Path("/home/freegee"), Path(), variables)
+    finally:
+        docker("rm", "--force", "--volumes", name)
+
+
+@pytest.mark.docker
+def test_password_is_for_the_first_contact_only(password_site: Site) -> None:
+    first = password_site.run("-vvv")
+    assert not first.failed, first.output
+    assert recap(first)["changed"] == 2
+    assert password_site.variables["sftp_target_bootstrap_password"] not in first.output
+    again = password_site.run(sftp_target_bootstrap_password="")
+    assert not again.failed, again.output
+    assert recap(again)["changed"] == 0
