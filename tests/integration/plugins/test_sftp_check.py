@@ -70,7 +70,9 @@ def test_failure_without_failing_the_task(sshd: SshServer) -> None:
 def test_pin_of_a_key_the_client_would_not_choose(tmp_path: Path) -> None:
     rsa = keygen(tmp_path / "rsa", "rsa")
     with SshServer(tmp_path / "server", config=f"HostKey {rsa}") as server:
-        offered = run_module("sftp_host_key_info", {"host": server.host, "port": server.port}).result["host_keys"]
+        offered = run_module("sftp_host_key_info", {"host": server.host, "port": server.port}).result[
+            "host_keys"
+        ]
         assert [key["type"] for key in offered] == ["ssh-ed25519", "ssh-rsa"]
         options = {**account(server), "known_hosts_file": None}
         for key in offered:
