@@ -62,7 +62,8 @@ def test_other_key_types_work(demo: Demo, key_type: str) -> None:
     assert not outcome.failed, outcome.output[-5000:]
     keys = {path.name for path in (demo.lab.stack / ".secrets/mlflow_sftp_key").iterdir()}
     assert keys == {f"id_{key_type}", f"id_{key_type}.pub"}
-    log = "import mlflow; r = mlflow.start_run(); mlflow.log_text('logged', 'key.txt'); mlflow.end_run(); print(r.info.run_id)"
+    # MLflow prints links when a run ends.
+    log = "import mlflow as m; r = m.start_run(); m.log_text('logged', 'key.txt'); m.end_run(); print(r.info.run_id)"
     run = demo.lab.compose("exec", "experiment-service", "python", "-c", log).splitlines()[-1]
     read = f"import mlflow; print(mlflow.artifacts.load_text('runs:/{run}/key.txt'))"
     assert "logged" in demo.lab.compose("exec", "notebook", "python", "-c", read)
