@@ -4,7 +4,6 @@
 import json
 import os
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 import click
 
-from mlflow_sftp.errors import IntegrityError, LocalError, NotFoundError, SftpError
+from mlflow_sftp.errors import IntegrityError, NotFoundError, SftpError
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
 from mlflow_sftp.storage_cli import storage_commands
@@ -103,34 +102,6 @@ def ls(uri: str, recursive: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("source")
-@click.argument("target")
-@click.option("--resume", is_flag=True, help="Leave out files that are there, as long, and not older.")
-@_as_json
-def copy(source: str, target: str, resume: bool, as_json: bool) -> None:
-    """Copy a file or a directory's contents; one of SOURCE and TARGET is a URI, the other a local path.
-
-    TARGET names the copy itself. A large file that was interrupted goes on where it stopped.
-    """
-    up, down = _is_uri(target), _is_uri(source)
-    if up == down:
-        raise click.UsageError("exactly one of SOURCE and TARGET must be an sftp:// URI")
-    started, copied = time.monotonic(), 0
-    with _progress(as_json) as advance:
-
-        def report(count: int) -> None:
-            nonlocal copied
-            copied += count
-            advance(count)
-
-        (_upload if up else _download)(source, target, resume, report)
-    seconds = time.monotonic() - started
-    summary = {"bytes": copied, "seconds": round(seconds, 3)}
-    rate = copied / seconds / 1e6 if seconds else 0.0
-    _show(summary, as_json, lambda: [f"{copied} bytes in {seconds:.2f} s ({rate:.1f} MB/s)"])
-
-
-@main.command()
 @click.argument("uri")
 @click.option("-r", "--recursive", is_flag=True, help="Remove a directory with all it holds.")
 @_as_json
@@ -182,27 +153,6 @@ def bench(uri: str, files: int, mebibytes: int, as_json: bool) -> None:
     _show(report, as_json, lambda: [f"{name:20} {value}" for name, value in report.items()])
 
 
-def _upload(source: str, target: str, resume: bool, report: Callable[[int], None]) -> None:
-    storage = SftpStorage(target)
-    if not os.path.exists(source):
-        raise LocalError(f"copy {source}", str(storage.uri.endpoint), "there is no such local file")
-    if os.path.isdir(source):
-        storage.upload_tree(source, "", report, only_changed=resume)
-    else:
-        storage.upload(source, "", report)
-
-
-def _download(source: str, target: str, resume: bool, report: Callable[[int], None]) -> None:
-    storage = SftpStorage(source)
-    found = storage.stat()
-    if found is None:
-        raise NotFoundError(f"copy {storage.uri.path}", str(storage.uri.endpoint), "there is nothing there")
-    if found.is_directory:
-        storage.download_tree("", target, report, only_changed=resume)
-    else:
-        storage.download("", target, report)
-
-
 def _require_same(storage: SftpStorage, path: str, content: bytes) -> None:
     with _scratch(b"") as file:
         storage.download(path, file)
@@ -227,30 +177,12 @@ def _timed(report: dict[str, object], name: str) -> Iterator[None]:
     report[f"{name}, s"] = round(time.monotonic() - started, 3)
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int], None]]:
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, SpinnerColumn, TimeElapsedColumn, TransferSpeedColumn
-
-    columns = (SpinnerColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("copy", total=None)
-        yield lambda count: bars.update(task, advance=count)
-
-
 def _show(value: object, as_json: bool, lines: Callable[[], Any]) -> None:
     if as_json:
         click.echo(json.dumps(value, indent=2))
         return
     for line in lines():
         click.echo(line)
-
-
-def _is_uri(text: str) -> bool:
-    return text.startswith("sftp://")
 
 
 def _printable(text: str) -> str:

@@ -18,13 +18,8 @@ RESUMABLE_FILE = 32 << 20
 _SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 
-async def get_tree(
-    remote: Remote, source: str, target: str, report: Report = ignore, *, only_changed: bool = False
-) -> None:
-    """Download everything below the directory `source` into the local directory `target`, which is made.
-
-    With `only_changed`, files are left out that are there already in the same length and not older.
-    """
+async def get_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+    """Download everything below the directory `source` into the local directory `target`, which is made."""
     session = (await remote.connections.main()).session
     width = min(remote.connections.settings.max_requests, session.max_handles)
     _make_directory(remote, target)
@@ -33,7 +28,7 @@ async def get_tree(
         destination = os.path.join(target, entry.path)
         if entry.is_directory:
             _make_directory(remote, destination)
-        elif not (only_changed and _is_current(destination, entry)):
+        else:
             found = Attributes(entry.size, None, entry.mtime)
             await _get(remote, posixpath.join(source, entry.path), destination, found, report)
 
@@ -211,14 +206,6 @@ async def _unfinished(remote: Remote, reader: _BlockReader, descriptor: int) -> 
         if here != await reader.read(offset, len(here)):
             return 0
     return certain
-
-
-def _is_current(path: str, entry: Entry) -> bool:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return status.st_size == entry.size and status.st_mtime >= entry.mtime
 
 
 def _write_file(target: str, data: bytes) -> None:

@@ -79,18 +79,9 @@ class SftpStorage:
         """Upload one local file as `path`."""
         self._run(lambda remote: upload.put_file(remote, source, self.uri.join(path), report))
 
-    def upload_tree(
-        self, source: str, path: str = "", report: Report = ignore, *, only_changed: bool = False
-    ) -> None:
-        """Upload everything below the local directory `source` into the directory `path`.
-
-        With `only_changed`, files are left out that the server has in the same length and not older.
-        """
-        self._run(
-            lambda remote: upload.put_tree(
-                remote, source, self.uri.join(path), report, only_changed=only_changed
-            )
-        )
+    def upload_tree(self, source: str, path: str = "", report: Report = ignore) -> None:
+        """Upload everything below the local directory `source` into the directory `path`."""
+        self._run(lambda remote: upload.put_tree(remote, source, self.uri.join(path), report))
 
     def upload_stream(self, stream: BinaryIO, path: str) -> None:
         """Upload what a stream holds, without staging it."""
@@ -120,18 +111,9 @@ class SftpStorage:
         """Download one file to the local file `target`, whose directory must exist."""
         self._run(lambda remote: download.get_file(remote, self.uri.join(path), target, report))
 
-    def download_tree(
-        self, path: str, target: str, report: Report = ignore, *, only_changed: bool = False
-    ) -> None:
-        """Download everything below the directory `path` into the local directory `target`.
-
-        With `only_changed`, files are left out that are there already in the same length and not older.
-        """
-        self._run(
-            lambda remote: download.get_tree(
-                remote, self.uri.join(path), target, report, only_changed=only_changed
-            )
-        )
+    def download_tree(self, path: str, target: str, report: Report = ignore) -> None:
+        """Download everything below the directory `path` into the local directory `target`."""
+        self._run(lambda remote: download.get_tree(remote, self.uri.join(path), target, report))
 
     def sha256(self, path: str) -> str:
         """SHA-256 (hexadecimal) of a file as the server has it: asked of the server if it can tell, else read."""

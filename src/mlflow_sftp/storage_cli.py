@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands around moving a whole store, for the `mlflow-sftp` program to include.
+"""The commands around whole stores, for the `mlflow-sftp` program to include.
 
 Each is imported when it is called: SQLAlchemy is neither needed nor installed where only files are copied.
 """
@@ -10,7 +10,7 @@ import click
 
 _COMMANDS = {
     "audit": ("mlflow_sftp.audit_cli", "audit_command"),
-    "migrate": ("mlflow_sftp.migrate.cli", "migrate_command"),
+    "copy": ("mlflow_sftp.migrate.cli", "copy_command"),
     "relocate": ("mlflow_sftp.relocate.cli", "relocate_group"),
 }
 

@@ -34,17 +34,9 @@ RESUMABLE_FILE = 32 << 20
 _SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 
-async def put_tree(
-    remote: Remote, source: str, target: str, report: Report = ignore, *, only_changed: bool = False
-) -> None:
-    """Upload everything below the local directory `source` into the directory `target`.
-
-    With `only_changed`, files are left out that the server has in the same length and not older.
-    """
+async def put_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+    """Upload everything below the local directory `source` into the directory `target`."""
     await remote.make_directory(target)
-    there: dict[str, tuple[int, int]] = {}
-    if only_changed:
-        there = {entry.path: (entry.size, entry.mtime) async for entry in remote.walk(target)}
     session = (await remote.connections.main()).session
     width = min(remote.connections.settings.max_requests, session.max_handles)
 
@@ -52,7 +44,7 @@ async def put_tree(
         destination = posixpath.join(target, item.relative)
         if item.is_directory:
             await remote.make_directory(destination)
-        elif item.relative not in there or not _is_current(os.stat(item.path), *there[item.relative]):
+        else:
             await put_file(remote, item.path, destination, report)
 
     try:
@@ -364,10 +356,6 @@ async def _blocks(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[tupl
             offset += size
     if buffer:
         yield offset, bytes(buffer)
-
-
-def _is_current(source: os.stat_result, size: int, mtime: int) -> bool:
-    return source.st_size == size and source.st_mtime <= mtime
 
 
 def _require_complete(seen: int | None, sent: int) -> None:

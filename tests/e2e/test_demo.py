@@ -132,7 +132,7 @@ def test_the_store_changes_as_the_handbook_says_and_old_runs_keep_their_artifact
 
     compose("stop", "notebook", "experiment-service")
     manifest = ("--manifest", "/var/lib/mlflow/migration.db")
-    compose("exec", "mlflow", "mlflow-sftp", "migrate", *manifest, root, "/mlruns")
+    compose("exec", "mlflow", "mlflow-sftp", "copy", *manifest, root, "/mlruns")
     compose("stop", "mlflow")
     files = (
         "--journal",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying of artifact trees between local directories and SFTP servers."""
+"""Copying of files and trees between this machine and SFTP servers."""
 
-from mlflow_sftp.migrate.engine import CopyReport, Progress, copy
+from mlflow_sftp.migrate.engine import CopyReport, OnProgress, Progress, copy
 from mlflow_sftp.migrate.manifest import Record, Totals, read_manifest
 
-__all__ = ["CopyReport", "Progress", "Record", "Totals", "copy", "read_manifest"]
+__all__ = ["CopyReport", "OnProgress", "Progress", "Record", "Totals", "copy", "read_manifest"]

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mlflow-sftp migrate`."""
+"""`mlflow-sftp copy`."""
 
+import importlib.util
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from mlflow_sftp import migrate
 from mlflow_sftp.cli_parts import EXIT_LEFT, FILE, Reporting, json_option, print_json, readable_size
+from mlflow_sftp.location import redact
+
+_SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_FRAMES = 10.0, 0.1
 
 
 def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -21,7 +27,7 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
     return float(match[1]) * 1024.0 ** " kMG".index(match[2] or " ")
 
 
-@click.command("migrate", cls=Reporting)
+@click.command("copy", cls=Reporting)
 @click.argument("source")
 @click.argument("target")
 @click.option("--manifest", type=FILE, help="Remember here what is done: a later call only does the rest.")
@@ -36,12 +42,14 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
 @click.option("--bwlimit", "bandwidth", callback=_bytes_a_second, help="Bytes a second at most: 500k, 10M.")
 @click.option("--check", is_flag=True, help="Only tell what would be done.")
 @json_option
-def migrate_command(source: str, target: str, as_json: bool, **options: Any) -> None:
-    """Copy a whole store and prove it; SOURCE and TARGET are directories, each a path or an sftp:// URI.
+def copy_command(source: str, target: str, as_json: bool, **options: Any) -> None:
+    """Copy a file, or all that a directory holds, and prove it; each side is a path or an sftp:// URI.
 
-    Nothing is ever deleted. Exit code 3 if some files could not be copied.
+    TARGET names the copy itself. Nothing is ever deleted. What is there already is compared, not sent, and a large
+    file that was interrupted goes on where it stopped. Exit code 3 if some files could not be copied.
     """
-    report = migrate.copy(source, target, on_progress=_ProgressLines(), **options)
+    with _progress() as on_progress:
+        report = migrate.copy(source, target, on_progress=on_progress, **options)
     if as_json:
         print_json(report.as_dict())
     else:
@@ -52,29 +60,46 @@ def migrate_command(source: str, target: str, as_json: bool, **options: Any) -> 
             f"({readable_size(report.total.bytes)}), {report.seconds:.1f} s"
         )
     for path, reason in report.as_dict()["failed"].items():
-        click.echo(f"not copied: {path}: {reason}", err=True)
+        click.echo(f"not copied: {path or redact(source)}: {reason}", err=True)
     if report.failed:
         raise click.exceptions.Exit(EXIT_LEFT)
 
 
-class _ProgressLines:
-    """Progress on standard error: one changing line on a terminal, a line now and then elsewhere."""
+@contextmanager
+def _progress() -> Iterator[migrate.OnProgress]:
+    """Progress on standard error: a bar on a terminal where rich is installed, otherwise a line now and then."""
+    if not (sys.stderr.isatty() and importlib.util.find_spec("rich")):
+        yield _every(_SECONDS_BETWEEN_LINES, lambda progress: click.echo(_told(progress), err=True))
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._interval = 0.2 if self._terminal else 10.0
-        self._next = time.monotonic() + self._interval
+    columns = BarColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("listing", total=None)
 
-    def __call__(self, progress: migrate.Progress) -> None:
+        def show(progress: migrate.Progress) -> None:
+            bars.update(bar, total=1.0, completed=progress.share, description=_told(progress))
+
+        yield _every(_SECONDS_BETWEEN_FRAMES, show)
+
+
+def _every(seconds: float, show: migrate.OnProgress) -> migrate.OnProgress:
+    due = time.monotonic() + seconds
+
+    def on_progress(progress: migrate.Progress) -> None:
+        nonlocal due
         now = time.monotonic()
-        finished = progress.files == progress.total_files
-        if now < self._next and not (self._terminal and finished):
-            return
-        self._next = now + self._interval
-        left = progress.seconds_left
-        text = (
-            f"{progress.files}/{progress.total_files} files, {readable_size(progress.bytes)}/"
-            f"{readable_size(progress.total_bytes)}, {readable_size(progress.rate)}/s"
-        ) + ("" if left is None else f", {left:.0f} s left")
-        start, end = ("\r\x1b[K", finished) if self._terminal else ("", True)
-        click.echo(f"{start}{text}", nl=end, err=True)
+        if now >= due:
+            due = now + seconds
+            show(progress)
+
+    return on_progress
+
+
+def _told(progress: migrate.Progress) -> str:
+    left = progress.seconds_left
+    return (
+        f"{progress.files}/{progress.total_files} files, {readable_size(progress.bytes)}/"
+        f"{readable_size(progress.total_bytes)}, {readable_size(progress.rate)}/s"
+    ) + ("" if left is None else f", {left:.0f} s left")

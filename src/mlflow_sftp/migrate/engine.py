@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying one tree to another place, verified file by file, resumable at any point."""
+"""Copying one tree, or one file, to another place, verified file by file, resumable at any point."""
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -57,16 +58,15 @@ class Progress:
         return self.bytes / max(self.seconds, 1e-3)
 
     @property
+    def share(self) -> float:
+        """What is done, from 0 to 1, by files or by bytes, whichever is less."""
+        counts = (self.files, self.total_files), (self.bytes, self.total_bytes)
+        return min((done / total for done, total in counts if total), default=1.0)
+
+    @property
     def seconds_left(self) -> float | None:
-        """Estimated from bytes and files, whichever is slower; None while nothing is done."""
-        if not self.files and not self.bytes:
-            return None
-        shares = [
-            done / total
-            for done, total in ((self.files, self.total_files), (self.bytes, self.total_bytes))
-            if total
-        ]
-        share = min(shares, default=1.0)
+        """Estimated from the share that is done; None while that is nothing."""
+        share = self.share
         return self.seconds * (1 - share) / share if share else None
 
 
@@ -108,11 +108,13 @@ def copy(
     settings: Settings | None = None,
     on_progress: OnProgress = lambda progress: None,
 ) -> CopyReport:
-    """Copy everything below `source` to `target`; each a path, a `file:` or an `sftp:` URI.
+    """Copy the file `source`, or everything below the directory, to `target`, which names the copy itself.
+
+    Each of the two is a path, a `file:` or an `sftp:` URI.
 
     Args:
         manifest: File that remembers what is done, so that a later call only does the rest.
-        include: Relative paths below `source` to keep to.
+        include: Relative paths below the directory `source` to keep to.
         verify: "sha256" reads every file back, "size" only compares sizes.
         bandwidth: Bytes a second at most for what is sent; reading back is not counted.
         check: Only list both sides; the report says what would be copied and compared.
@@ -140,6 +142,7 @@ class _Copy:
         self._progress = Progress()
         self._report = CopyReport(_NOTHING)
         self._transfer = _transfer(source, target, limiter)
+        self._is_file = False
 
     async def run(self, path: Path | None, include: tuple[str, ...], check: bool) -> CopyReport:
         try:
@@ -156,17 +159,34 @@ class _Copy:
         return self._report
 
     async def _list(self, include: tuple[str, ...]) -> None:
-        if not await self._source.exists():
-            raise StorageError(f"{self._source.name}: there is no such directory to copy from")
-        for top in include or ("",):
+        if await self._source.exists():
+            await self._list_trees(include or ("",))
+        else:
+            await self._list_files()
+        self._report.total = self._manifest.totals()
+        self._report.extra = self._manifest.extra()
+
+    async def _list_trees(self, tops: tuple[str, ...]) -> None:
+        for top in tops:
             await self._list_side(self._source, top, self._manifest.list_source, self._failed)
         if await self._target.exists():
-            for top in include or ("",):
+            for top in tops:
                 await self._list_side(
                     self._target, top, self._manifest.list_target, lambda path, reason: None
                 )
-        self._report.total = self._manifest.totals()
-        self._report.extra = self._manifest.extra()
+        elif await self._target.file() is not None:
+            raise StorageError(f"{self._target.name}: is a file, and what is copied is a directory")
+
+    async def _list_files(self) -> None:
+        file = await self._source.file()
+        if file is None:
+            raise StorageError(f"{self._source.name}: there is no such file or directory to copy from")
+        if await self._target.exists():
+            raise StorageError(f"{self._target.name}: is a directory; name the copy of the file itself")
+        self._manifest.list_source([file])
+        there = await self._target.file()
+        self._manifest.list_target([there] if there else [])
+        self._is_file = True
 
     @staticmethod
     async def _list_side(
@@ -187,7 +207,8 @@ class _Copy:
         self._progress.total_files = to_copy.files + to_compare.files
         self._progress.total_bytes = to_copy.bytes + to_compare.bytes
         self._on_progress(self._progress)
-        await self._target.make_directory("")
+        if not self._is_file:
+            await self._target.make_directory("")
         width = min(await self._source.width(), await self._target.width())
         await for_each(iterate(self._manifest.missing_directories()), self._target.make_directory, width)
         await for_each(_pages(self._manifest), self._settle, width)
@@ -278,6 +299,8 @@ def _transfer(
 
     async def down(path: str, report: Callable[[int], None]) -> None:
         assert isinstance(source, SftpPlace)
+        if not path:
+            os.makedirs(os.path.dirname(target.root), exist_ok=True)
         try:
             await get_file(source.remote, source.path(path), target.path(path), report)
         except _UNREADABLE as error:

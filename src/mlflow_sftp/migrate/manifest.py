@@ -121,7 +121,7 @@ class Manifest:
     def work(self) -> Iterator[Work]:
         """Files that may need copying, in pages: records may be written meanwhile."""
         query = f"SELECT s.path, s.size, s.stamp, t.size {_JOINED} AND NOT ({_SETTLED}) AND s.path > ?"
-        last = b""
+        last: bytes | int = 0  # Before every path, the empty one of a single file too.
         while page := self._connection.execute(f"{query} ORDER BY s.path LIMIT {_PAGE}", (last,)).fetchall():
             for path, size, stamp, at_target in page:
                 yield Work(os.fsdecode(path), size, stamp, at_target)

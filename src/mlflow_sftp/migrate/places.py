@@ -40,7 +40,8 @@ Problem = Callable[[str, str], None]
 
 _CHUNK = 1 << 20
 _SMALL_FILE = 1 << 20
-_LOCAL_WIDTH = 8
+# Slow work is done in the few threads of the interpreter's pool, whatever waits for them.
+_LOCAL_WIDTH = 512
 # What a server says of one file; anything else concerns the place as a whole.
 _UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
 
@@ -140,6 +141,12 @@ class LocalPlace:
     async def exists(self) -> bool:
         return await asyncio.to_thread(os.path.isdir, self.root)
 
+    async def file(self) -> Item | None:
+        """The place itself where it is a file and no directory."""
+        if not await asyncio.to_thread(os.path.isfile, self.root):
+            return None
+        return _item("", await asyncio.to_thread(os.stat, self.root))
+
     async def digest(self, relative: str, size: int) -> tuple[int, str]:
         """Size and SHA-256 of a file as they are now; `size` is what a listing said."""
         try:
@@ -209,6 +216,13 @@ class SftpPlace:
     async def exists(self) -> bool:
         attributes = await self.remote.stat(self.root)
         return attributes is not None and attributes.is_directory
+
+    async def file(self) -> Item | None:
+        """The place itself where it is a file and no directory."""
+        attributes = await self.remote.stat(self.root)
+        if attributes is None or not attributes.is_file:
+            return None
+        return Item("", False, attributes.size or 0, str(attributes.mtime))
 
     async def digest(self, relative: str, size: int) -> tuple[int, str]:
         """Size and SHA-256 of a file as they are now; `size` is what a listing said."""

@@ -1,18 +1,24 @@
-"""The `migrate` command, as an operator calls it."""
+"""The `copy` command, as an operator calls it."""
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from mlflow_sftp.migrate.cli import migrate_command
+from mlflow_sftp.migrate.cli import copy_command
 from tests.support.sshd import SshServer
 
 
 def call(sshd: SshServer, *arguments: object) -> Result:
     environment = {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config), "MLFLOW_SFTP_RETRY_TIMEOUT": "1"}
-    return CliRunner().invoke(migrate_command, [str(argument) for argument in arguments], env=environment)
+    return CliRunner().invoke(copy_command, [str(argument) for argument in arguments], env=environment)
 
 
 @pytest.fixture
@@ -38,6 +44,24 @@ def test_files_left_behind_have_their_own_exit_code(sshd: SshServer, source: Pat
     result = call(sshd, source, sshd.uri("target"), "--bwlimit", "10M")
     assert result.exit_code == 3
     assert "not copied: gone: leads nowhere" in result.stderr
+
+
+def test_a_terminal_shows_a_bar_with_rate_and_time_left(sshd: SshServer, source: Path) -> None:
+    (source / "large").write_bytes(bytes(3 << 20))
+    terminal, child_side = pty.openpty()
+    program = [sys.executable, "-c", "from mlflow_sftp.cli import main; main()"]
+    environment = os.environ | {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config), "TERM": "xterm"}
+    command = [*program, "copy", "--bwlimit", "2M", str(source), sshd.uri("target")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=child_side) as child:
+        os.close(child_side)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while part := os.read(terminal, 65536):
+                shown += part
+        os.close(terminal)
+    assert child.returncode == 0
+    assert re.search(rb"[23]/3 files, \d\.\d MiB/3\.0 MiB, \d.* [KM]iB/s, \d+ s left", shown)
+    assert "━".encode() in shown
 
 
 def test_errors_are_one_line(sshd: SshServer, source: Path) -> None:

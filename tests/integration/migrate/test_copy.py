@@ -307,7 +307,7 @@ def test_mistakes_are_named(source: Path, target: Path, sshd: SshServer, tmp_pat
         migrate.copy(str(source), str(source / "deeper"))
     with pytest.raises(LocationError, match="artifact root"):
         migrate.copy("mlflow-artifacts:/", str(target))
-    with pytest.raises(StorageError, match="no such directory"):
+    with pytest.raises(StorageError, match="no such file or directory"):
         migrate.copy(sshd.uri("nowhere"), str(target))
     migrate.copy(str(source), str(target), manifest=tmp_path / "m", include=("1",))
     with pytest.raises(StorageError, match="belongs to a copy"):
@@ -315,3 +315,23 @@ def test_mistakes_are_named(source: Path, target: Path, sshd: SshServer, tmp_pat
     (tmp_path / "text").write_text("this is text and not a manifest at all")
     with pytest.raises(StorageError, match="cannot be used"):
         migrate.copy(str(source), str(target), manifest=tmp_path / "text")
+
+
+def test_a_single_file(ways: tuple[Spell, Spell], source: Path, target: Path, tmp_path: Path) -> None:
+    """Its copy is named, directories above it are made, and what is there in this size is compared."""
+    file, copied = source / "2" / "large", target / "new" / "copy"
+    places = ways[0](file), ways[1](copied)
+    assert migrate.copy(*places, check=True).copied == (1, LARGE)
+    assert not target.exists()
+    assert migrate.copy(*places, manifest=tmp_path / "m").copied == (1, LARGE)
+    assert copied.read_bytes() == file.read_bytes()
+    assert migrate.copy(*places).equal == (1, LARGE)
+    again = migrate.copy(*places, manifest=tmp_path / "m")
+    assert (again.copied, again.equal) == ((0, 0), (0, 0))
+    copied.write_bytes(bytes(LARGE))
+    assert migrate.copy(*places).copied == (1, LARGE)
+    assert os.listdir(copied.parent) == ["copy"]
+    with pytest.raises(StorageError, match="is a directory; name the copy"):
+        migrate.copy(places[0], ways[1](copied.parent))
+    with pytest.raises(StorageError, match="is a file"):
+        migrate.copy(ways[0](file.parent), places[1])
