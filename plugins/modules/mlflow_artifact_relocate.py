@@ -21,6 +21,7 @@ description:
   - Runs where C(mlflow_sftp) is installed, such as in a container of the stack.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.mlflow_database
 attributes:
   check_mode:
     support: full
@@ -31,15 +32,6 @@ attributes:
   idempotent:
     support: full
 options:
-  database:
-    description:
-      - SQLAlchemy URI of MLflow's database, SQLite or PostgreSQL, without a password.
-    type: str
-    required: true
-  database_password:
-    description:
-      - Password for O(database).
-    type: str
   state:
     description:
       - With V(relocated), locations below O(src) are changed to lie below O(dest).
@@ -100,7 +92,6 @@ seealso:
 EXAMPLES = r"""
 - name: Follow the artifacts to the SFTP server
   freegee.mlflow_sftp.mlflow_artifact_relocate:
-    database: sqlite:////mlflow/mlflow.db
     src: /mlruns
     dest: sftp://me@sftp.example.org:2121/artifacts
     journal: /mlflow/switch/journal
@@ -109,7 +100,6 @@ EXAMPLES = r"""
 
 - name: And back
   freegee.mlflow_sftp.mlflow_artifact_relocate:
-    database: sqlite:////mlflow/mlflow.db
     state: undone
     journal: /mlflow/switch/journal
   delegate_to: mlflow_container
@@ -157,6 +147,10 @@ from collections import Counter
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_database import (
+    DATABASE_OPTIONS,
+    open_database,
+)
 
 try:
     from mlflow_sftp import relocate
@@ -230,9 +224,7 @@ def describe(plan: relocate.Plan) -> dict:
 def run(module: AnsibleModule) -> dict:
     """Do what the options ask for."""
     options = module.params
-    with relocate.Database(options["database"], options["database_password"]) as database:
-        if database.url.password and not options["database_password"]:
-            module.fail_json(msg="Give the password as database_password, not within database")
+    with open_database(options) as database:
         if options["state"] == "undone":
             return undo(module, database)
         experiments = options["experiments"]
@@ -250,8 +242,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "database": {"type": "str", "required": True},
-            "database_password": {"type": "str", "no_log": True},
+            **DATABASE_OPTIONS,
             "state": {"type": "str", "choices": ["relocated", "undone"], "default": "relocated"},
             "src": {"type": "list", "elements": "str"},
             "dest": {"type": "str"},

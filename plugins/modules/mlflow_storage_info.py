@@ -19,22 +19,15 @@ description:
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only
+  - freegee.mlflow_sftp.mlflow_database
 options:
-  database:
-    description:
-      - SQLAlchemy URI of MLflow's database, SQLite or PostgreSQL, without a password.
-    type: str
-  database_password:
-    description:
-      - Password for O(database).
-    type: str
   store:
     description:
       - Artifact store to look at, a path or C(sftp://) URI.
     type: str
   audit:
     description:
-      - Whether to compare database and store. Needs O(database), and O(root) or O(store).
+      - Whether to compare database and store. Needs a database, and O(root) or O(store).
     type: bool
     default: false
   root:
@@ -47,7 +40,7 @@ options:
     type: path
 requirements:
   - mlflow-sftp
-  - sqlalchemy >= 2, for O(database)
+  - sqlalchemy >= 2, to read the database
 seealso:
   - module: freegee.mlflow_sftp.mlflow_artifact_copy
   - module: freegee.mlflow_sftp.mlflow_artifact_relocate
@@ -56,7 +49,6 @@ seealso:
 EXAMPLES = r"""
 - name: Look at both
   freegee.mlflow_sftp.mlflow_storage_info:
-    database: sqlite:////mlflow/mlflow.db
     store: sftp://me@sftp.example.org:2121/artifacts
     audit: true
   delegate_to: mlflow_container
@@ -70,7 +62,7 @@ EXAMPLES = r"""
 RETURN = r"""
 database:
   description: What the database holds.
-  returned: with O(database)
+  returned: if O(database) or the environment names one
   type: dict
   contains:
     database:
@@ -137,11 +129,15 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_database import (
+    DATABASE_OPTIONS,
+    database_is_known,
+    open_database,
+)
 
 try:
     from mlflow_sftp.audit import audit
     from mlflow_sftp.errors import SftpError
-    from mlflow_sftp.relocate import Database
     from mlflow_sftp.storage_errors import StorageError
     from mlflow_sftp.storage_info import database_info, store_info
 
@@ -156,11 +152,9 @@ def gather(module: AnsibleModule) -> dict:
     result: dict = {"changed": False}
     if options["store"]:
         result["store"] = store_info(options["store"])
-    if not options["database"]:
+    if not database_is_known(options) and options["store"] and not options["audit"]:
         return result
-    with Database(options["database"], options["database_password"]) as database:
-        if database.url.password and not options["database_password"]:
-            module.fail_json(msg="Give the password as database_password, not within database")
+    with open_database(options) as database:
         result["database"] = database_info(database)
         if options["audit"]:
             root = options["root"] or options["store"]
@@ -174,15 +168,13 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "database": {"type": "str"},
-            "database_password": {"type": "str", "no_log": True},
+            **DATABASE_OPTIONS,
             "store": {"type": "str"},
             "audit": {"type": "bool", "default": False},
             "root": {"type": "str"},
             "manifest": {"type": "path"},
         },
-        required_one_of=[("database", "store")],
-        required_if=[("audit", True, ["database"]), ("audit", True, ["root", "store"], True)],
+        required_if=[("audit", True, ["root", "store"], True)],
         supports_check_mode=True,
     )
     if LIBRARY_ERROR:

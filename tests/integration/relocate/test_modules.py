@@ -73,6 +73,24 @@ def test_a_password_stays_out_of_sight(postgres_copy: Filled, tmp_path: Path) ->
     assert "database_password" in refused.result["msg"]
 
 
+ENVIRONMENT_OPTIONS: dict[str, dict[str, Any]] = {
+    "mlflow_storage_info": {},
+    "mlflow_artifact_relocate": {"src": "/mlruns", "dest": SFTP, "journal": "/nowhere/journal"},
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT_OPTIONS)
+def test_the_database_is_that_of_the_server_where_the_module_runs(postgres_copy: Filled, name: str) -> None:
+    within = postgres_copy.uri.replace("postgres@", "postgres:s3cret-word@")
+    told = run_module(
+        name, ENVIRONMENT_OPTIONS[name], check=True, environment={"MLFLOW_BACKEND_STORE_URI": within}
+    )
+    assert not told.failed, told.output
+    assert "s3cret-word" not in told.output
+    unknown = run_module(name, ENVIRONMENT_OPTIONS[name], environment={"MLFLOW_BACKEND_STORE_URI": ""})
+    assert "MLFLOW_BACKEND_STORE_URI is not set" in unknown.result["msg"]
+
+
 def copy(options: dict[str, Any], sshd: SshServer, check: bool = False) -> Outcome:
     environment = {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config), "MLFLOW_SFTP_RETRY_TIMEOUT": "1"}
     return run_module("mlflow_artifact_copy", options, check=check, environment=environment)
