@@ -132,6 +132,12 @@ report_only:
   returned: with O(state=relocated) in check mode
   type: dict
   sample: {datasets.dataset_source: 2}
+directories:
+  description: Directories below the old root that hold the artifacts of what changes, none inside another.
+  returned: with O(state=relocated), if the change did not take place in an earlier call
+  type: list
+  elements: str
+  sample: ["1", "2/models"]
 gone:
   description: Number of rows of the journal that no longer exist.
   returned: with O(state=undone)
@@ -193,7 +199,7 @@ def foresee(module: AnsibleModule, database: relocate.Database, request: relocat
     )
     mentions = relocate.scan(database, request.old, request.working_directory)
     counted = Counter(f"{m.table}.{m.column}" for m in mentions if m.kind == "report_only")
-    return {**describe(found), "report_only": dict(counted)}
+    return {**describe(found, request), "report_only": dict(counted)}
 
 
 def change(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
@@ -206,18 +212,20 @@ def change(module: AnsibleModule, database: relocate.Database, request: relocate
         backup=backup_file and Path(backup_file),
         leave_blocked=module.params["leave_blocked"],
     )
-    result = describe(done.plan)
+    result = describe(done.plan, request)
     if done.backup:
         result["backup_file"] = str(done.backup)
     return result
 
 
-def describe(plan: relocate.Plan) -> dict:
+def describe(plan: relocate.Plan, request: relocate.Request) -> dict:
     """Return a plan as the module documents it."""
     summary = plan.as_dict(rows=False)
     result = {"changed": bool(plan.moves), "rows": len(plan.moves), "diff": diff(plan.moves)}
     if plan.counts:
-        result.update(tables=summary["tables"], blocked=summary["blocked"])
+        result.update(
+            tables=summary["tables"], blocked=summary["blocked"], directories=plan.directories_below(request)
+        )
     return result
 
 

@@ -101,6 +101,12 @@ class Plan:
             pairs.append((move.old, move.new))
         return pairs
 
+    def directories_below(self, request: Request) -> list[str]:
+        """The old ones of `directories`, relative to the old root that they are under; "" is the root itself."""
+        places = [Location.parse(old, request.working_directory) for old, _ in self.directories()]
+        depths = [max(len(root.parts) for root in _roots_of(p, request.old_roots)) for p in places]
+        return sorted("/".join(p.parts[depth:]) for p, depth in zip(places, depths, strict=True))
+
     def as_dict(self, rows: bool = True) -> dict[str, Any]:
         """The plan as JSON, passwords hidden; without `rows` only what is counted and what is blocked."""
         summary: dict[str, Any] = {
