@@ -18,11 +18,6 @@ DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def database_is_known(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether options or environment name a database."""
-    return bool(options["database"] or environment.get(VARIABLE))
-
-
 def open_database(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Database:
     """Open the database that the options name, or else the environment.
 

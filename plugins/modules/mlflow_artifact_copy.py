@@ -63,6 +63,13 @@ options:
     description:
       - Bytes a second to send at most. Reading back is not counted.
     type: int
+  progress_file:
+    description:
+      - File to write about once a second with how far the copy is, as JSON with C(files), C(bytes),
+        C(total_files), C(total_bytes), C(rate) (bytes a second), C(seconds) and C(seconds_left) (or null).
+      - It is replaced as a whole, appears once both sides are listed, and stays with the last numbers. Not
+        written in check mode.
+    type: path
   strict:
     description:
       - Whether to fail if any file could not be copied, because it is unreadable or vanished.
@@ -81,6 +88,16 @@ EXAMPLES = r"""
     src: /mlruns
     dest: sftp://me@sftp.example.org:2121/artifacts
     manifest: /mlflow/switch/manifest
+  delegate_to: mlflow_container
+
+- name: Copy in the background, and tell in a file how far it is
+  freegee.mlflow_sftp.mlflow_artifact_copy:
+    src: /mlruns
+    dest: sftp://me@sftp.example.org:2121/artifacts
+    manifest: /mlflow/switch/manifest
+    progress_file: /mlflow/switch/progress.json
+  async: 86400
+  poll: 0
   delegate_to: mlflow_container
 
 - name: Copy the rest, and require that nothing is left behind
@@ -123,6 +140,7 @@ seconds:
   type: float
 """
 
+import contextlib
 import traceback
 from pathlib import Path
 
@@ -150,6 +168,25 @@ def describe(report: migrate.CopyReport) -> dict:
     return result
 
 
+def copy(options: dict, check: bool) -> migrate.CopyReport:
+    """Do what the options ask for."""
+    with contextlib.ExitStack() as stack:
+        progress = {}
+        if options["progress_file"] and not check:
+            file = migrate.ProgressFile(Path(options["progress_file"]))
+            progress["on_progress"] = stack.enter_context(file)
+        return migrate.copy(
+            options["src"],
+            options["dest"],
+            manifest=options["manifest"] and Path(options["manifest"]),
+            include=tuple(options["include"]),
+            verify=options["verify"],
+            bandwidth=options["bandwidth"],
+            check=check,
+            **progress,
+        )
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -160,6 +197,7 @@ def main() -> None:
             "include": {"type": "list", "elements": "str", "default": []},
             "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
             "bandwidth": {"type": "int"},
+            "progress_file": {"type": "path"},
             "strict": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -170,15 +208,7 @@ def main() -> None:
     if options["bandwidth"] is not None and options["bandwidth"] <= 0:
         module.fail_json(msg="bandwidth must be above 0 bytes a second")
     try:
-        report = migrate.copy(
-            options["src"],
-            options["dest"],
-            manifest=options["manifest"] and Path(options["manifest"]),
-            include=tuple(options["include"]),
-            verify=options["verify"],
-            bandwidth=options["bandwidth"],
-            check=module.check_mode,
-        )
+        report = copy(options, check=module.check_mode)
     except (StorageError, SftpError) as error:
         module.fail_json(msg=f"Copying stopped: {error} What was copied until then is kept.")
     result = describe(report)

@@ -21,6 +21,12 @@ extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes.read_only
   - freegee.mlflow_sftp.mlflow_database
 options:
+  count_database:
+    description:
+      - Whether to look at the database as well as at O(store). It is looked at anyway if O(database) is given,
+        O(store) is not, or with O(audit=true).
+    type: bool
+    default: false
   store:
     description:
       - Artifact store to look at, a path or C(sftp://) URI.
@@ -47,7 +53,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at both
+- name: Look at both, at the server's own database
   freegee.mlflow_sftp.mlflow_storage_info:
     store: sftp://me@sftp.example.org:2121/artifacts
     audit: true
@@ -62,7 +68,7 @@ EXAMPLES = r"""
 RETURN = r"""
 database:
   description: What the database holds.
-  returned: if O(database) or the environment names one
+  returned: if the database was looked at
   type: dict
   contains:
     database:
@@ -131,7 +137,6 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_database import (
     DATABASE_OPTIONS,
-    database_is_known,
     open_database,
 )
 
@@ -152,7 +157,7 @@ def gather(module: AnsibleModule) -> dict:
     result: dict = {"changed": False}
     if options["store"]:
         result["store"] = store_info(options["store"])
-    if not database_is_known(options) and options["store"] and not options["audit"]:
+    if options["store"] and not (options["database"] or options["count_database"] or options["audit"]):
         return result
     with open_database(options) as database:
         result["database"] = database_info(database)
@@ -169,6 +174,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **DATABASE_OPTIONS,
+            "count_database": {"type": "bool", "default": False},
             "store": {"type": "str"},
             "audit": {"type": "bool", "default": False},
             "root": {"type": "str"},

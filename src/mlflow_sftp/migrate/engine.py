@@ -69,6 +69,19 @@ class Progress:
         share = self.share
         return self.seconds * (1 - share) / share if share else None
 
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers as JSON: bytes, seconds, bytes a second."""
+        left = self.seconds_left
+        return {
+            "files": self.files,
+            "bytes": self.bytes,
+            "total_files": self.total_files,
+            "total_bytes": self.total_bytes,
+            "rate": round(self.rate),
+            "seconds": round(self.seconds, 1),
+            "seconds_left": None if left is None else round(left, 1),
+        }
+
 
 @dataclass
 class CopyReport:

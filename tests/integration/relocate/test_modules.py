@@ -1,6 +1,11 @@
 """The storage modules, run as Ansible runs them: check, do, check again, do again."""
 
+import contextlib
+import json
+import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +128,37 @@ def test_copy(sshd: SshServer, tmp_path: Path) -> None:
     assert "Traceback" not in stopped.output
 
 
+def test_copy_tells_in_a_file_how_far_it_is(sshd: SshServer, tmp_path: Path) -> None:
+    source, file = tmp_path / "source", tmp_path / "progress"
+    source.mkdir()
+    for number in range(30):
+        (source / str(number)).write_bytes(os.urandom(100_000))
+    options = {"src": str(source), "dest": sshd.uri("target"), "progress_file": str(file)}
+    file.write_text("of an earlier copy")
+    copy(options, sshd, check=True)
+    assert file.read_text() == "of an earlier copy"
+    seen: list[dict[str, Any]] = []
+    with ThreadPoolExecutor() as pool:
+        copying = pool.submit(copy, {**options, "bandwidth": 1_000_000}, sshd)
+        while not copying.done():
+            time.sleep(0.05)
+            with contextlib.suppress(FileNotFoundError):
+                text = file.read_text()
+                if text != "of an earlier copy":
+                    seen.append(json.loads(text))
+    assert not copying.result().failed, copying.result().output
+    seen.append(json.loads(file.read_text()))
+    assert len({tuple(each.values()) for each in seen}) >= 3
+    assert [each["bytes"] for each in seen] == sorted(each["bytes"] for each in seen)
+    assert (seen[-1]["files"], seen[-1]["bytes"]) == (30, 3_000_000)
+    assert (seen[-1]["total_files"], seen[-1]["total_bytes"], seen[-1]["seconds_left"]) == (30, 3_000_000, 0)
+    assert any(each["seconds_left"] for each in seen)
+    assert 500_000 < seen[-1]["rate"] < 1_100_000
+    assert [path.name for path in tmp_path.glob("*progress*")] == ["progress"]
+    unwritable = copy({**options, "progress_file": str(tmp_path / "nowhere" / "progress")}, sshd)
+    assert "progress file cannot be written" in unwritable.result["msg"]
+
+
 def test_info_counts_places_and_audits(sqlite_copy: Filled, sshd: SshServer, tmp_path: Path) -> None:
     store = tmp_path / "mlruns"
     shutil.copytree(sqlite_copy.root, store)
@@ -141,6 +177,10 @@ def test_info_counts_places_and_audits(sqlite_copy: Filled, sshd: SshServer, tmp
     remote = run_module("mlflow_storage_info", {"store": sshd.uri("none/yet")}, environment=environment)
     assert (remote.result["store"]["exists"], remote.result["store"]["files"]) == (False, 0)
     assert remote.result["store"]["free_bytes"] > 0
+    assert "database" not in remote.result
+    environment["MLFLOW_BACKEND_STORE_URI"] = sqlite_copy.uri
+    both = {"store": sshd.uri("none/yet"), "count_database": True}
+    assert "database" in run_module("mlflow_storage_info", both, environment=environment).result
 
 
 def test_a_server_without_a_database_is_named(postgres: PostgresServer) -> None:
