@@ -2,7 +2,8 @@
 """What answers in the MLflow server's place while its storage is being moved: 503 to everything.
 
 `python -m mlflow_sftp.maintenance --port 5000`. MLflow's clients take 503 for a reason to try again, so that a
-training that logs meanwhile waits instead of failing.
+training that logs meanwhile waits instead of failing: 4 minutes with MLflow 3.17's own settings (7 retries, each
+after twice the time). A Retry-After header replaces those times: of 5 seconds, it leaves 35 in all.
 """
 
 import argparse
