@@ -1,7 +1,11 @@
 """A lab of its own, beside whatever lab runs on this machine: other names, ports and directory."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +41,40 @@ class Lab:
         extra = json.dumps(self.variables | variables)
         return run_playbook(REPOSITORY / playbook, *options, "--extra-vars", extra, timeout=900)
 
-    def compose(self, *arguments: str) -> str:
-        """Run docker compose in the stack's directory and return what it prints."""
+    def play_until(
+        self, task: str, playbook: str, act: Callable[[], None] | None = None, **variables: object
+    ) -> Outcome:
+        """Run a playbook, and when it comes to `task`, call `act`, or kill it and all that it started."""
+        command = [Path(sys.executable).parent / "ansible-playbook", REPOSITORY / playbook]
+        with subprocess.Popen(
+            [*command, "--extra-vars", json.dumps(self.variables | variables)],
+            cwd=REPOSITORY,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "true"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None
+            lines, reached = [], False
+            for line in process.stdout:
+                lines.append(line)
+                if not reached and line.startswith("TASK [") and f" : {task}]" in line:
+                    reached = True
+                    act() if act else os.killpg(process.pid, signal.SIGKILL)
+        output = "".join(lines)
+        assert reached, f"it never came to the task {task}:\n{output[-5000:]}"
+        return Outcome({}, process.returncode != 0, output)
+
+    def compose(self, *arguments: str, text: str | None = None) -> str:
+        """Run docker compose in the stack's directory, with `text` as its input, and return what it prints."""
         done = subprocess.run(
-            ["docker", "compose", *arguments], cwd=self.stack, capture_output=True, text=True, check=False
+            ["docker", "compose", *arguments],
+            cwd=self.stack,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

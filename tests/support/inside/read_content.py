@@ -17,8 +17,12 @@ import pandas as pd
 from mlflow import MlflowClient
 
 
+# Written anew with every download of a registered model.
+NOT_STORED = "registered_model_meta"
+
+
 def digests(directory: str) -> dict[str, str]:
-    files = sorted(path for path in Path(directory).rglob("*") if path.is_file())
+    files = sorted(path for path in Path(directory).rglob("*") if path.is_file() and path.name != NOT_STORED)
     return {str(path.relative_to(directory)): sha256(path) for path in files}
 
 

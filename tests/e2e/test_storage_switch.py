@@ -1,0 +1,235 @@
+"""Switches of the storage on a real stack with real content: nothing is lost, whatever happens in between.
+
+The tests of this file are steps of one story, on one stack.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.support.ansible import REPOSITORY, Outcome
+from tests.support.lab import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+
+SWITCH = "playbooks/storage_switch.yml"
+SMALL_FILES, LARGE_MEBIBYTES = 5000, 1024
+INSIDE = REPOSITORY / "tests/support/inside"
+SFTP = "sftp://freegee@tajo.host.ch:13221/agent.freegee.ch/artifacts"
+
+
+@dataclass
+class Stack:
+    """A stack with content; `content` is what every reader must find, whatever was switched."""
+
+    lab: Lab
+    ids: dict[str, str]
+    content: dict[str, object] = field(default_factory=dict)
+
+    def read(self) -> dict[str, object]:
+        script = (INSIDE / "read_content.py").read_text()
+        arguments = ("python", "-", json.dumps(self.ids))
+        return json.loads(self._last_line("exec", "-T", "experiment-service", *arguments, text=script))
+
+    def log(self) -> str:
+        """Log a further run and return its id."""
+        code = "import mlflow as m; r = m.start_run(); m.log_text('since', 'since.txt'); m.end_run(); print(r.info.run_id)"
+        return self._last_line("exec", "-T", "experiment-service", "python", "-c", code)
+
+    def read_text(self, run: str) -> str:
+        code = f"import mlflow; print(mlflow.artifacts.load_text('runs:/{run}/since.txt'))"
+        return self._last_line("exec", "-T", "notebook", "python", "-c", code)
+
+    def stored(self) -> tuple[str, str]:
+        """The store, and the root of new experiments, that the server uses."""
+        answer = self.lab.compose("exec", "-T", "mlflow", "printenv", "MLFLOW_ARTIFACT_URI", "MLFLOW_ARTIFACT_ROOT")
+        uri, root = answer.split()
+        return uri, root
+
+    def locations(self, root: str) -> list[dict[str, str]]:
+        """What is still said to be at `root`: places that MLflow follows, and mere mentions."""
+        code = (
+            "import json, os; from mlflow_sftp.relocate import Database, scan;"
+            "d = Database(os.environ['MLFLOW_BACKEND_STORE_URI']);"
+            f"print(json.dumps([f.as_dict() for f in scan(d, ['{root}'])]))"
+        )
+        return json.loads(self._last_line("exec", "-T", "mlflow", "python", "-c", code))
+
+    def answers(self) -> bool:
+        with urlopen(f"http://127.0.0.1:{self.lab.port + 1}/api/2.0/mlflow/experiments/search?max_results=1") as answer:
+            return answer.status == 200
+
+    def _last_line(self, *arguments: str, text: str | None = None) -> str:
+        # MLflow prints links when a run ends.
+        return self.lab.compose(*arguments, text=text).splitlines()[-1]
+
+
+@pytest.fixture(scope="module", params=["postgresql"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    lab = Lab("mlflow-switch", tmp_path_factory.mktemp("switch") / "lab", 13221)
+    lab.play("playbooks/teardown.yml", keep_data=False)
+    try:
+        deployed = lab.play(
+            "site.yml", "--skip-tags", "verify", artifact_storage="local", mlflow_stack_backend_store=request.param
+        )
+        assert not deployed.failed, deployed.output[-5000:]
+        script = (INSIDE / "make_content.py").read_text()
+        arguments = ("python", "-", str(SMALL_FILES), str(LARGE_MEBIBYTES))
+        made = lab.compose("exec", "-T", "experiment-service", *arguments, text=script)
+        filled = Stack(lab, json.loads(made.splitlines()[-1]))
+        filled.content = filled.read()
+        yield filled
+    finally:
+        lab.play("playbooks/teardown.yml", keep_data=False)
+
+
+def passes(outcome: Outcome) -> str:
+    assert not outcome.failed, outcome.output[-8000:]
+    return " ".join(outcome.output.split())
+
+
+def fails(outcome: Outcome) -> str:
+    assert outcome.failed, outcome.output[-8000:]
+    return " ".join(outcome.output.split())
+
+
+def test_check_mode_shows_the_plan_and_touches_nothing(stack: Stack) -> None:
+    containers = stack.lab.containers()
+    output = passes(stack.lab.play(SWITCH, "--check", "--diff", artifact_storage="sftp"))
+    assert "From: /mlruns (direct access)" in output
+    assert f"To: {SFTP} (direct access)" in output
+    assert re.search(r"MLflow knows 2 experiments, 3 runs \(1 deleted\), 1 logged models, 2 model versions, 1 traces", output)
+    assert re.search(r"To copy: \d{4} files, 1\.0\d GB", output)
+    assert "runs.artifact_uri: 3 move" in output
+    assert "Expected downtime" in output
+    assert stack.lab.containers() == containers
+    assert stack.stored() == ("/mlruns", "/mlruns")
+    assert not (stack.lab.stack / "switches").exists()
+
+
+def test_local_to_sftp_although_the_copy_was_killed(stack: Stack) -> None:
+    stack.lab.play_until("Ask whether the copy has ended", SWITCH, artifact_storage="sftp")
+    assert stack.answers()
+    assert stack.stored() == ("/mlruns", "/mlruns")
+    output = passes(stack.lab.play(SWITCH, artifact_storage="sftp", verify_runs="all"))
+    closed = re.search(r"MLflow was closed for ([\d.]+) s", output)
+    assert closed
+    assert float(closed[1]) < 120
+    assert stack.stored() == (SFTP, SFTP)
+    assert stack.read() == stack.content
+    assert [found for found in stack.locations("/mlruns") if found["kind"] == "location"] == []
+
+
+def test_a_second_switch_to_the_same_store_does_nothing(stack: Stack) -> None:
+    output = passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
+    assert f"Nothing to do: artifacts are at {SFTP}" in output
+    assert "changed=0" in output
+
+
+def test_site_refuses_the_old_store_and_names_the_switch(stack: Stack) -> None:
+    output = fails(stack.lab.play("playbooks/preflight.yml", artifact_storage="local"))
+    assert "playbooks/storage_switch.yml moves them" in output
+
+
+def test_killed_within_the_cut_and_undone(stack: Stack) -> None:
+    stack.lab.play_until("Note that files and database are at the new store", SWITCH, artifact_storage="local")
+    refused = fails(stack.lab.play(SWITCH, artifact_storage="local"))
+    assert "interrupted while cutting" in refused
+    assert "-e resume=finish" in refused
+    passes(stack.lab.play(SWITCH, resume="undo"))
+    assert stack.stored() == (SFTP, SFTP)
+    assert stack.read() == stack.content
+
+
+def test_killed_while_the_services_start_and_finished(stack: Stack) -> None:
+    stack.lab.play_until("Start the server and wait until it is healthy", SWITCH, artifact_storage="local")
+    passes(stack.lab.play(SWITCH, resume="finish"))
+    assert stack.stored() == ("/mlruns", "/mlruns")
+    assert stack.read() == stack.content
+    assert [found for found in stack.locations(SFTP) if found["kind"] == "location"] == []
+
+
+def test_undo_brings_runs_back_that_were_logged_since(stack: Stack) -> None:
+    run = stack.log()
+    passes(stack.lab.play(SWITCH, undo=True))
+    assert stack.stored() == (SFTP, SFTP)
+    assert stack.read() == stack.content
+    assert stack.read_text(run) == "since"
+
+
+def test_direct_to_proxied(stack: Stack) -> None:
+    passes(stack.lab.play(SWITCH, mlflow_stack_access="proxied"))
+    assert stack.stored() == (SFTP, "mlflow-artifacts:/")
+    assert stack.read() == stack.content
+    # Only the server holds the key now.
+    assert stack.lab.compose("exec", "-T", "notebook", "sh", "-c", "ls -A /run/secrets 2>/dev/null || true") == ""
+
+
+def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
+    sftp = f"{stack.lab.name}-sftp"
+    passes(stack.lab.play(SWITCH, mlflow_stack_access="proxied", artifact_storage="local"))
+    assert stack.read() == stack.content
+    failed = stack.lab.play_until(
+        "Close MLflow",
+        SWITCH,
+        lambda: subprocess.run(["docker", "stop", "-t", "1", sftp], check=True, capture_output=True) and None,
+        mlflow_stack_access="proxied",
+        artifact_storage="sftp",
+    )
+    output = fails(failed)
+    assert "Copy what was written since" in output
+    assert "was undone: MLflow answers" in output
+    assert stack.answers()
+    assert stack.stored() == ("/mlruns", "mlflow-artifacts:/")
+    assert stack.read() == stack.content
+    subprocess.run(["docker", "start", sftp], check=True, capture_output=True)
+
+
+def test_a_part_moves_and_the_rest_is_read_from_where_it_is(stack: Stack) -> None:
+    passes(stack.lab.play(SWITCH, mlflow_stack_access="direct", artifact_storage="local"))
+    run = stack.log()
+    experiment = int(stack.ids["experiment"])
+    passes(stack.lab.play(SWITCH, artifact_storage="sftp", experiments=[experiment]))
+    assert stack.read() == stack.content
+    assert stack.read_text(run) == "since"
+    passes(stack.lab.play(SWITCH, artifact_storage="local", migrate="none"))
+    assert stack.read() == stack.content
+    assert "sftp" in stack.lab.compose("exec", "-T", "mlflow", "printenv", "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES")
+
+
+def test_audit_finds_what_is_missing_and_moves_orphans_aside(stack: Stack) -> None:
+    passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
+    root = Path("/srv/sftp/freegee/agent.freegee.ch/artifacts")
+    docker = ["docker", "exec", f"{stack.lab.name}-sftp"]
+    experiment, child = stack.ids["experiment"], stack.ids["child"]
+    orphan = root / experiment / "0123456789abcdef" / "artifacts" / "lost.txt"
+    subprocess.run([*docker, "install", "-D", "-o", "freegee", "/etc/hostname", str(orphan)], check=True)
+    moved = passes(stack.lab.play("playbooks/audit.yml", quarantine=True))
+    assert f"{experiment}/0123456789abcdef" in moved
+    assert subprocess.run([*docker, "test", "-e", str(orphan)], check=False).returncode != 0
+    nested = root / experiment / child / "artifacts" / "nested.txt"
+    subprocess.run([*docker, "mv", str(nested), f"{nested}.away"], check=True)
+    subprocess.run([*docker, "mv", str(nested.parent), f"{nested.parent.parent}/away"], check=True)
+    assert "lack artifacts" in fails(stack.lab.play("playbooks/audit.yml"))
+    subprocess.run([*docker, "mv", f"{nested.parent.parent}/away", str(nested.parent)], check=True)
+    subprocess.run([*docker, "mv", f"{nested}.away", str(nested)], check=True)
+    passes(stack.lab.play("playbooks/audit.yml"))
+
+
+def test_prune_removes_the_old_copy_and_nothing_else(stack: Stack) -> None:
+    foreseen = passes(stack.lab.play("playbooks/storage_prune.yml", "--check"))
+    assert "Would delete" in foreseen
+    count = "find /mlruns -type f | wc -l"
+    before = int(stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", count))
+    assert before > SMALL_FILES
+    output = passes(stack.lab.play("playbooks/storage_prune.yml"))
+    deleted = re.search(r"Deleted (\d+) files", output)
+    assert deleted
+    assert int(stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", count)) == before - int(deleted[1])
+    assert stack.read() == stack.content
