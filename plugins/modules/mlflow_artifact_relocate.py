@@ -36,8 +36,11 @@ options:
     description:
       - With V(relocated), locations below O(src) are changed to lie below O(dest).
       - With V(undone), every row of O(journal) gets its old value back.
+      - With V(redone), every row of O(journal), undone before, gets its new value again.
+      - Neither touches rows written since, and both fail, having changed nothing, if a row of O(journal) has a
+        third value, because something else changed it since.
     type: str
-    choices: [relocated, undone]
+    choices: [relocated, undone, redone]
     default: relocated
   src:
     description:
@@ -140,7 +143,7 @@ directories:
   sample: ["1", "2/models"]
 gone:
   description: Number of rows of the journal that no longer exist.
-  returned: with O(state=undone)
+  returned: with O(state=undone) and O(state=redone)
   type: int
 backup_file:
   description: The copy of the database.
@@ -180,16 +183,11 @@ def diff(moves: list) -> dict:
     }
 
 
-def undo(module: AnsibleModule, database: relocate.Database) -> dict:
-    """Give the rows of the journal their old values back."""
-    journal = Path(module.params["journal"])
-    done = relocate.undo(database, journal, check=module.check_mode)
-    return {
-        "changed": done.changed,
-        "rows": done.restored,
-        "gone": done.gone,
-        "diff": diff(list(done.moves)),
-    }
+def replay(module: AnsibleModule, database: relocate.Database) -> dict:
+    """Give the rows of the journal their old or new values."""
+    play = {"undone": relocate.undo, "redone": relocate.redo}[module.params["state"]]
+    done = play(database, Path(module.params["journal"]), check=module.check_mode)
+    return {"changed": done.changed, "rows": done.rows, "gone": done.gone, "diff": diff(list(done.moves))}
 
 
 def foresee(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
@@ -233,8 +231,8 @@ def run(module: AnsibleModule) -> dict:
     """Do what the options ask for."""
     options = module.params
     with open_database(options) as database:
-        if options["state"] == "undone":
-            return undo(module, database)
+        if options["state"] != "relocated":
+            return replay(module, database)
         experiments = options["experiments"]
         request = relocate.Request(
             old=tuple(options["src"]),
@@ -251,7 +249,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **DATABASE_OPTIONS,
-            "state": {"type": "str", "choices": ["relocated", "undone"], "default": "relocated"},
+            "state": {"type": "str", "choices": ["relocated", "undone", "redone"], "default": "relocated"},
             "src": {"type": "list", "elements": "str"},
             "dest": {"type": "str"},
             "journal": {"type": "path", "required": True},

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Re-rooting of every artifact location in MLflow's database: plan, apply, state, undo, scan."""
+"""Re-rooting of every artifact location in MLflow's database: plan, apply, state, undo, redo, scan."""
 
 from mlflow_sftp.location import Location
 from mlflow_sftp.relocate.database import Database
-from mlflow_sftp.relocate.engine import Applied, State, Undone, apply, foresee, plan, state, undo
+from mlflow_sftp.relocate.engine import Applied, Replayed, State, apply, foresee, plan, redo, state, undo
 from mlflow_sftp.relocate.plan import Blocked, Move, Plan, Request
 from mlflow_sftp.relocate.scan import Finding, scan
 from mlflow_sftp.storage_errors import (
@@ -28,13 +28,14 @@ __all__ = [
     "LocationError",
     "Move",
     "Plan",
+    "Replayed",
     "Request",
     "State",
     "StorageError",
-    "Undone",
     "apply",
     "foresee",
     "plan",
+    "redo",
     "scan",
     "state",
     "undo",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mlflow-sftp relocate`: plan, apply, state, undo, scan."""
+"""`mlflow-sftp relocate`: plan, apply, state, undo, redo, scan."""
 
 import json
 from collections import Counter
@@ -22,6 +22,7 @@ from mlflow_sftp.relocate import Database, Plan, Request
 from mlflow_sftp.relocate.options import database_option
 
 _journal = click.option("--journal", type=FILE, required=True, help="Journal file of the relocation.")
+_check = click.option("--check", is_flag=True, help="Only tell how many rows would change.")
 _directory = click.option("--working-directory", help="Where relative paths in the database start.")
 
 
@@ -109,17 +110,21 @@ def state_command(database: Database, journal: Path, as_json: bool) -> None:
 @relocate_group.command("undo")
 @database_option
 @_journal
-@click.option("--check", is_flag=True, help="Only tell how many rows would change.")
+@_check
 @json_option
 def undo_command(database: Database, journal: Path, check: bool, as_json: bool) -> None:
     """Give every row of a journal its old value back, in one transaction."""
-    done = relocate.undo(database, journal, check=check)
-    if as_json:
-        print_json({"changed": done.changed, "restored": done.restored, "gone": done.gone})
-    else:
-        click.echo(
-            f"{done.restored} locations {'would be ' if check else ''}restored, {done.gone} rows are gone"
-        )
+    _print_replayed(relocate.undo(database, journal, check=check), check, as_json)
+
+
+@relocate_group.command("redo")
+@database_option
+@_journal
+@_check
+@json_option
+def redo_command(database: Database, journal: Path, check: bool, as_json: bool) -> None:
+    """Give every row of a journal its new value again, once it was undone, in one transaction."""
+    _print_replayed(relocate.redo(database, journal, check=check), check, as_json)
 
 
 @relocate_group.command("scan")
@@ -166,6 +171,13 @@ def _print_counts(title: str, counts: dict[str, int]) -> None:
         click.echo(title)
     for name, count in sorted(counts.items()):
         click.echo(f"  {name:38} {count}")
+
+
+def _print_replayed(done: relocate.Replayed, check: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"changed": done.changed, "rows": done.rows, "gone": done.gone})
+    else:
+        click.echo(f"{done.rows} locations {'would be ' if check else ''}changed, {done.gone} rows are gone")
 
 
 def _text(path: Path | None) -> str | None:

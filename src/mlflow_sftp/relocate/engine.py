@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Applying a re-rooting in one transaction, reading how far an earlier one got, and undoing it.
+"""Applying a re-rooting in one transaction, reading how far an earlier one got, undoing and redoing it.
 
 Order of writes: backup, journal, transaction. A journal without its commit changed nothing, and the
 transaction is all or nothing. So after a crash at any point the rows named in the journal hold either all
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from mlflow_sftp.location import redact
 from mlflow_sftp.relocate.database import Database
-from mlflow_sftp.relocate.journal import Journal, read_journal, write_journal
+from mlflow_sftp.relocate.journal import read_journal, write_journal
 from mlflow_sftp.relocate.plan import Blocked, Key, Move, Plan, Request, make_plan
 from mlflow_sftp.storage_errors import BlockedError, DatabaseError, JournalError
 
@@ -58,8 +58,8 @@ class Applied:
 
 
 @dataclass(frozen=True)
-class Undone:
-    """`moves` are the values given back, `gone` rows no longer exist."""
+class Replayed:
+    """What playing a journal changed: `moves` say from what to what; `gone` rows no longer exist."""
 
     moves: tuple[Move, ...]
     gone: int
@@ -69,7 +69,7 @@ class Undone:
         return bool(self.moves)
 
     @property
-    def restored(self) -> int:
+    def rows(self) -> int:
         return len(self.moves)
 
 
@@ -120,32 +120,38 @@ def apply(
 def state(database: Database, journal: Path) -> State:
     """Whether the transaction of `journal` is in the database; waits for one that is still ending."""
     with database.locked() as connection:
-        return _compare(database, connection, read_journal(journal))[0]
+        return _compare(database, connection, read_journal(journal).moves)[0]
 
 
-def undo(database: Database, journal: Path, *, check: bool = False) -> Undone:
+def undo(database: Database, journal: Path, *, check: bool = False) -> Replayed:
     """Give every row of `journal` its old value back, in one transaction; `check` only counts.
 
     Rows that are gone are left out; rows written since are not touched. Raises DatabaseError, having changed
     nothing, where a row holds neither value: a later relocation must be undone first.
     """
     record = read_journal(journal)
+    back = [Move(move.table, move.column, move.key, move.new, move.old) for move in record.moves]
+    return _replay(database, journal, back, check)
+
+
+def redo(database: Database, journal: Path, *, check: bool = False) -> Replayed:
+    """Give every row of `journal` its new value again, as `undo` gives it the old one, with the same refusals."""
+    return _replay(database, journal, read_journal(journal).moves, check)
+
+
+def _replay(database: Database, journal: Path, moves: Sequence[Move], check: bool) -> Replayed:
     with database.locked() as connection:
-        found, values = _compare(database, connection, record)
+        found, values = _compare(database, connection, moves)
         if found.verdict == "diverged":
             raise DatabaseError(
-                f"{database.name}: {found.other} rows of {journal} hold neither their old nor their new "
-                f"value, {found.new} the new, {found.old} the old one: undo what changed them later, or "
-                "restore the backup"
+                f"{database.name}: {found.other} rows of {journal} hold neither of their two values, {found.old} "
+                f"the one to change, {found.new} the one to get: undo what changed them later, or restore the "
+                "backup"
             )
-        reverse = [
-            Move(move.table, move.column, move.key, move.new, move.old)
-            for move, value in zip(record.moves, values, strict=True)
-            if value == move.new
-        ]
+        pending = [move for move, value in zip(moves, values, strict=True) if value == move.old]
         if not check:
-            _update(database, connection, reverse)
-    return Undone(tuple(reverse), found.gone)
+            _update(database, connection, pending)
+    return Replayed(tuple(pending), found.gone)
 
 
 def _committed(database: Database, request: Request, journal: Path) -> bool:
@@ -205,10 +211,10 @@ def _update(database: Database, connection: sa.Connection, moves: Iterable[Move]
 
 
 def _compare(
-    database: Database, connection: sa.Connection, journal: Journal
+    database: Database, connection: sa.Connection, moves: Sequence[Move]
 ) -> tuple[State, list[str | None]]:
-    values = _current(database, connection, journal.moves)
-    counts = Counter(_side(move, value) for move, value in zip(journal.moves, values, strict=True))
+    values = _current(database, connection, moves)
+    counts = Counter(_side(move, value) for move, value in zip(moves, values, strict=True))
     verdict: Verdict = "not_applied"
     if counts["other"] or (counts["old"] and counts["new"]):
         verdict = "diverged"

@@ -34,9 +34,11 @@ def test_plan_apply_state_scan_undo(sqlite_copy: Filled, tmp_path: Path) -> None
     assert call(sqlite_copy, "state", *journal).stdout.startswith("applied (13 new, 0 old")
     assert call(sqlite_copy, "scan", sqlite_copy.root).exit_code == 0
     assert call(sqlite_copy, "scan", SFTP).exit_code == 3
-    assert "13 locations would be restored" in call(sqlite_copy, "undo", *journal, "--check").stdout
-    assert json.loads(call(sqlite_copy, "undo", *journal, "--json").stdout)["restored"] == 13
+    assert "13 locations would be changed" in call(sqlite_copy, "undo", *journal, "--check").stdout
+    assert json.loads(call(sqlite_copy, "undo", *journal, "--json").stdout)["rows"] == 13
     assert call(sqlite_copy, "state", *journal).stdout.startswith("not_applied")
+    assert call(sqlite_copy, "redo", *journal).stdout.startswith("13 locations changed, 0 rows are gone")
+    assert call(sqlite_copy, "state", *journal).stdout.startswith("applied")
 
 
 def test_a_plan_with_blocked_rows_has_its_own_exit_code(sqlite_copy: Filled) -> None:

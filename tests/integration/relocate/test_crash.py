@@ -38,7 +38,7 @@ with relocate.Database(uri) as database:
     if action == "apply":
         relocate.apply(database, relocate.Request((old,), new), Path(journal), backup=None)
     else:
-        relocate.undo(database, Path(journal))
+        {{"undo": relocate.undo, "redo": relocate.redo}}[action](database, Path(journal))
 """
 
 
@@ -97,6 +97,23 @@ def test_killed_undo_is_finished_by_the_next_one(
         assert relocate.state(database, journal).verdict == expected
         relocate.undo(database, journal)
     assert dump(filled.uri) == before
+
+
+@pytest.mark.parametrize("point", ["rows_changed", "committed"])
+def test_killed_redo_is_finished_by_the_next_one(
+    filled: Filled, point: str, tmp_path: Path, dump: Callable[[str], Dump]
+) -> None:
+    journal = tmp_path / "journal"
+    with Database(filled.uri) as database:
+        relocate.apply(database, Request((filled.root,), SFTP), journal, backup=None)
+        applied = dump(filled.uri)
+        relocate.undo(database, journal)
+    run_and_die(filled, journal, POINTS[point], "redo")
+    with Database(filled.uri) as database:
+        expected = "applied" if point == "committed" else "not_applied"
+        assert relocate.state(database, journal).verdict == expected
+        relocate.redo(database, journal)
+    assert dump(filled.uri) == applied
 
 
 def test_a_crash_of_the_database_server_loses_nothing_committed(

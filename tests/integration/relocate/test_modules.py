@@ -52,6 +52,13 @@ def test_relocate_and_undo(sqlite_copy: Filled, tmp_path: Path) -> None:
     assert run_module("mlflow_artifact_relocate", back).result["rows"] == 13
     assert locations(sqlite_copy, sqlite_copy.root) == 13
     assert not run_module("mlflow_artifact_relocate", back).result["changed"]
+    again = {**back, "state": "redone"}
+    foreseen = run_module("mlflow_artifact_relocate", again, check=True)
+    assert (foreseen.result["changed"], locations(sqlite_copy, SFTP)) == (True, 0)
+    redone = run_module("mlflow_artifact_relocate", again)
+    assert (redone.result["rows"], redone.result["diff"]["after"].count(SFTP)) == (13, 13)
+    assert locations(sqlite_copy, SFTP) == 13
+    assert not run_module("mlflow_artifact_relocate", again).result["changed"]
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -76,7 +76,7 @@ def test_apply_moves_everything_and_undo_restores_every_byte(
     assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
     with Database(filled.uri) as database:
         assert relocate.state(database, journal).verdict == "applied"
-        assert relocate.undo(database, journal).restored == 13
+        assert relocate.undo(database, journal).rows == 13
         assert relocate.state(database, journal).verdict == "not_applied"
         assert not relocate.undo(database, journal).changed
     assert dump(filled.uri) == before
@@ -227,9 +227,9 @@ def test_undo_leaves_rows_that_were_deleted_and_refuses_foreign_changes(
     apply(filled, Request((filled.root,), SFTP), tmp_path / "journal")
     execute(filled.uri, "DELETE FROM model_versions WHERE version = 2")
     with Database(filled.uri) as database:
-        assert relocate.undo(database, tmp_path / "journal", check=True).restored == 11
+        assert relocate.undo(database, tmp_path / "journal", check=True).rows == 11
         undone = relocate.undo(database, tmp_path / "journal")
-        assert (undone.restored, undone.gone) == (11, 2)
+        assert (undone.rows, undone.gone) == (11, 2)
     apply(filled, Request((filled.root,), SFTP), tmp_path / "second")
     apply(filled, Request((SFTP,), "/third"), tmp_path / "third")
     with (
@@ -238,6 +238,54 @@ def test_undo_leaves_rows_that_were_deleted_and_refuses_foreign_changes(
     ):
         relocate.undo(database, tmp_path / "second")
     assert len(locations(filled, "/third")) == 11
+
+
+def log_more(filled: Filled, root: str) -> None:
+    """What MLflow writes after a switch: an experiment made since, and runs in an old and in the new one."""
+    client = MlflowClient(filled.uri)
+    made = client.create_experiment("since", artifact_location=f"{root}/since")
+    for experiment in (made, filled.content.experiment):
+        client.create_run(experiment)
+    client.delete_run(filled.content.runs["odd"])
+
+
+def test_undoing_a_switch_moves_what_was_logged_since_and_can_itself_be_rolled_back(
+    filled: Filled, tmp_path: Path, dump: DumpFunction
+) -> None:
+    """As the undo of a completed switch does it: undo A, relocate what came since as B; roll back: undo B, redo A."""
+    first, since = tmp_path / "a", tmp_path / "b"
+    apply(filled, Request((filled.root,), SFTP), first)
+    log_more(filled, SFTP)
+    switched = dump(filled.uri)
+    with Database(filled.uri) as database:
+        assert relocate.undo(database, first).rows == 13
+        back = Request((SFTP,), filled.root)
+        assert len(relocate.apply(database, back, since, backup=None).plan.moves) == 3
+        assert locations(filled, SFTP) == []
+        assert len(locations(filled, filled.root)) == 16
+        assert relocate.undo(database, since).rows == 3
+        assert relocate.redo(database, first, check=True).rows == 13
+        assert relocate.redo(database, first).rows == 13
+        assert not relocate.redo(database, first).changed
+    assert dump(filled.uri) == switched
+
+
+def test_redo_keeps_to_rows_that_are_as_they_were_undone(filled: Filled, tmp_path: Path) -> None:
+    apply(filled, Request((filled.root,), SFTP), tmp_path / "journal")
+    with Database(filled.uri) as database:
+        relocate.undo(database, tmp_path / "journal")
+    execute(filled.uri, "DELETE FROM model_versions WHERE version = 2")
+    with Database(filled.uri) as database:
+        redone = relocate.redo(database, tmp_path / "journal")
+        assert (redone.rows, redone.gone) == (11, 2)
+        relocate.undo(database, tmp_path / "journal")
+        run = filled.content.runs["child"]
+        execute(filled.uri, "UPDATE runs SET artifact_uri = '/third' WHERE run_uuid = :r", r=run)
+        with pytest.raises(
+            relocate.DatabaseError, match=r"1 rows of .* hold neither .* 10 the one to change"
+        ):
+            relocate.redo(database, tmp_path / "journal")
+    assert locations(filled, SFTP) == []
 
 
 def test_the_old_root_inside_the_new_one_and_the_other_way_round(sqlite_copy: Filled, tmp_path: Path) -> None:
