@@ -101,7 +101,8 @@ def audit(
         quarantine: Move what is orphaned to a directory of its own below the store; nothing is deleted.
         check: Only tell what `quarantine` would move.
 
-    Rows are read again before anything is taken for orphaned, so that what is logged meanwhile is not.
+    Rows are read again before anything is taken for orphaned, so that what is logged meanwhile is not. Raises
+    StorageError where `quarantine` would move everything, because no row leads below `root`.
     """
     place = open_place(store or root, Limiter(None), settings or Settings.from_environment())
     return background.run(
@@ -171,12 +172,9 @@ class _Auditor:
     def _relative(self, value: str) -> str | None:
         """The path below the root, None for what is elsewhere."""
         try:
-            location = Location.parse(value, self._working_directory)
+            return Location.parse(value, self._working_directory).below(self._root)
         except LocationError:
             return None
-        if location.climbs or not location.is_under(self._root):
-            return None
-        return "/".join(location.parts[len(self._root.parts) :])
 
     # --- the store ---
 
@@ -254,6 +252,11 @@ class _Auditor:
                 self._problem("orphaned", path, "no row of the database names it", files, size)
 
     async def _quarantine(self, check: bool) -> None:
+        if not self._result.locations:
+            raise StorageError(
+                f"no row of the database leads below {redact(self._root.text)}, so all of {self._place.name} would "
+                "be moved aside: name the root as the database spells it"
+            )
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         for problem in self._result.problems:
             if problem.kind != "orphaned":

@@ -110,6 +110,12 @@ class Location:
         """Whether this is `root` or below it; names are compared whole, so /mlruns2 is not under /mlruns."""
         return self._same_tree(root) and self._same_endpoint(root)
 
+    def below(self, root: "Location") -> str | None:
+        """The names from `root` to here, joined by "/"; None where this is elsewhere or its path climbs."""
+        if self.climbs or not self.is_under(root):
+            return None
+        return "/".join(self.parts[len(root.parts) :])
+
     def may_be_under(self, root: "Location") -> bool:
         """Whether path and host say yes while user or port say no: another account, or a sloppy spelling."""
         return self._same_tree(root) and not self._same_endpoint(root) and self.host == root.host

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 from mlflow_sftp import migrate, relocate
 from mlflow_sftp.audit import QUARANTINE, Audit, audit
 from mlflow_sftp.audit_cli import audit_command
-from mlflow_sftp.relocate import Database, Request
+from mlflow_sftp.relocate import Database, Request, StorageError
 from tests.integration.relocate.conftest import Filled
 from tests.integration.relocate.test_relocate import execute
+from tests.support.ansible import run_module
 from tests.support.mlflow_content import Content
 from tests.support.sshd import SshServer
 
@@ -122,6 +123,29 @@ def test_quarantine_moves_orphans_aside_and_deletes_nothing(store: Store) -> Non
     assert (store.path / moved["1/left"] / "deep" / "x").read_text() == "kept"
     assert moved["data.csv"].startswith(QUARANTINE)
     assert store.problems() == set()
+
+
+def test_the_module_moves_orphans_aside(store: Store, sshd: SshServer) -> None:
+    environment = {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config)}
+    options = {"root": store.root}
+    foreseen = run_module("mlflow_artifact_quarantine", options, check=True, environment=environment)
+    assert (foreseen.result["changed"], (store.path / "data.csv").exists()) == (True, True), foreseen.output
+    done = run_module("mlflow_artifact_quarantine", options, environment=environment)
+    moved = done.result["quarantined"]
+    assert list(moved) == list(foreseen.result["quarantined"]) == ["data.csv"]
+    assert (store.path / moved["data.csv"]).read_text() == "x\n1\n2\n"
+    assert done.result["audit"]["counts"] == {"orphaned": 1}
+    assert done.result["diff"] == {"before": "data.csv\n", "after": f"{moved['data.csv']}\n"}
+    for check in (True, False):
+        again = run_module("mlflow_artifact_quarantine", options, check=check, environment=environment)
+        assert (again.failed, again.result["changed"], again.result["audit"]["counts"]) == (False, False, {})
+
+
+def test_a_wrong_root_moves_nothing_aside(store: Store) -> None:
+    before = set(store.path.rglob("*"))
+    with Database(store.uri) as database, pytest.raises(StorageError, match="no row of the database"):
+        audit(database, "mlflow-artifacts:/", store=store.root, quarantine=True)
+    assert set(store.path.rglob("*")) == before
 
 
 def test_what_is_logged_during_the_audit_is_not_taken_for_orphaned(
