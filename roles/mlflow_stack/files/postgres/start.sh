@@ -1,0 +1,42 @@
+#!/bin/sh
+# Starts PostgreSQL in the container of service postgres, on a cluster that is made where there is none.
+set -eu
+umask 077
+
+home=/var/lib/postgresql
+cluster=$home/cluster
+config=/etc/mlflow_postgres
+
+die() { echo "start.sh: $*" >&2; exit 1; }
+
+# One statement a line. A statement that fails ends it, and is not logged, since it may hold the password.
+single_user() {
+  "$bin/postgres" --single -D "$1" -c exit_on_error=true -c log_min_error_statement=panic postgres >/dev/null
+}
+
+make_cluster() {
+  rm -rf "$cluster.new"
+  "$bin/initdb" --pgdata="$cluster.new" --username=postgres --encoding=UTF8 --locale=C.UTF-8 --data-checksums \
+    --auth-local=peer --auth-host=scram-sha-256 --no-instructions
+  single_user "$cluster.new" <<'SQL'
+CREATE ROLE mlflow LOGIN
+CREATE DATABASE mlflow OWNER mlflow
+SQL
+  # Complete and on disk before it has its name, so that a power cut leaves no half-made cluster that looks like one.
+  mv "$cluster.new" "$cluster"
+  sync "$home"
+}
+
+if [ -d "$cluster" ]; then
+  version=$(cat "$cluster/PG_VERSION")
+  bin=/usr/lib/postgresql/$version/bin
+  [ -x "$bin/postgres" ] || die "the volume holds a cluster of PostgreSQL $version, and this image has" /usr/lib/postgresql/* \
+    "only: go back to the image before, dump the database, remove the volume and restore the dump with the new image"
+else
+  for bin in /usr/lib/postgresql/*/bin; do :; done
+  make_cluster
+fi
+
+printf "ALTER ROLE mlflow PASSWORD '%s'\n" "$(cat /run/secrets/postgres_password)" | single_user "$cluster"
+
+exec "$bin/postgres" -D "$cluster" -c listen_addresses='*' -c hba_file=$config/pg_hba.conf -c unix_socket_directories=/tmp
