@@ -39,7 +39,7 @@ class Stack:
 
     def log(self) -> str:
         """Log a further run and return its id."""
-        code = "import mlflow as m; r = m.start_run(); m.log_text('since', 'since.txt'); m.end_run(); print(r.info.run_id)"
+        code = "import mlflow as m; r = m.start_run(); m.log_text('since', 'since.txt'); print(r.info.run_id)"
         return self._last_line("exec", "-T", "experiment-service", "python", "-c", code)
 
     def read_text(self, run: str) -> str:
@@ -48,7 +48,9 @@ class Stack:
 
     def stored(self) -> tuple[str, str]:
         """The store, and the root of new experiments, that the server uses."""
-        answer = self.lab.compose("exec", "-T", "mlflow", "printenv", "MLFLOW_ARTIFACT_URI", "MLFLOW_ARTIFACT_ROOT")
+        answer = self.lab.compose(
+            "exec", "-T", "mlflow", "printenv", "MLFLOW_ARTIFACT_URI", "MLFLOW_ARTIFACT_ROOT"
+        )
         uri, root = answer.split()
         return uri, root
 
@@ -62,7 +64,9 @@ class Stack:
         return json.loads(self._last_line("exec", "-T", "mlflow", "python", "-c", code))
 
     def answers(self) -> bool:
-        with urlopen(f"http://127.0.0.1:{self.lab.port + 1}/api/2.0/mlflow/experiments/search?max_results=1") as answer:
+        with urlopen(
+            f"http://127.0.0.1:{self.lab.port + 1}/api/2.0/mlflow/experiments/search?max_results=1"
+        ) as answer:
             return answer.status == 200
 
     def _last_line(self, *arguments: str, text: str | None = None) -> str:
@@ -76,7 +80,11 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     lab.play("playbooks/teardown.yml", keep_data=False)
     try:
         deployed = lab.play(
-            "site.yml", "--skip-tags", "verify", artifact_storage="local", mlflow_stack_backend_store=request.param
+            "site.yml",
+            "--skip-tags",
+            "verify",
+            artifact_storage="local",
+            mlflow_stack_backend_store=request.param,
         )
         assert not deployed.failed, deployed.output[-5000:]
         script = (INSIDE / "make_content.py").read_text()
@@ -104,7 +112,10 @@ def test_check_mode_shows_the_plan_and_touches_nothing(stack: Stack) -> None:
     output = passes(stack.lab.play(SWITCH, "--check", "--diff", artifact_storage="sftp"))
     assert "From: /mlruns (direct access)" in output
     assert f"To: {SFTP} (direct access)" in output
-    assert re.search(r"MLflow knows 2 experiments, 3 runs \(1 deleted\), 1 logged models, 2 model versions, 1 traces", output)
+    assert re.search(
+        r"MLflow knows 2 experiments, 3 runs \(1 deleted\), 1 logged models, 2 model versions, 1 traces",
+        output,
+    )
     assert re.search(r"To copy: \d{4} files, 1\.0\d GB", output)
     assert "runs.artifact_uri: 3 move" in output
     assert "Expected downtime" in output
@@ -128,7 +139,7 @@ def test_local_to_sftp_although_the_copy_was_killed(stack: Stack) -> None:
 
 def test_a_second_switch_to_the_same_store_does_nothing(stack: Stack) -> None:
     output = passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
-    assert f"Nothing to do: artifacts are at {SFTP}" in output
+    assert f"Nothing to do: artifacts are at {SFTP}, direct access." in output
     assert "changed=0" in output
 
 
@@ -138,7 +149,9 @@ def test_site_refuses_the_old_store_and_names_the_switch(stack: Stack) -> None:
 
 
 def test_killed_within_the_cut_and_undone(stack: Stack) -> None:
-    stack.lab.play_until("Note that files and database are at the new store", SWITCH, artifact_storage="local")
+    stack.lab.play_until(
+        "Note that files and database are at the new store", SWITCH, artifact_storage="local"
+    )
     refused = fails(stack.lab.play(SWITCH, artifact_storage="local"))
     assert "interrupted while cutting" in refused
     assert "-e resume=finish" in refused
@@ -168,7 +181,10 @@ def test_direct_to_proxied(stack: Stack) -> None:
     assert stack.stored() == (SFTP, "mlflow-artifacts:/")
     assert stack.read() == stack.content
     # Only the server holds the key now.
-    assert stack.lab.compose("exec", "-T", "notebook", "sh", "-c", "ls -A /run/secrets 2>/dev/null || true") == ""
+    assert (
+        stack.lab.compose("exec", "-T", "notebook", "sh", "-c", "ls -A /run/secrets 2>/dev/null || true")
+        == ""
+    )
 
 
 def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
@@ -200,7 +216,9 @@ def test_a_part_moves_and_the_rest_is_read_from_where_it_is(stack: Stack) -> Non
     assert stack.read_text(run) == "since"
     passes(stack.lab.play(SWITCH, artifact_storage="local", migrate="none"))
     assert stack.read() == stack.content
-    assert "sftp" in stack.lab.compose("exec", "-T", "mlflow", "printenv", "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES")
+    assert "sftp" in stack.lab.compose(
+        "exec", "-T", "mlflow", "printenv", "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES"
+    )
 
 
 def test_audit_finds_what_is_missing_and_moves_orphans_aside(stack: Stack) -> None:

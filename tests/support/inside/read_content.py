@@ -1,6 +1,6 @@
 """Runs in a client container: reads everything back, through MLflow's client and through its server.
 
-Takes the ids that make_content.py printed, prints JSON: SHA-256 by entity and path, the same as long as nothing is lost.
+Takes the ids that make_content.py printed, prints JSON: SHA-256 by entity and path.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ from urllib.request import urlopen
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
-
 
 # Written anew with every download of a registered model.
 NOT_STORED = "registered_model_meta"
@@ -55,7 +54,8 @@ def main(ids: dict[str, str]) -> None:
         found[f"predicted by {uri}"] = mlflow.pyfunc.load_model(uri).predict(frame)["x"].tolist()
     found["trace"] = [span.inputs for span in client.get_trace(ids["trace"]).data.spans]
     found["through the server"] = {
-        path: through_server(ids["parent"], path) for path in ("names/with space.txt", "large.bin", "many/7/7.bin")
+        path: through_server(ids["parent"], path)
+        for path in ("names/with space.txt", "large.bin", "many/7/7.bin")
     } | {"nested.txt": through_server(ids["child"], "nested.txt")}
     print(json.dumps(found, sort_keys=True))
 
