@@ -11,6 +11,7 @@ import click
 _COMMANDS = {
     "audit": ("mlflow_sftp.audit_cli", "audit_command"),
     "copy": ("mlflow_sftp.migrate.cli", "copy_command"),
+    "prune": ("mlflow_sftp.migrate.prune_cli", "prune_command"),
     "relocate": ("mlflow_sftp.relocate.cli", "relocate_group"),
 }
 

@@ -105,7 +105,7 @@ class CopyReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON; names that are not UTF-8 are escaped."""
         totals = {name: getattr(self, name)._asdict() for name in ("total", "copied", "equal")}
-        failed = {_printable(path): reason for path, reason in self.failed.items()}
+        failed = {printable(path): reason for path, reason in self.failed.items()}
         return {**asdict(self), **totals, "failed": failed, "changed": self.changed}
 
 
@@ -345,5 +345,6 @@ def _plus(totals: Totals, size: int) -> Totals:
     return Totals(totals.files + 1, totals.bytes + size)
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
+    """A path with bytes that are not UTF-8 escaped."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

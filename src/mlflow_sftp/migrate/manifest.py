@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a copy knows about its files, in an SQLite file that survives kill -9 at any moment."""
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -30,6 +31,11 @@ CREATE TEMP TABLE target (path BLOB PRIMARY KEY, size INTEGER, is_directory INTE
 _SETTLED = "f.state IS 'done' AND f.size IS s.size AND f.stamp IS s.stamp AND t.size IS s.size"
 _JOINED = (
     "FROM source s LEFT JOIN target t USING (path) LEFT JOIN files f USING (path) WHERE NOT s.is_directory"
+)
+
+_RECORDS = "SELECT path, size, sha256, state, reason FROM files ORDER BY path"
+_RECORDS_BELOW = (
+    "SELECT path, size, sha256, state, reason FROM files WHERE path > ? AND path < ? ORDER BY path"
 )
 
 
@@ -168,14 +174,30 @@ class Manifest:
             self._committed = time.monotonic()
 
 
-def read_manifest(path: Path) -> Iterator[Record]:
-    """Every record of a manifest, by path. Raises StorageError where there is none."""
+def manifest_places(path: Path) -> tuple[str, str]:
+    """Source and target of the copy that a manifest is of. Raises StorageError where there is none."""
+    if not path.is_file():
+        raise StorageError(f"{path}: there is no such manifest")
+    with contextlib.closing(_open(path)) as connection:
+        known = dict(connection.execute("SELECT name, value FROM about"))
+    if known.get("format") != _FORMAT:
+        raise StorageError(f"{path}: this is no manifest that this version reads")
+    return known["source"], known["target"]
+
+
+def read_manifest(path: Path, below: str = "") -> Iterator[Record]:
+    """Every record of a manifest, or those below a directory, by path. Raises StorageError where there is none."""
     if not path.is_file():
         raise StorageError(f"{path}: there is no such manifest")
     connection = _open(path)
     try:
-        query = "SELECT path, size, sha256, state, reason FROM files ORDER BY path"
-        for name, *rest in connection.execute(query):
+        if below:
+            # "0" is what comes after "/".
+            bounds = os.fsencode(f"{below}/"), os.fsencode(f"{below}0")
+            found = connection.execute(_RECORDS_BELOW, bounds)
+        else:
+            found = connection.execute(_RECORDS)
+        for name, *rest in found:
             yield Record(os.fsdecode(name), *rest)
     finally:
         connection.close()

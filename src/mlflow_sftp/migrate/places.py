@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from mlflow_sftp import names, verify
 from mlflow_sftp.connection import Connections
@@ -29,15 +30,18 @@ from mlflow_sftp.flow import Budget
 from mlflow_sftp.local import read_block
 from mlflow_sftp.location import Location, redact
 from mlflow_sftp.migrate.manifest import Item
-from mlflow_sftp.protocol import SftpSession
+from mlflow_sftp.protocol import FX_NO_SUCH_FILE, SftpSession, StatusError
 from mlflow_sftp.remote import Remote
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage_errors import LocationError, StorageError
 from mlflow_sftp.uri import SftpUri, encode
 
+Kind = Literal["file", "directory", "link", "other"]
+
 # Told of what cannot be listed: relative path, reason.
 Problem = Callable[[str, str], None]
 
+_KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 _CHUNK = 1 << 20
 _SMALL_FILE = 1 << 20
 # Slow work is done in the few threads of the interpreter's pool, whatever waits for them.
@@ -171,6 +175,31 @@ class LocalPlace:
         except OSError as error:
             raise StorageError(f"cannot move {self.path(relative)}: {error.strerror}") from error
 
+    async def kind(self, relative: str) -> Kind | None:
+        """What has this name, a link for itself; None for nothing."""
+        try:
+            status = await asyncio.to_thread(os.lstat, self.path(relative))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise FileProblemError(_reason(error)) from error
+        return _KINDS.get(stat.S_IFMT(status.st_mode), "other")
+
+    async def remove_file(self, relative: str) -> None:
+        """Delete a file; nothing there is no error."""
+        try:
+            await asyncio.to_thread(Path(self.path(relative)).unlink, missing_ok=True)
+        except OSError as error:
+            raise FileProblemError(f"cannot be deleted: {error.strerror}") from error
+
+    async def remove_directory(self, relative: str) -> bool:
+        """Remove a directory if it is empty and that is allowed; tells whether it is gone now."""
+        try:
+            await asyncio.to_thread(os.rmdir, self.path(relative))
+        except OSError:
+            return False
+        return True
+
     async def free_bytes(self) -> int | None:
         """What is free for this user where the place is or would be."""
         return await asyncio.to_thread(_free_bytes, Path(self.root))
@@ -251,6 +280,52 @@ class SftpPlace:
         old, new = self.path(relative), self.path(target)
         await self.remote.make_directory(posixpath.dirname(new))
         await self.remote.attempt(f"move {old}", lambda session: session.rename(encode(old), encode(new)))
+
+    async def kind(self, relative: str) -> Kind | None:
+        """What has this name, a link for itself; None for nothing."""
+        path = self.path(relative)
+
+        async def look(session: SftpSession) -> Kind | None:
+            # ProFTPD answers LSTAT for the target of a link.
+            attributes, link = session.lstat(encode(path)), session.readlink(encode(path))
+            try:
+                mode = (await attributes).mode or 0
+            except StatusError as error:
+                with suppress(StatusError):
+                    await link
+                if error.code == FX_NO_SUCH_FILE:
+                    return None
+                raise
+            try:
+                await link
+            except StatusError:
+                return _KINDS.get(stat.S_IFMT(mode), "other")
+            return "link"
+
+        try:
+            return await self.remote.attempt(f"look at {path}", look)
+        except _UNREADABLE as error:
+            raise FileProblemError(error.seen) from error
+
+    async def remove_file(self, relative: str) -> None:
+        """Delete a file; nothing there is no error."""
+        path = self.path(relative)
+        try:
+            await self.remote.attempt(f"delete {path}", lambda session: session.remove(encode(path)))
+        except NotFoundError:
+            return
+        except _UNREADABLE as error:
+            raise FileProblemError(f"cannot be deleted: {error.seen}") from error
+
+    async def remove_directory(self, relative: str) -> bool:
+        """Remove a directory if it is empty and that is allowed; tells whether it is gone now."""
+        path = self.path(relative)
+        self.remote.forget_directory(path)
+        try:
+            await self.remote.attempt(f"delete {path}", lambda session: session.rmdir(encode(path)))
+        except _UNREADABLE:
+            return False
+        return True
 
     async def free_bytes(self) -> int | None:
         """What is free for this user where the place is or would be; None where the server does not tell."""
