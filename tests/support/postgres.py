@@ -20,9 +20,10 @@ def server_programs() -> Path | None:
 
 
 class PostgresServer:
-    """A cluster with trust authentication that listens on a Unix socket only; use as a context manager.
+    """A cluster that listens on a Unix socket only; use as a context manager.
 
-    It runs as the current user, or as `postgres` where that is root.
+    It trusts everybody but the role `cautious`, which it asks for a password. It runs as the current user, or as
+    `postgres` where that is root.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,8 @@ class PostgresServer:
             self._run(
                 "initdb", f"--pgdata={self._data}", "--auth=trust", f"--username={self.user}", "--no-sync"
             )
+            rules = "local all cautious scram-sha-256\nlocal all all trust\n"
+            (self._data / "pg_hba.conf").write_text(rules)
             self.start()
         except BaseException:
             shutil.rmtree(self._directory, ignore_errors=True)

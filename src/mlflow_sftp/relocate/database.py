@@ -165,8 +165,16 @@ class Database:
         environment = dict(os.environ)
         if self.url.password:
             environment["PGPASSWORD"] = str(self.url.password)
-        address = self.url.set(drivername="postgresql", password=None).render_as_string()
-        command = ["pg_dump", "--format=custom", "--no-password", f"--file={target}", address]
+        address = sa.URL.create(
+            "postgresql",
+            self.url.username,
+            None,
+            self.url.host,
+            self.url.port,
+            self.url.database,
+            self.url.query,
+        )
+        command = ["pg_dump", "--format=custom", "--no-password", f"--file={target}", str(address)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BackupUnavailableError(
