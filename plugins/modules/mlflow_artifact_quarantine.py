@@ -94,6 +94,9 @@ audit:
       type: list
       elements: dict
       sample: [{kind: orphaned, path: 1/abc, detail: no row of the database names it, files: 2, bytes: 20}]
+    quarantined:
+      description: The same as RV(quarantined).
+      type: dict
 """
 
 import traceback
@@ -126,7 +129,7 @@ def run(module: AnsibleModule) -> dict:
             quarantine=True,
             check=module.check_mode,
         ).as_dict()
-    moved = found.pop("quarantined")
+    moved = found["quarantined"]
     diff = {
         "before": "".join(f"{path}\n" for path in moved),
         "after": "".join(f"{path}\n" for path in moved.values()),

@@ -129,6 +129,9 @@ audit:
       type: list
       elements: dict
       sample: [{kind: orphaned, path: 1/abc, detail: no row of the database names it, files: 2, bytes: 20}]
+    quarantined:
+      description: Always empty, see M(freegee.mlflow_sftp.mlflow_artifact_quarantine).
+      type: dict
 """
 
 import traceback

@@ -13,7 +13,7 @@ from typing import Self
 
 from tests.support.sshd import end_process_tree, free_port
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 class MlflowServer:

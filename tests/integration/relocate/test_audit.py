@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +135,7 @@ def test_the_module_moves_orphans_aside(store: Store, sshd: SshServer) -> None:
     assert (foreseen.result["changed"], (store.path / "data.csv").exists()) == (True, True), foreseen.output
     done = run_module("mlflow_artifact_quarantine", options, environment=environment)
     moved = done.result["quarantined"]
+    assert done.result["audit"]["quarantined"] == moved
     assert list(moved) == list(foreseen.result["quarantined"]) == ["data.csv"]
     assert (store.path / moved["data.csv"]).read_text() == "x\n1\n2\n"
     assert done.result["audit"]["counts"] == {"orphaned": 1}
@@ -139,6 +143,32 @@ def test_the_module_moves_orphans_aside(store: Store, sshd: SshServer) -> None:
     for check in (True, False):
         again = run_module("mlflow_artifact_quarantine", options, check=check, environment=environment)
         assert (again.failed, again.result["changed"], again.result["audit"]["counts"]) == (False, False, {})
+
+
+KILLED = """
+import os, signal, sys
+from mlflow_sftp.audit import audit
+from mlflow_sftp.migrate import places
+from mlflow_sftp.relocate import Database
+for place in (places.LocalPlace, places.SftpPlace):
+    async def move_and_die(self, path, target, move=place.move):
+        await move(self, path, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+    place.move = move_and_die
+with Database(sys.argv[1]) as database:
+    audit(database, sys.argv[2], quarantine=True)
+"""
+
+
+def test_a_killed_quarantine_has_lost_nothing_and_is_finished_by_the_next(store: Store) -> None:
+    (store.path / "77").mkdir()
+    (store.path / "77" / "x").touch()
+    names = sorted(path.name for path in store.path.rglob("*") if path.is_file())
+    child = subprocess.run([sys.executable, "-c", KILLED, store.uri, store.root], capture_output=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert len(store.audit(quarantine=True).quarantined) == 1
+    assert store.problems() == set()
+    assert sorted(path.name for path in store.path.rglob("*") if path.is_file()) == names
 
 
 def test_a_wrong_root_moves_nothing_aside(store: Store) -> None:

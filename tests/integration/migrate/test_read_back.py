@@ -1,0 +1,169 @@
+"""Runs and models read back through a real MLflow server and client, sound and damaged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from mlflow_sftp import migrate, relocate
+from mlflow_sftp.read_back import Problem, ReadBack, read_back
+from mlflow_sftp.relocate import Database, Request
+from tests.support.ansible import run_module
+from tests.support.mlflow_content import Content
+from tests.support.mlflow_server import MlflowServer
+from tests.support.sshd import SshServer
+
+RUNS, MODELS = 5, 1
+
+
+class Moved:
+    """A database whose artifacts were moved to `root`, which is at `path` on this machine; `manifest` proves it."""
+
+    def __init__(self, uri: str, content: Content, root: str, path: Path, manifest: Path) -> None:
+        self.uri, self.content, self.root, self.path, self.manifest = uri, content, root, path, manifest
+
+    def read_back(self, server: MlflowServer | None = None, **options: Any) -> ReadBack:
+        """Through a server, or by MLflow's client alone."""
+        tracking_uri = server.uri if server else self.uri
+        with Database(self.uri) as database:
+            return read_back(database, self.root, tracking_uri, **{"manifest": self.manifest, **options})
+
+    def run(self, name: str) -> Path:
+        return next(self.path.glob(f"*/{self.content.runs[name]}/artifacts"))
+
+
+@pytest.fixture(autouse=True)
+def client(sshd: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SFTP_SSH_CONFIG", str(sshd.ssh_config))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+
+@pytest.fixture
+def moved(content: tuple[str, Content], sshd: SshServer, tmp_path: Path) -> Moved:
+    uri, made = content
+    root, manifest = sshd.uri("artifacts"), tmp_path / "manifest"
+    migrate.copy(str(made.root), root, manifest=manifest)
+    with Database(uri) as database:
+        relocate.apply(database, Request((str(made.root),), root), tmp_path / "journal", backup=None)
+    made.root.rename(tmp_path / "out of sight")
+    return Moved(uri, made, root, sshd.root / "artifacts", manifest)
+
+
+@contextmanager
+def serving(moved: Moved, directory: Path, *flags: str) -> Iterator[MlflowServer]:
+    with MlflowServer(directory, flags or ("--default-artifact-root", moved.root)) as server:
+        yield server
+
+
+def test_everything_comes_back_and_each_kind_of_damage_is_named(moved: Moved, tmp_path: Path) -> None:
+    with serving(moved, tmp_path) as server:
+        sound = moved.read_back(server, runs=None)
+        assert (sound.runs, sound.models, sound.problems) == (RUNS, MODELS, [])
+        on_disk = sum(path.is_file() for path in moved.path.rglob("*")) - 1  # data.csv is no run's
+        assert sound.files == on_disk + RUNS  # one of each run from the server, too
+        assert moved.read_back(server, runs=None, manifest=None) == sound
+        run = moved.content.runs["parent"]
+        overwritten, missing = moved.run("parent") / "plain.txt", moved.run("parent") / "dir/deep/er.txt"
+        overwritten.write_bytes(overwritten.read_bytes()[:-1] + b"?")
+        missing.unlink()
+        model = next(moved.path.glob("1/models/*/artifacts/python_model.pkl"))
+        model.unlink()
+        damaged = moved.read_back(server)
+        assert {(each.identifier, each.path) for each in damaged.problems} == {
+            (run, "plain.txt"),
+            (run, "dir/deep/er.txt"),
+            (moved.content.model_id, "python_model.pkl"),
+        }
+        causes = {each.path: each.cause for each in damaged.problems}
+        assert "overwritten since, or damaged" in causes["plain.txt"]
+        assert causes["dir/deep/er.txt"] == "MLflow's client did not deliver it"
+        moved.run("odd").rename(tmp_path / "away")
+        assert (moved.content.runs["odd"], "a.txt") in {
+            (each.identifier, each.path) for each in moved.read_back(server).problems
+        }
+        execute(moved.uri, "UPDATE runs SET status = 'RUNNING' WHERE run_uuid = :r", r=run)
+        still = {each.path for each in moved.read_back(server).problems}
+        assert "plain.txt" not in still
+        assert "dir/deep/er.txt" in still
+
+
+def test_the_oldest_and_the_newest_are_among_those_chosen(moved: Moved) -> None:
+    for number, name in enumerate(("child", "deleted", "parent", "in_deleted", "odd")):
+        run = moved.content.runs[name]
+        execute(moved.uri, "UPDATE runs SET start_time = :t WHERE run_uuid = :r", t=number, r=run)
+    for name in ("deleted", "in_deleted"):
+        (moved.run(name) / "a.txt").unlink()
+    (moved.run("parent") / "plain.txt").unlink()
+    two = moved.read_back(runs=2)
+    assert (two.runs, two.problems) == (2, [])
+    three = moved.read_back(runs=3)
+    assert {each.identifier for each in three.problems} == {moved.content.runs["parent"]}
+
+
+def test_a_proxied_store_is_compared_with_its_own_bytes(moved: Moved, tmp_path: Path) -> None:
+    with Database(moved.uri) as database:
+        request = Request((moved.root,), "mlflow-artifacts:/")
+        relocate.apply(database, request, tmp_path / "proxied", backup=None, leave_blocked=True)
+        flags = ("--serve-artifacts", "--artifacts-destination", moved.root)
+        with serving(moved, tmp_path, *flags) as server:
+            sound = read_back(database, "mlflow-artifacts:/", server.uri, store=moved.root)
+            # The run whose name has a percent sign could not move to the proxy.
+            assert (sound.runs, sound.models, sound.problems) == (RUNS - 1, MODELS, [])
+            other = tmp_path / "other"
+            migrate.copy(moved.root, str(other))
+            changed = next(other.glob(f"*/{moved.content.runs['child']}/artifacts/plain.txt"))
+            changed.write_text("something else")
+            differing = read_back(database, "mlflow-artifacts:/", server.uri, store=str(other))
+    assert [(each.path, each.cause[:30]) for each in differing.problems] == [
+        ("plain.txt", "MLflow's client delivered 16 b")
+    ]
+
+
+def test_a_server_that_refuses_what_clients_can_reach_is_found(moved: Moved, tmp_path: Path) -> None:
+    flags = ("--default-artifact-root", str(tmp_path / "new"), "--no-serve-artifacts")
+    with serving(moved, tmp_path, *flags) as server:
+        found = moved.read_back(server)
+    assert {each.kind for each in found.problems} == {"run"}
+    assert len(found.problems) == RUNS
+    assert all("server's /get-artifact answers" in each.cause for each in found.problems)
+
+
+def test_a_store_that_is_gone_ends_it_early(
+    moved: Moved, sshd: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SFTP_RETRY_TIMEOUT", "1")
+    monkeypatch.setattr("mlflow_sftp.read_back.MOST_PROBLEMS", 1)
+    sshd.stop()
+    found = moved.read_back(runs=None)
+    assert 1 <= len(found.problems) <= 4
+    assert isinstance(found.problems[0], Problem)
+    assert f"127.0.0.1:{sshd.port}" in found.problems[0].cause
+
+
+def test_the_module(moved: Moved, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"root": moved.root, "manifest": str(moved.manifest), "runs": "all"}
+    with serving(moved, tmp_path) as server:
+        environment = {"MLFLOW_BACKEND_STORE_URI": moved.uri, "MLFLOW_TRACKING_URI": server.uri}
+        for check in (True, False):
+            sound = run_module("mlflow_artifact_verify", options, check=check, environment=environment)
+            assert not sound.failed, sound.output
+            assert (sound.result["changed"], sound.result["runs"], sound.result["models"]) == (False, 5, 1)
+        (moved.run("child") / "plain.txt").write_text("damaged")
+        failed = run_module("mlflow_artifact_verify", options, environment=environment)
+        named = f"1 problems: {moved.content.runs['child']} plain.txt copied were"
+        assert named in failed.result["msg"]
+        assert failed.result["problems"][0]["run_id"] == moved.content.runs["child"]
+        for runs in ("some", 0):
+            wrong = run_module("mlflow_artifact_verify", {**options, "runs": runs}, environment=environment)
+            assert "runs must be a number above 0, or all" in wrong.result["msg"]
+    nowhere = run_module("mlflow_artifact_verify", options, environment={"MLFLOW_TRACKING_URI": ""})
+    assert "MLFLOW_TRACKING_URI is not set" in nowhere.result["msg"]
+
+
+def execute(uri: str, statement: str, **values: object) -> None:
+    engine = sa.create_engine(uri, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement), values)
