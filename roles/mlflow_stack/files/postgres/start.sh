@@ -27,6 +27,12 @@ SQL
   sync "$home"
 }
 
+# The server holds this lock for as long as it lives, across containers. Its own lock file names a process id, which after a
+# power cut is likely that of another process here, so that it would refuse to start.
+exec 9>"$home/lock"
+flock --nonblock 9 || die "another container runs PostgreSQL on this volume"
+rm -f "$cluster/postmaster.pid"
+
 if [ -d "$cluster" ]; then
   version=$(cat "$cluster/PG_VERSION")
   bin=/usr/lib/postgresql/$version/bin
