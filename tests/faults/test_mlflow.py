@@ -13,7 +13,8 @@ from mlflow import MlflowClient
 from tests.faults.conftest import assert_no_secret, defective, options
 from tests.support.ansible import run_module
 from tests.support.mlflow_server import MlflowServer
-from tests.support.sshd import SshServer, free_port
+from tests.support.server import free_port
+from tests.support.sshd import SshServer
 
 _RIVAL = """
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository

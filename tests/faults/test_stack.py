@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import assert_no_secret
 from tests.support.docker import base_image
 from tests.support.lab import Lab
-from tests.support.sshd import free_port, keygen
+from tests.support.server import free_port, keygen
 
 pytestmark = pytest.mark.docker
 

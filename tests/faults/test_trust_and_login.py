@@ -8,7 +8,8 @@ import pytest
 
 from tests.faults.conftest import Diagnose, options
 from tests.support.ansible import run_module
-from tests.support.sshd import SshServer, keygen
+from tests.support.server import keygen
+from tests.support.sshd import SshServer
 
 _PASSPHRASE = "correct horse"
 
@@ -87,7 +88,7 @@ def test_host_certificate(
 ) -> None:
     authority = keygen(tmp_path / "authority", "ed25519")
     signer = authority if trusted else keygen(tmp_path / "other", "ed25519")
-    certificate = tmp_path / "server/sshd/host_key-cert.pub"
+    certificate = tmp_path / "server/server/host_key-cert.pub"
     server = SshServer(tmp_path / "server", config=f"HostCertificate {certificate}")
     sign = ["ssh-keygen", "-q", "-h", "-s", str(signer), "-I", "tajo", "-n", names, "-V", validity]
     subprocess.run([*sign, f"{server.host_key}.pub"], check=True)

@@ -1,17 +1,39 @@
-"""Docker for tests: the base image that tests/prepare.yml builds, and its command line."""
+"""Docker for tests: the images that tests/prepare.yml builds, and its command line."""
 
+import secrets
 import subprocess
 
 
+class DockerError(AssertionError):
+    """docker failed; the text is what it said."""
+
+
 def docker(*arguments: str) -> str:
-    """Run docker and return what it prints."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Run docker and return what it prints, on both channels."""
+    done = subprocess.run(
+        ["docker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        raise DockerError(f"docker {' '.join(arguments)}: {done.stdout}")
     return done.stdout.strip()
+
+
+def unused_name() -> str:
+    """Return a name for a container or project that no other test has."""
+    return f"mlflow-sftp-test-{secrets.token_hex(4)}"
 
 
 def base_image() -> str:
     """Return the name of the newest base image."""
-    images = docker("image", "ls", "freegee/base", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
-    assert images, "there is no base image: ansible-playbook tests/prepare.yml builds it"
+    return _newest("freegee/base")
+
+
+def sftp_servers_image() -> str:
+    """Return the name of the newest image with SFTP servers and without Python."""
+    return _newest("freegee/sftp-servers")
+
+
+def _newest(repository: str) -> str:
+    images = docker("image", "ls", repository, "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    assert images, f"there is no image {repository}: ansible-playbook tests/prepare.yml builds it"
     return images[0]

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.support.sshd import end_process_tree, free_port
+from tests.support.server import free_port
+from tests.support.sshd import end_process_tree
 
 _START_SECONDS = 120.0
 

@@ -9,17 +9,14 @@ import pytest
 
 from mlflow_sftp.settings import Settings
 from tests.support.link import Link
-from tests.support.proftpd import ProftpdServer
-from tests.support.sshd import SshServer
-
-Server = SshServer | ProftpdServer
+from tests.support.server import SftpServer
 
 
-def settings_for(server: Server, **changes: Any) -> Settings:
+def settings_for(server: SftpServer, **changes: Any) -> Settings:
     return Settings(ssh_config=server.ssh_config, **{"retry_timeout": 20.0, "stall_timeout": 10.0, **changes})
 
 
-def use(server: Server, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+def use(server: SftpServer, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
     """Point MLFLOW_SFTP_* at a server."""
     for name, value in {"ssh_config": server.ssh_config, "retry_timeout": 20, **changes}.items():
         monkeypatch.setenv(f"MLFLOW_SFTP_{name.upper()}", str(value))
@@ -53,7 +50,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.005)
 
 
-def through(sshd: SshServer, link: Link, directory: Path, **changes: Any) -> tuple[str, Settings]:
+def through(sshd: SftpServer, link: Link, directory: Path, **changes: Any) -> tuple[str, Settings]:
     """Return the server's URI and settings that go through a link."""
     known_hosts, config = directory / "link_known_hosts", directory / "link_config"
     known_hosts.write_text(sshd.known_hosts.read_text().replace(f":{sshd.port} ", f":{link.port} "))

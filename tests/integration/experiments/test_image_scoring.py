@@ -18,7 +18,8 @@ from mlflow import MlflowClient
 
 from experiments.image_scoring import tracking
 from tests.support.mlflow_server import MlflowServer
-from tests.support.sshd import SshServer, free_port
+from tests.support.server import free_port
+from tests.support.sshd import SshServer
 
 MODULE = "experiments.image_scoring.entrypoint"
 RUN_ARTIFACTS = ["config.json", "plots/best_and_worst.png", "plots/confusion_matrix.png", "scores.json"]

@@ -11,7 +11,8 @@ import pytest
 from mlflow_sftp import migrate
 from mlflow_sftp.errors import HostKeyRejectedError, SftpError
 from mlflow_sftp.storage_errors import StorageError
-from tests.support.sshd import SshServer, keygen
+from tests.support.server import keygen
+from tests.support.sshd import SshServer
 
 
 @pytest.fixture

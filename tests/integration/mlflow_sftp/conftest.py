@@ -1,7 +1,7 @@
-"""Servers and stores for the data plane's tests: each test on OpenSSH and, where it is installed, ProFTPD."""
+"""Servers and stores for the data plane's tests: each test on OpenSSH and on ProFTPD."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +9,36 @@ import pytest
 
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
-from tests.support import proftpd
-from tests.support.proftpd import ProftpdServer
+from tests.support.container import ContainerServer
+from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
-from tests.support.storing import Server, pattern, repository_for, settings_for, use
+from tests.support.storing import pattern, repository_for, settings_for, use
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session", params=["openssh", "proftpd"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    request: pytest.FixtureRequest,
+    containers: Callable[[str], ContainerServer],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[SftpServer]:
     """A server shared by all tests that do not hurt it."""
-    directory = tmp_path_factory.mktemp(request.param)
-    if request.param == "proftpd" and not proftpd.installed():
-        pytest.skip("proftpd-core and proftpd-mod-crypto are not installed")
-    kind = ProftpdServer if request.param == "proftpd" else SshServer
-    with kind(directory / "server") as running:
-        yield running
+    if request.param == "openssh":
+        with SshServer(tmp_path_factory.mktemp("openssh") / "server") as running:
+            yield running
+    else:
+        yield containers(request.param)
 
 
 @pytest.fixture
-def settings(server: Server) -> Settings:
+def settings(server: SftpServer) -> Settings:
     """Settings that find the server's key and give up soon."""
     return settings_for(server)
 
 
 @pytest.fixture
-def root(server: Server) -> Path:
+def root(server: SftpServer) -> Path:
     """An empty directory on the server, of this test alone."""
     directory = server.root / f"test-{next(_numbers)}"
     directory.mkdir()
@@ -43,13 +46,13 @@ def root(server: Server) -> Path:
 
 
 @pytest.fixture
-def storage(server: Server, root: Path, settings: Settings) -> SftpStorage:
+def storage(server: SftpServer, root: Path, settings: Settings) -> SftpStorage:
     """A store below `root`."""
     return SftpStorage(server.uri(root), settings)
 
 
 @pytest.fixture
-def repository(server: Server, root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def repository(server: SftpServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow's own choice of an artifact repository for `root`."""
     use(server, monkeypatch)
     return repository_for(server.uri(root))

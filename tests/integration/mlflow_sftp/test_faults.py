@@ -26,9 +26,10 @@ from mlflow_sftp.errors import (
 )
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
+from tests.support.container import ContainerServer, OpensshContainer, ProftpdContainer
 from tests.support.link import Link
-from tests.support.proftpd import ProftpdServer
-from tests.support.sshd import SshServer, keygen
+from tests.support.server import keygen
+from tests.support.sshd import SshServer
 from tests.support.storing import files_below, pattern, settings_for, through, wait_until
 
 _LARGE = 60_000_000
@@ -353,14 +354,16 @@ def test_an_interrupted_download_leaves_nothing_of_that_name_and_resumes(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounts a small file system")
-@pytest.mark.parametrize("kind", [SshServer, ProftpdServer])
+@pytest.mark.parametrize("kind", [OpensshContainer, ProftpdContainer])
 @pytest.mark.parametrize("size", [600_000, 9_000_000])
 def test_a_full_disk_is_named_and_spares_the_old_file(
-    kind: type[SshServer | ProftpdServer], size: int, tmp_path: Path
+    kind: type[ContainerServer], size: int, tmp_path: Path
 ) -> None:
-    with kind(tmp_path / "s") as server:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(server.root)], check=True)
-        try:
+    server = kind(tmp_path / "s")
+    # A container sees what was mounted before it started.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(server.root)], check=True)
+    try:
+        with server:
             storage = SftpStorage(server.uri(), settings_for(server))
             (tmp_path / "f").write_bytes(pattern(500_000))
             storage.upload(str(tmp_path / "f"), "f")
@@ -369,8 +372,8 @@ def test_a_full_disk_is_named_and_spares_the_old_file(
                 storage.upload(str(tmp_path / "f"), "f")
             storage.stat()
             assert files_below(server.root) == {"f": pattern(500_000)}
-        finally:
-            subprocess.run(["umount", str(server.root)], check=True)
+    finally:
+        subprocess.run(["umount", str(server.root)], check=True)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from mlflow_sftp import names, verify
 from mlflow_sftp.errors import IntegrityError
 from mlflow_sftp.protocol import SftpSession
 from mlflow_sftp.storage import SftpStorage
+from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
-from tests.support.storing import Server, files_below, pattern, settings_for
+from tests.support.storing import files_below, pattern, settings_for
 
 
 def test_sha256_is_that_of_the_bytes_on_the_server(storage: SftpStorage, root: Path) -> None:
@@ -23,7 +24,7 @@ def test_sha256_is_that_of_the_bytes_on_the_server(storage: SftpStorage, root: P
 
 
 @pytest.mark.parametrize("size", [0, 5000, 2_000_000])
-def test_verified_transfers_work(server: Server, root: Path, tmp_path: Path, size: int) -> None:
+def test_verified_transfers_work(server: SftpServer, root: Path, tmp_path: Path, size: int) -> None:
     storage = SftpStorage(server.uri(root), settings_for(server, verify="sha256"))
     (tmp_path / "f").write_bytes(pattern(size))
     storage.upload(str(tmp_path / "f"), "f")
@@ -46,7 +47,7 @@ def _flip_a_byte(path: Path, offset: int) -> None:
 
 @pytest.mark.parametrize("size", [5000, 2_000_000])
 def test_a_difference_on_the_server_is_an_error(
-    server: Server, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+    server: SftpServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """Between publishing and verifying, a byte of the file on the server changes."""
     ask = verify.sha256
@@ -110,7 +111,7 @@ def test_a_reader_sees_the_old_file_or_the_new_one(storage: SftpStorage, root: P
 
 
 def test_a_server_that_cannot_replace_atomically(
-    server: Server, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: SftpServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without posix-rename, version 3 refuses to rename over a file."""
     monkeypatch.setattr(SftpSession, "replaces", property(lambda session: False))

@@ -8,7 +8,8 @@ import pytest
 
 from mlflow_sftp.errors import InvalidPathError
 from mlflow_sftp.storage import SftpStorage
-from tests.support.storing import Server, files_below, settings_for
+from tests.support.server import SftpServer
+from tests.support.storing import files_below, settings_for
 
 _NAMES = [
     "with space",
@@ -73,7 +74,7 @@ def test_bytes_that_are_not_utf8_are_kept_as_given(storage: SftpStorage, root: P
     assert os.listdir(os.fsencode(tmp_path / "back")) == [b"latin-\xe9\xff"]
 
 
-def test_the_path_in_the_uri_is_percent_decoded(server: Server, root: Path, tmp_path: Path) -> None:
+def test_the_path_in_the_uri_is_percent_decoded(server: SftpServer, root: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     SftpStorage(server.uri(root) + "/a%20b%23c%25d", settings_for(server)).upload(str(tmp_path / "f"), "f")
     assert (root / "a b#c%d" / "f").read_text() == "x"
@@ -147,7 +148,7 @@ def test_directory_links_in_a_circle_end(storage: SftpStorage, root: Path) -> No
     assert len(list(storage.walk())) < 10
 
 
-def test_links_do_not_lead_out_of_the_root(server: Server, root: Path, tmp_path: Path) -> None:
+def test_links_do_not_lead_out_of_the_root(server: SftpServer, root: Path, tmp_path: Path) -> None:
     inside, outside = root / "inside", root / "outside"
     inside.mkdir()
     outside.mkdir()
@@ -170,7 +171,7 @@ def test_links_do_not_lead_out_of_the_root(server: Server, root: Path, tmp_path:
     assert files_below(outside) == {"secret": b"s"}
 
 
-def test_a_root_that_is_itself_a_link_works(server: Server, root: Path, tmp_path: Path) -> None:
+def test_a_root_that_is_itself_a_link_works(server: SftpServer, root: Path, tmp_path: Path) -> None:
     (root / "real").mkdir()
     (root / "alias").symlink_to("real")
     (tmp_path / "f").write_text("x")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sshd import SshServer, end_process_tree, free_port
+from tests.support.server import free_port
+from tests.support.sshd import SshServer, end_process_tree
 from tests.support.storing import files_below, pattern
 
 _STARTS_WITHIN = 120

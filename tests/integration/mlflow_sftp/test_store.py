@@ -14,7 +14,8 @@ from mlflow.exceptions import MlflowException, MlflowTraceDataNotFound
 
 from mlflow_sftp import errors
 from mlflow_sftp.store import SftpArtifactRepository
-from tests.support.storing import Server, files_below, pattern, repository_for, use
+from tests.support.server import SftpServer
+from tests.support.storing import files_below, pattern, repository_for, use
 
 
 def test_mlflow_resolves_sftp_to_this_class(repository: Any) -> None:
@@ -22,7 +23,7 @@ def test_mlflow_resolves_sftp_to_this_class(repository: Any) -> None:
 
 
 def test_a_run_through_mlflow_itself(
-    server: Server, root: Path, tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+    server: SftpServer, root: Path, tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(server, monkeypatch)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
@@ -214,7 +215,7 @@ def test_traces_and_attachments(repository: Any) -> None:
     assert repository.download_trace_attachment(name) == b"picture"
 
 
-def test_the_password_is_never_shown(server: Server, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_is_never_shown(server: SftpServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(server, monkeypatch)
     uri = server.uri(root).replace(f"{server.user}@", f"{server.user}:s3cr%40t@")
     shown = repr(repository_for(uri))

@@ -2,8 +2,6 @@
 
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import dropbear, proftpd
 from tests.support.ansible import REPOSITORY, Outcome, run_playbook
-from tests.support.docker import base_image, docker
-from tests.support.sshd import SshServer, fingerprint, free_port, keygen, wait_for_banner
+from tests.support.container import ContainerServer, DropbearContainer, OpensshContainer, ProftpdContainer
+from tests.support.server import keygen
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+pytestmark = pytest.mark.docker
 
-_on_openssh = pytest.mark.parametrize("site", ["openssh"], indirect=True)
+_on_openssh = pytest.mark.parametrize("site", [OpensshContainer], indirect=True)
 
-_PASSWORD_SERVER = """
-useradd --create-home --shell /bin/sh freegee
-echo "freegee:$PASSWORD" | chpasswd
-ssh-keygen -A
-mkdir -p /run/sshd
-exec /usr/sbin/sshd -D -e -o PasswordAuthentication=yes
-"""
+# The account is nobody special, also where the tests run as root.
+_UID = os.getuid() or 1000
 
 _PLAY = """
 - hosts: sftp_hosts
@@ -39,10 +31,10 @@ _PLAY = """
 
 @dataclass
 class Site:
-    """An inventory for one server, and what the server holds."""
+    """An inventory for one server, and where on this machine its `artifacts` and `keys` are."""
 
     directory: Path
-    root: Path
+    artifacts: Path
     keys: Path
     variables: dict[str, Any]
 
@@ -66,50 +58,40 @@ def recap(outcome: Outcome) -> dict[str, int]:
     return {name: int(number) for name, _, number in (field.partition("=") for field in line.split()[2:])}
 
 
-@pytest.fixture(params=["openssh", "proftpd", "dropbear"])
+@pytest.fixture(params=[OpensshContainer, ProftpdContainer, DropbearContainer])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """A server that knows the administrator's key but not yet the one of the stack."""
-    # sshd wants a chroot that nobody but root can write to, which /tmp is not.
-    place = Path(tempfile.mkdtemp(dir="/run"))
-    server: Any
-    if request.param == "openssh":
-        home = place / "home"
-        (home / ".ssh").mkdir(parents=True, mode=0o700)
-        keys = home / ".ssh/authorized_keys"
-        config = f"ChrootDirectory {home}\nForceCommand internal-sftp -d /\nAuthorizedKeysFile {keys}"
-        server = SshServer(place / "server", config=config)
-        keys.write_text(server.client_key.with_suffix(".pub").read_text())
-        root, view = home, keys.relative_to(home)
-    elif request.param == "proftpd":
-        if not proftpd.installed():
-            pytest.skip("proftpd is not installed")
-        server = proftpd.ProftpdServer(place / "server")
-        keys = place / "server/proftpd/authorized_keys"
-        root, view = server.root, keys
-    else:
-        if not dropbear.installed():
-            pytest.skip("dropbear is not installed")
-        server = dropbear.DropbearServer(place / "server")
-        keys, root, view = server.authorized_keys, server.root, Path(".ssh/authorized_keys")
-    with server:
-        new = keygen(tmp_path / "id_ed25519", "ed25519", comment="stack")
-        public = tmp_path / "host_key.pub"
-        public.write_text(server.known_hosts.read_text().partition(" ")[2])
-        variables = {
-            "sftp_target_mode": "hosted",
-            "sftp_host": "tajo.host.ch",
-            "sftp_address": server.host,
-            "sftp_port": server.port,
-            "sftp_user": server.user,
-            "sftp_path": "/agent/artifacts" if request.param == "openssh" else f"{root}/agent/artifacts",
-            "sftp_host_key_fingerprints": [fingerprint(public)],
-            "sftp_target_authorized_keys": [new.with_suffix(".pub").read_text().strip()],
-            "sftp_target_authorized_keys_file": str(view),
-            "sftp_target_client_key_file": str(new),
-            "sftp_target_bootstrap_key_file": str(server.client_key),
-        }
-        yield Site(tmp_path, root, keys, variables)
-    shutil.rmtree(place)
+    with request.param(tmp_path / "server", uid=_UID) as server:
+        yield site_of(server, tmp_path, {"sftp_target_bootstrap_key_file": str(server.client_key)})
+
+
+@pytest.fixture
+def password_site(tmp_path: Path) -> Iterator[Site]:
+    """An account that knows a password and no key."""
+    password = secrets.token_hex(8)
+    config = "PasswordAuthentication yes"
+    with OpensshContainer(tmp_path / "server", config=config, uid=_UID, password=password) as server:
+        server.authorized_keys.write_text("")
+        yield site_of(server, tmp_path, {"sftp_target_bootstrap_password": password})
+
+
+def site_of(server: ContainerServer, directory: Path, way_in: dict[str, str]) -> Site:
+    """Name a server as an inventory does."""
+    new = keygen(directory / "id_ed25519", "ed25519", comment="stack")
+    variables = {
+        "sftp_target_mode": "hosted",
+        "sftp_host": "tajo.host.ch",
+        "sftp_address": server.host,
+        "sftp_port": server.port,
+        "sftp_user": server.user,
+        "sftp_path": "/home/freegee/agent.freegee.ch/artifacts",
+        "sftp_host_key_fingerprints": [server.host_key_fingerprint],
+        "sftp_target_authorized_keys": [new.with_suffix(".pub").read_text().strip()],
+        "sftp_target_authorized_keys_file": f"/home/freegee/{server.keys}",
+        "sftp_target_client_key_file": str(new),
+        **way_in,
+    }
+    return Site(directory, server.home / "agent.freegee.ch/artifacts", server.authorized_keys, variables)
 
 
 def test_provisioning(site: Site) -> None:
@@ -117,12 +99,12 @@ def test_provisioning(site: Site) -> None:
     predicted = site.run("--check")
     assert not predicted.failed, predicted.output
     assert site.keys.read_text() == before
-    assert not (site.root / "agent").exists()
+    assert not site.artifacts.parent.exists()
     done = site.run()
     assert not done.failed, done.output
     assert recap(done)["changed"] == recap(predicted)["changed"] == 2
     assert site.keys.read_text().startswith(before)
-    assert (site.root / "agent/artifacts").is_dir()
+    assert site.artifacts.is_dir()
     # The key is in: what led there first is not needed any more.
     again = site.run(sftp_target_bootstrap_key_file="")
     assert not again.failed, again.output
@@ -134,7 +116,7 @@ def test_no_way_in(site: Site) -> None:
     refused = site.run(sftp_target_bootstrap_key_file="")
     assert refused.failed
     assert "sftp_target_bootstrap_password" in refused.output
-    assert not (site.root / "agent").exists()
+    assert not site.artifacts.parent.exists()
 
 
 @_on_openssh
@@ -156,37 +138,6 @@ def test_pinning_playbook_calls_nothing_verified(site: Site) -> None:
     assert "pinned already" not in shown.output
 
 
-@pytest.fixture
-def password_site(tmp_path: Path) -> Iterator[Site]:
-    """An account of a container, which knows a password and no key."""
-    name, port, password = f"mlflow-sftp-test-{secrets.token_hex(3)}", free_port(), secrets.token_hex(8)
-    publish = ["--publish", f"127.0.0.1:{port}:22", "--env", f"PASSWORD={password}"]
-    try:
-        docker(
-            "run", "--detach", "--init", "--name", name, *publish, base_image(), "sh", "-c", _PASSWORD_SERVER
-        )
-        wait_for_banner("127.0.0.1", port)
-        public = tmp_path / "host_key.pub"
-        public.write_text(docker("exec", name, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"))
-        new = keygen(tmp_path / "id_ed25519", "ed25519", comment="stack")
-        variables = {
-            "sftp_target_mode": "hosted",
-            "sftp_host": "tajo.host.ch",
-            "sftp_address": "127.0.0.1",
-            "sftp_port": port,
-            "sftp_user": "freegee",
-            "sftp_path": "/home/freegee/agent/artifacts",
-            "sftp_host_key_fingerprints": [fingerprint(public)],
-            "sftp_target_authorized_keys": [new.with_suffix(".pub").read_text().strip()],
-            "sftp_target_client_key_file": str(new),
-            "sftp_target_bootstrap_password": password,
-        }
-        yield Site(tmp_path, Path("/home/freegee"), Path(), variables)
-    finally:
-        docker("rm", "--force", "--volumes", name)
-
-
-@pytest.mark.docker
 def test_password_is_for_the_first_contact_only(password_site: Site) -> None:
     first = password_site.run("-vvv")
     assert not first.failed, first.output

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.plugins.conftest import Server, account
+from tests.integration.plugins.conftest import account
 from tests.support.ansible import Outcome, run_module, run_task
 from tests.support.link import Link
-from tests.support.sshd import SshServer, keygen
+from tests.support.server import SftpServer, keygen
+from tests.support.sshd import SshServer
 
 
 def twice_checked(module: str, options: dict[str, Any]) -> Outcome:
@@ -34,7 +35,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_directory_with_parents_and_mode(server: Server) -> None:
+def test_directory_with_parents_and_mode(server: SftpServer) -> None:
     path = server.root / "a b/ü/c"
     done = twice_checked("sftp_directory", {**account(server), "path": str(path), "mode": "0750"})
     assert done.result["changed"]
@@ -62,7 +63,7 @@ def test_directory_without_its_parents(sshd: SshServer) -> None:
     assert not (sshd.root / "a").exists()
 
 
-def test_directory_where_a_file_is(server: Server) -> None:
+def test_directory_where_a_file_is(server: SftpServer) -> None:
     (server.root / "file").touch()
     refused = run_module("sftp_directory", {**account(server), "path": str(server.root / "file/a")})
     assert "is not a directory" in refused.result["msg"]
@@ -77,8 +78,8 @@ def test_removal_refuses_what_holds_something(sshd: SshServer) -> None:
     assert (sshd.root / "a/b").is_dir()
 
 
-def test_recursive_removal_does_not_follow_links(server: Server, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
+def test_recursive_removal_does_not_follow_links(server: SftpServer) -> None:
+    outside = server.root / "outside"
     outside.mkdir()
     (outside / "precious").touch()
     (server.root / "a/b").mkdir(parents=True)
@@ -90,14 +91,15 @@ def test_recursive_removal_does_not_follow_links(server: Server, tmp_path: Path)
     assert (outside / "precious").exists()
 
 
-def test_link_itself_is_not_removed(server: Server, tmp_path: Path) -> None:
-    (server.root / "link").symlink_to(tmp_path)
+def test_link_itself_is_not_removed(server: SftpServer) -> None:
+    (server.root / "directory").mkdir()
+    (server.root / "link").symlink_to(server.root / "directory")
     options = {**account(server), "path": str(server.root / "link"), "state": "absent", "recurse": True}
     assert run_module("sftp_directory", options).failed
     assert (server.root / "link").is_symlink()
 
 
-def test_key_is_added_and_removed(server: Server, tmp_path: Path) -> None:
+def test_key_is_added_and_removed(server: SftpServer, tmp_path: Path) -> None:
     public = keygen(tmp_path / "new", "ed25519").with_suffix(".pub").read_text()
     file = server.root / "keys/authorized_keys"
     options = {**account(server), "path": str(file), "key": public}
@@ -109,7 +111,7 @@ def test_key_is_added_and_removed(server: Server, tmp_path: Path) -> None:
     assert file.read_text() == ""
 
 
-def test_odd_file_survives(server: Server, tmp_path: Path) -> None:
+def test_odd_file_survives(server: SftpServer, tmp_path: Path) -> None:
     public = keygen(tmp_path / "new", "ed25519").with_suffix(".pub").read_text()
     file = server.root / "authorized_keys"
     content = b'from="a b",x ssh-rsa AAAA1234 c\r\n\n# c\nfrobnicate\nssh-rsa AAAA5678 no end'

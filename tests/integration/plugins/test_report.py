@@ -14,7 +14,8 @@ import pytest
 
 from tests.integration.plugins.conftest import account
 from tests.support.ansible import REPOSITORY, run_module, run_playbook
-from tests.support.sshd import SshServer, keygen
+from tests.support.server import keygen
+from tests.support.sshd import SshServer
 
 _CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="chromium is not installed")

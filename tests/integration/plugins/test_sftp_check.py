@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import STAGES
 
-from tests.integration.plugins.conftest import Server, account
+from tests.integration.plugins.conftest import account
 from tests.support.ansible import run_module, run_task
-from tests.support.sshd import SshServer, keygen
+from tests.support.server import SftpServer, keygen
+from tests.support.sshd import SshServer
 
 
 def statuses(result: dict[str, Any]) -> dict[str, str]:
@@ -18,7 +19,7 @@ def statuses(result: dict[str, Any]) -> dict[str, str]:
     return {stage["name"]: stage["status"] for stage in result["stages"]}
 
 
-def test_healthy_account(server: Server) -> None:
+def test_healthy_account(server: SftpServer) -> None:
     result = run_module("sftp_check", {**account(server), "path": str(server.root)}).result
     assert result["ok"]
     assert not result.get("changed")
@@ -101,7 +102,7 @@ def test_host_keys_of_a_server_that_is_down(sshd: SshServer) -> None:
     assert outcome.result["cause"] == "connection_refused"
 
 
-def test_digest(server: Server) -> None:
+def test_digest(server: SftpServer) -> None:
     contents = {"a": b"", "d/e/ü 1": b"x" * 3_000_000, "d/f": b"y"}
     for path, content in contents.items():
         file = server.root / "t" / path

@@ -10,7 +10,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key im
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.sshd import keygen
+from tests.support.server import keygen
 
 _BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIGZ1UQtXGDoShNzKfC7uTLVpmUWJBVnPSDEKbC1nKVH1"
 _OTHER = "AAAAC3NzaC1lZDI1NTE5AAAAIHl2kzmGKHgXDYLMXbnxHGzYZ2ZtrPpCtUGxIFXOBX9w"

@@ -10,7 +10,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_fingerprint impo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.sshd import fingerprint, keygen
+from tests.support.server import fingerprint, keygen
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1)
 
