@@ -73,8 +73,8 @@ class ContainerServer(SftpServer):
         self.home = directory / "home"
         self.authorized_keys = self.home / self.keys
         self.authorized_keys.parent.mkdir(parents=True, mode=0o700)
-        self.authorized_keys.write_text(self._authorized(self.public_client_key))
-        self.authorized_keys.chmod(0o600)
+        self.authorized_keys.touch(mode=0o600)
+        self.authorize(self.public_client_key)
         self._config = config
         self._environment = {"PASSWORD": password, **(environment or {})}
         self._uid = os.getuid() if uid is None else uid
@@ -88,6 +88,11 @@ class ContainerServer(SftpServer):
         room.root = self.root / f"room-{next(_rooms)}"
         room.root.mkdir()
         return room
+
+    def authorize(self, public_key: str) -> None:
+        """Let a further key log in."""
+        with self.authorized_keys.open("a") as file:
+            file.write(self._authorized(public_key))
 
     def said(self) -> str:
         return docker("logs", self.name)

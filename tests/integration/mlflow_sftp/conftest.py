@@ -1,4 +1,4 @@
-"""Servers and stores for the data plane's tests: each test on OpenSSH and on ProFTPD."""
+"""Servers and stores for the data plane's tests: this machine's OpenSSH, OpenSSH 10 and ProFTPD."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -16,19 +16,34 @@ from tests.support.storing import pattern, repository_for, settings_for, use
 
 _numbers = itertools.count()
 
+_KINDS = ("host", "openssh", "proftpd")
 
-@pytest.fixture(scope="session", params=["openssh", "proftpd"])
+
+@pytest.fixture(scope="session", params=_KINDS)
 def server(
     request: pytest.FixtureRequest,
     containers: Callable[[str], ContainerServer],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[SftpServer]:
     """A server shared by all tests that do not hurt it."""
-    if request.param == "openssh":
-        with SshServer(tmp_path_factory.mktemp("openssh") / "server") as running:
+    if request.param == "host":
+        with SshServer(tmp_path_factory.mktemp("sshd") / "server") as running:
             yield running
     else:
         yield containers(request.param)
+
+
+@pytest.fixture(params=_KINDS)
+def mortal(
+    request: pytest.FixtureRequest, containers: Callable[[str], ContainerServer]
+) -> Iterator[SftpServer]:
+    """A server with an empty root, which one test may kill and restart."""
+    if request.param == "host":
+        yield request.getfixturevalue("sshd")
+        return
+    room = containers(request.param).room()
+    yield room
+    room.start()
 
 
 @pytest.fixture

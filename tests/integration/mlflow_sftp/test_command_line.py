@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
 from tests.support.storing import files_below, pattern
 
@@ -16,7 +17,7 @@ _PROGRAM = (sys.executable, "-c", "from mlflow_sftp.cli import main; main(prog_n
 
 
 class _Program:
-    def __init__(self, server: SshServer) -> None:
+    def __init__(self, server: SftpServer) -> None:
         self._environment = os.environ | {
             "MLFLOW_SFTP_SSH_CONFIG": str(server.ssh_config),
             "MLFLOW_SFTP_RETRY_TIMEOUT": "0.5",
@@ -37,11 +38,12 @@ def program(sshd: SshServer) -> _Program:
     return _Program(sshd)
 
 
-def test_check_leaves_nothing_behind(program: _Program, sshd: SshServer) -> None:
-    report = program.json("check", sshd.uri())
+def test_check_leaves_nothing_behind(mortal: SftpServer) -> None:
+    program = _Program(mortal)
+    report = program.json("check", mortal.uri())
     assert report["atomic_replace"] is True
     assert set(report) >= {"connect, s", "write, s", "read, s", "list, s", "delete, s", "round_trip_seconds"}
-    assert files_below(sshd.root) == {}
+    assert files_below(mortal.root) == {}
 
 
 def test_check_names_the_cause(program: _Program, sshd: SshServer) -> None:
@@ -51,24 +53,25 @@ def test_check_names_the_cause(program: _Program, sshd: SshServer) -> None:
     assert "pa55" not in said
 
 
-def test_copy_both_ways_and_list(program: _Program, sshd: SshServer, tmp_path: Path) -> None:
+def test_copy_both_ways_and_list(mortal: SftpServer, tmp_path: Path) -> None:
+    program = _Program(mortal)
     source = tmp_path / "source"
     (source / "d").mkdir(parents=True)
     (source / "d" / "f").write_bytes(pattern(100_000))
     (source / "g h").write_bytes(b"12345")
-    assert program.json("copy", str(source), sshd.uri("t"))["copied"] == {"files": 2, "bytes": 100_005}
-    assert files_below(sshd.root / "t") == files_below(source)
-    shown = program.json("ls", "-r", sshd.uri("t"))
+    assert program.json("copy", str(source), mortal.uri("t"))["copied"] == {"files": 2, "bytes": 100_005}
+    assert files_below(mortal.root / "t") == files_below(source)
+    shown = program.json("ls", "-r", mortal.uri("t"))
     assert [(each["path"], each["size"]) for each in shown if not each["is_directory"]] == [
         ("d/f", 100_000),
         ("g h", 5),
     ]
-    assert "d/" in program("ls", sshd.uri("t"))
-    program("copy", sshd.uri("t"), str(tmp_path / "back"))
+    assert "d/" in program("ls", mortal.uri("t"))
+    program("copy", mortal.uri("t"), str(tmp_path / "back"))
     assert files_below(tmp_path / "back") == files_below(source)
-    program("copy", sshd.uri("t/d/f"), str(tmp_path / "one"))
-    program("copy", str(tmp_path / "one"), sshd.uri("new/place/f"))
-    assert (sshd.root / "new/place/f").read_bytes() == pattern(100_000)
+    program("copy", mortal.uri("t/d/f"), str(tmp_path / "one"))
+    program("copy", str(tmp_path / "one"), mortal.uri("new/place/f"))
+    assert (mortal.root / "new/place/f").read_bytes() == pattern(100_000)
 
 
 def test_copy_does_the_rest(program: _Program, sshd: SshServer, tmp_path: Path) -> None:

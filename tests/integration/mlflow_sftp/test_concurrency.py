@@ -12,13 +12,14 @@ from typing import Any
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
 from tests.support.link import Link
+from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
 from tests.support.storing import files_below, pattern, settings_for, through
 
 
-def test_64_threads_share_one_connection(sshd: SshServer, tmp_path: Path) -> None:
-    with Link(sshd.port) as link:
-        uri, settings = through(sshd, link, tmp_path)
+def test_64_threads_share_one_connection(mortal: SftpServer, tmp_path: Path) -> None:
+    with Link(mortal.port) as link:
+        uri, settings = through(mortal, link, tmp_path)
 
         def log(number: int) -> None:
             path = tmp_path / f"{number}.txt"
@@ -29,7 +30,7 @@ def test_64_threads_share_one_connection(sshd: SshServer, tmp_path: Path) -> Non
         with ThreadPoolExecutor(64) as pool:
             list(pool.map(log, range(64)))
         assert link.accepted == 1
-    found = {path: content for path, content in files_below(sshd.root).items() if content is not None}
+    found = {path: content for path, content in files_below(mortal.root).items() if content is not None}
     assert found == {f"t{n % 8}/{n}-{r}": pattern(20_000, n) for n in range(64) for r in range(3)}
 
 
@@ -49,27 +50,27 @@ def test_forked_children_open_their_own_connection_and_the_parent_keeps_its(
     assert len(files_below(sshd.root)) == 6
 
 
-def test_two_writers_of_one_name_leave_one_content_whole(sshd: SshServer, tmp_path: Path) -> None:
+def test_two_writers_of_one_name_leave_one_content_whole(mortal: SftpServer, tmp_path: Path) -> None:
     contents = [pattern(2_000_000, 1), pattern(1_500_000, 2)]
     sources = [tmp_path / "a", tmp_path / "b"]
     for source, content in zip(sources, contents, strict=True):
         source.write_bytes(content)
-    storage = SftpStorage(sshd.uri(), settings_for(sshd))
+    storage = SftpStorage(mortal.uri(), settings_for(mortal))
     for _ in range(5):
         _together(*(lambda source=source: storage.upload(str(source), "f") for source in sources))
-        assert (sshd.root / "f").read_bytes() in contents
+        assert (mortal.root / "f").read_bytes() in contents
     storage.stat("f")
-    assert os.listdir(sshd.root) == ["f"]
+    assert os.listdir(mortal.root) == ["f"]
 
 
-def test_two_uploads_of_one_large_file_do_not_spoil_each_other(sshd: SshServer, tmp_path: Path) -> None:
+def test_two_uploads_of_one_large_file_do_not_spoil_each_other(mortal: SftpServer, tmp_path: Path) -> None:
     """They would resume each other's work: same source, same target."""
     source = tmp_path / "f"
     source.write_bytes(pattern(40_000_000))
-    storage = SftpStorage(sshd.uri(), settings_for(sshd))
+    storage = SftpStorage(mortal.uri(), settings_for(mortal))
     _together(*(lambda: storage.upload(str(source), "f") for _ in range(2)))
-    assert (sshd.root / "f").read_bytes() == source.read_bytes()
-    assert os.listdir(sshd.root) == ["f"]
+    assert (mortal.root / "f").read_bytes() == source.read_bytes()
+    assert os.listdir(mortal.root) == ["f"]
 
 
 def test_small_files_pass_a_large_one(sshd: SshServer, tmp_path: Path) -> None:

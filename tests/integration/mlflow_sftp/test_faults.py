@@ -28,7 +28,7 @@ from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
 from tests.support.container import ContainerServer, OpensshContainer, ProftpdContainer
 from tests.support.link import Link
-from tests.support.server import keygen
+from tests.support.server import SftpServer, keygen
 from tests.support.sshd import SshServer
 from tests.support.storing import files_below, pattern, settings_for, through, wait_until
 
@@ -90,40 +90,40 @@ def large(tmp_path: Path) -> Path:
 
 
 def test_the_server_is_killed_and_restarted_while_many_files_go_up(
-    sshd: SshServer, many: Path, tmp_path: Path
+    mortal: SftpServer, many: Path, tmp_path: Path
 ) -> None:
-    with Link(sshd.port, round_trip=0.02, bandwidth=8e6) as link:
-        uri, settings = through(sshd, link, tmp_path)
+    with Link(mortal.port, round_trip=0.02, bandwidth=8e6) as link:
+        uri, settings = through(mortal, link, tmp_path)
         storage = SftpStorage(uri, settings)
         with _meanwhile(lambda: storage.upload_tree(str(many), "t")):
             for seen in (1, 100):
-                wait_until(partial(_has_files, sshd.root, seen))
-                sshd.kill()
+                wait_until(partial(_has_files, mortal.root, seen))
+                mortal.kill()
                 time.sleep(0.3)
-                sshd.start()
-        assert files_below(sshd.root / "t") == files_below(many)
+                mortal.start()
+        assert files_below(mortal.root / "t") == files_below(many)
 
 
 def test_the_server_is_killed_and_restarted_while_a_large_file_goes_up(
-    sshd: SshServer, large: Path, tmp_path: Path
+    mortal: SftpServer, large: Path, tmp_path: Path
 ) -> None:
-    with Link(sshd.port, round_trip=0.02, bandwidth=30e6) as link:
-        uri, settings = through(sshd, link, tmp_path)
+    with Link(mortal.port, round_trip=0.02, bandwidth=30e6) as link:
+        uri, settings = through(mortal, link, tmp_path)
         with _meanwhile(lambda: SftpStorage(uri, settings).upload(str(large), "f")):
-            wait_until(lambda: any(path.stat().st_size > 10_000_000 for path in sshd.root.iterdir()))
-            sshd.kill()
+            wait_until(lambda: any(path.stat().st_size > 10_000_000 for path in mortal.root.iterdir()))
+            mortal.kill()
             time.sleep(0.3)
-            sshd.start()
+            mortal.start()
         assert link.bytes_up < 1.6 * _LARGE
-    assert files_below(sshd.root) == {"f": pattern(_LARGE)}
+    assert files_below(mortal.root) == {"f": pattern(_LARGE)}
 
 
 def test_the_server_is_killed_and_restarted_during_downloads(
-    sshd: SshServer, many: Path, tmp_path: Path
+    mortal: SftpServer, many: Path, tmp_path: Path
 ) -> None:
-    (sshd.root / "large").write_bytes(pattern(_LARGE))
-    with Link(sshd.port, round_trip=0.02, bandwidth=20e6) as link:
-        uri, settings = through(sshd, link, tmp_path)
+    (mortal.root / "large").write_bytes(pattern(_LARGE))
+    with Link(mortal.port, round_trip=0.02, bandwidth=20e6) as link:
+        uri, settings = through(mortal, link, tmp_path)
         storage = SftpStorage(uri, settings)
         storage.upload_tree(str(many), "many")
         for number, download in enumerate(
@@ -135,32 +135,32 @@ def test_the_server_is_killed_and_restarted_during_downloads(
             before = link.bytes_down
             with _meanwhile(download):
                 wait_until(partial(_has_received, link, before + 2_000_000))
-                sshd.kill()
+                mortal.kill()
                 time.sleep(0.3 + number / 10)
-                sshd.start()
+                mortal.start()
     assert (tmp_path / "out").read_bytes() == pattern(_LARGE)
     assert files_below(tmp_path / "tree") == files_below(many)
 
 
-def test_the_server_is_killed_while_a_stream_goes_up(sshd: SshServer, tmp_path: Path) -> None:
+def test_the_server_is_killed_while_a_stream_goes_up(mortal: SftpServer, tmp_path: Path) -> None:
     data = pattern(20_000_000)
     (tmp_path / "f").write_bytes(data)
-    with Link(sshd.port, round_trip=0.01, bandwidth=15e6) as link:
-        uri, settings = through(sshd, link, tmp_path)
+    with Link(mortal.port, round_trip=0.01, bandwidth=15e6) as link:
+        uri, settings = through(mortal, link, tmp_path)
         storage = SftpStorage(uri, settings)
         with (tmp_path / "f").open("rb") as stream, _meanwhile(lambda: storage.upload_stream(stream, "f")):
             wait_until(lambda: link.bytes_up > 5_000_000)
-            sshd.kill()
-            sshd.start()
-    assert files_below(sshd.root) == {"f": data}
+            mortal.kill()
+            mortal.start()
+    assert files_below(mortal.root) == {"f": data}
 
 
-def test_the_connection_is_cut_while_a_large_directory_is_listed(sshd: SshServer, tmp_path: Path) -> None:
+def test_the_connection_is_cut_while_a_large_directory_is_listed(mortal: SftpServer, tmp_path: Path) -> None:
     expected = sorted(f"f{index:05}" for index in range(8000))
     for name in expected:
-        (sshd.root / name).touch()
-    with Link(sshd.port, round_trip=0.02, bandwidth=500e3) as link:
-        uri, settings = through(sshd, link, tmp_path)
+        (mortal.root / name).touch()
+    with Link(mortal.port, round_trip=0.02, bandwidth=500e3) as link:
+        uri, settings = through(mortal, link, tmp_path)
         storage = SftpStorage(uri, settings)
         found: list[str] = []
         with _meanwhile(lambda: found.extend(entry.path for entry in storage.list_directory() or [])):
@@ -223,25 +223,25 @@ def test_a_stalled_connection_is_replaced(sshd: SshServer, tmp_path: Path) -> No
         assert link.accepted == 2
 
 
-def test_an_outage_is_an_error_and_never_an_empty_list(sshd: SshServer) -> None:
-    storage = SftpStorage(sshd.uri(), settings_for(sshd, retry_timeout=0.5))
-    (sshd.root / "f").touch()
+def test_an_outage_is_an_error_and_never_an_empty_list(mortal: SftpServer) -> None:
+    storage = SftpStorage(mortal.uri(), settings_for(mortal, retry_timeout=0.5))
+    (mortal.root / "f").touch()
     assert storage.list_directory()
-    sshd.kill()
+    mortal.kill()
     for call in (storage.list_directory, storage.stat, storage.remove, lambda: list(storage.walk())):
         with pytest.raises(UnreachableError, match="refused"):
             call()
-    sshd.start()
+    mortal.start()
     assert [entry.path for entry in storage.list_directory() or []] == ["f"]
 
 
-def test_a_trainer_does_not_notice_a_restart(sshd: SshServer, tmp_path: Path) -> None:
-    storage = SftpStorage(sshd.uri(), settings_for(sshd))
+def test_a_trainer_does_not_notice_a_restart(mortal: SftpServer, tmp_path: Path) -> None:
+    storage = SftpStorage(mortal.uri(), settings_for(mortal))
     for step in range(4):
         (tmp_path / "f").write_text(str(step))
         storage.upload(str(tmp_path / "f"), f"step{step}")
-        sshd.restart()
-    assert len(os.listdir(sshd.root)) == 4
+        mortal.restart()
+    assert len(os.listdir(mortal.root)) == 4
 
 
 def test_a_server_that_starts_late(sshd: SshServer, tmp_path: Path) -> None:
@@ -290,13 +290,13 @@ def test_a_server_that_grants_one_channel_only(tmp_path: Path, large: Path) -> N
 
 
 def test_an_uploader_killed_leaves_no_file_of_that_name_and_the_next_one_resumes(
-    sshd: SshServer, tmp_path: Path
+    mortal: SftpServer, tmp_path: Path
 ) -> None:
     source = tmp_path / "large"
     size = 70_000_000
     source.write_bytes(pattern(size))
-    with Link(sshd.port, round_trip=0.005, bandwidth=80e6) as link:
-        uri, settings = through(sshd, link, tmp_path)
+    with Link(mortal.port, round_trip=0.005, bandwidth=80e6) as link:
+        uri, settings = through(mortal, link, tmp_path)
         environment = os.environ | {"MLFLOW_SFTP_SSH_CONFIG": str(settings.ssh_config)}
         program = "from mlflow_sftp.cli import main; main()"
         process = subprocess.Popen(
@@ -305,12 +305,12 @@ def test_an_uploader_killed_leaves_no_file_of_that_name_and_the_next_one_resumes
         wait_until(lambda: link.bytes_up > 50_000_000, 30)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert all(names.is_temporary(os.fsencode(name)) for name in os.listdir(sshd.root))
+        assert all(names.is_temporary(os.fsencode(name)) for name in os.listdir(mortal.root))
         assert SftpStorage(uri, settings).list_directory() == []
         before = link.bytes_up
         SftpStorage(uri, settings).upload(str(source), "f")
         assert link.bytes_up - before < size - 8_000_000
-    assert files_below(sshd.root) == {"f": pattern(size)}
+    assert files_below(mortal.root) == {"f": pattern(size)}
 
 
 def test_a_leftover_with_other_bytes_is_not_resumed(sshd: SshServer, tmp_path: Path) -> None:
@@ -376,17 +376,21 @@ def test_a_full_disk_is_named_and_spares_the_old_file(
         subprocess.run(["umount", str(server.root)], check=True)
 
 
-@pytest.fixture
-def unprivileged() -> Iterator[SshServer]:
+@pytest.fixture(params=["host", OpensshContainer, ProftpdContainer])
+def unprivileged(request: pytest.FixtureRequest) -> Iterator[SftpServer]:
     """A server whose user is not root, so that permissions mean something."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
-        run_as = "nobody" if os.getuid() == 0 else None
-        with SshServer(Path(directory, "s"), run_as=run_as) as server:
+        if request.param == "host":
+            run_as = "nobody" if os.getuid() == 0 else None
+            server: SftpServer = SshServer(Path(directory, "s"), run_as=run_as)
+        else:
+            server = request.param(Path(directory, "s"), uid=os.getuid() or 1000)
+        with server:
             yield server
 
 
-def test_a_read_only_directory_is_named(unprivileged: SshServer, tmp_path: Path) -> None:
+def test_a_read_only_directory_is_named(unprivileged: SftpServer, tmp_path: Path) -> None:
     storage = SftpStorage(unprivileged.uri("d"), settings_for(unprivileged))
     (tmp_path / "f").write_text("x")
     storage.upload(str(tmp_path / "f"), "f")
@@ -403,7 +407,7 @@ def test_a_read_only_directory_is_named(unprivileged: SshServer, tmp_path: Path)
     assert files_below(unprivileged.root / "d") == {"f": b"x"}
 
 
-def test_permission_lost_while_running(unprivileged: SshServer, tmp_path: Path) -> None:
+def test_permission_lost_while_running(unprivileged: SftpServer, tmp_path: Path) -> None:
     storage = SftpStorage(unprivileged.uri("d"), settings_for(unprivileged))
     (tmp_path / "f").write_text("x")
     storage.upload(str(tmp_path / "f"), "f")
@@ -433,13 +437,13 @@ def test_checking_host_keys_cannot_be_switched_off(sshd: SshServer) -> None:
             SftpStorage(sshd.uri(), Settings(ssh_config=config, retry_timeout=1)).list_directory()
 
 
-def test_a_key_that_is_not_authorized(sshd: SshServer, tmp_path: Path) -> None:
+def test_a_key_that_is_not_authorized(mortal: SftpServer, tmp_path: Path) -> None:
     keygen(tmp_path / "other", "ed25519")
     config = tmp_path / "config"
-    config.write_text(sshd.ssh_config.read_text().replace(str(sshd.client_key), str(tmp_path / "other")))
+    config.write_text(mortal.ssh_config.read_text().replace(str(mortal.client_key), str(tmp_path / "other")))
     started = time.monotonic()
     with pytest.raises(AuthenticationFailedError, match="private key"):
-        SftpStorage(sshd.uri(), Settings(ssh_config=config)).list_directory()
+        SftpStorage(mortal.uri(), Settings(ssh_config=config)).list_directory()
     assert time.monotonic() - started < 5
 
 
@@ -461,6 +465,19 @@ def test_an_account_without_sftp(tmp_path: Path) -> None:
 def test_every_key_type(tmp_path: Path, key_type: str) -> None:
     with SshServer(tmp_path / "s", client_key_type=key_type, host_key_type=key_type) as server:
         assert SftpStorage(server.uri(), settings_for(server)).list_directory() == []
+
+
+@pytest.mark.parametrize("kind", ["openssh", "proftpd"])
+@pytest.mark.parametrize("key_type", ["ecdsa", "rsa"])
+def test_every_key_type_on_other_servers(
+    containers: Callable[[str], ContainerServer], tmp_path: Path, kind: str, key_type: str
+) -> None:
+    server = containers(kind).room()
+    key = keygen(tmp_path / "key", key_type)
+    server.authorize(key.with_suffix(".pub").read_text())
+    config = tmp_path / "config"
+    config.write_text(server.ssh_config.read_text().replace(str(server.client_key), str(key)))
+    assert SftpStorage(server.uri(), Settings(ssh_config=config)).list_directory() == []
 
 
 def test_a_key_with_a_passphrase(sshd: SshServer) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from mlflow_sftp.storage import SftpStorage
+from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
 from tests.support.storing import files_below, settings_for
 
@@ -24,7 +25,7 @@ class StoreMachine(RuleBasedStateMachine):
     """Uploads, downloads, lists and removes; the server's tree must always be the model's."""
 
     paths: Bundle[str] = Bundle("paths")
-    server: SshServer
+    server: SftpServer
 
     @initialize()
     def start(self) -> None:
@@ -127,12 +128,14 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.setdefault(path, None)
 
 
-def test_any_sequence_of_operations(sshd: SshServer) -> None:
+def test_any_sequence_of_operations(mortal: SftpServer) -> None:
     class Machine(StoreMachine):
-        server = sshd
+        server = mortal
 
     case = Machine.TestCase
+    # A container takes a second to restart.
+    examples = 12 if isinstance(mortal, SshServer) else 4
     case.settings = settings(
-        max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
     )
     case().runTest()

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import free_port
-from tests.support.sshd import SshServer, end_process_tree
+from tests.support.server import SftpServer, free_port
+from tests.support.sshd import end_process_tree
 from tests.support.storing import files_below, pattern
 
 _STARTS_WITHIN = 120
 
 
 @pytest.fixture
-def base(sshd: SshServer, tmp_path: Path) -> Iterator[str]:
+def base(mortal: SftpServer, tmp_path: Path) -> Iterator[str]:
     """The artifact API of a real server whose only store is SFTP; its temporary directory is `tmp_path`/tmp."""
     port = free_port()
     (tmp_path / "tmp").mkdir()
     environment = os.environ | {
-        "MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config),
+        "MLFLOW_SFTP_SSH_CONFIG": str(mortal.ssh_config),
         "MLFLOW_SFTP_RETRY_TIMEOUT": "1",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "TMPDIR": str(tmp_path / "tmp"),
@@ -43,7 +43,7 @@ def base(sshd: SshServer, tmp_path: Path) -> Iterator[str]:
         "1",
     ]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
-    command += ["--artifacts-destination", sshd.uri("artifacts")]
+    command += ["--artifacts-destination", mortal.uri("artifacts")]
     with (tmp_path / "server.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
@@ -54,10 +54,12 @@ def base(sshd: SshServer, tmp_path: Path) -> Iterator[str]:
         end_process_tree(server, signal.SIGKILL)
 
 
-def test_proxied_access(base: str, sshd: SshServer, tmp_path: Path) -> None:
+# The server process is what costs time here: one kind of the two that containers offer is enough.
+@pytest.mark.parametrize("mortal", ["host", "proftpd"], indirect=True)
+def test_proxied_access(base: str, mortal: SftpServer, tmp_path: Path) -> None:
     data = pattern(40_000_000)
     staged = _call("PUT", f"{base}/1/run/artifacts/big.bin", data, watch=tmp_path / "tmp")
-    assert files_below(sshd.root / "artifacts")["1/run/artifacts/big.bin"] == data
+    assert files_below(mortal.root / "artifacts")["1/run/artifacts/big.bin"] == data
     assert staged == 0
     assert _call("GET", f"{base}/1/run/artifacts/big.bin") == len(data)
     assert b'"big.bin"' in _body(f"{base}?path=1/run/artifacts")
@@ -65,7 +67,7 @@ def test_proxied_access(base: str, sshd: SshServer, tmp_path: Path) -> None:
     with pytest.raises(urllib.error.HTTPError) as missing:
         _call("GET", f"{base}/1/run/artifacts/none.bin")
     assert missing.value.code == 404
-    sshd.stop()
+    mortal.stop()
     for method, path in (
         ("GET", "?path=1/run/artifacts"),
         ("GET", "/1/run/artifacts/big.bin"),
@@ -74,7 +76,7 @@ def test_proxied_access(base: str, sshd: SshServer, tmp_path: Path) -> None:
         with pytest.raises(urllib.error.HTTPError) as outage:
             _call(method, base + path, b"x" if method == "PUT" else None)
         assert outage.value.code == 503, path
-    sshd.start()
+    mortal.start()
     _call("DELETE", f"{base}/1/run/artifacts/big.bin")
     assert _body(f"{base}?path=1/run/artifacts") == b"{}"
 
