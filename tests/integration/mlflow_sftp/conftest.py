@@ -18,6 +18,9 @@ _numbers = itertools.count()
 
 _KINDS = ("host", "openssh", "proftpd")
 
+# For tests that take long and in which OpenSSH 10 does nothing that older ones do not.
+host_and_proftpd = pytest.mark.parametrize("mortal", ["host", "proftpd"], indirect=True)
+
 
 @pytest.fixture(scope="session", params=_KINDS)
 def server(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.mlflow_sftp.conftest import host_and_proftpd
 from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
 from tests.support.storing import files_below, pattern
@@ -53,6 +54,7 @@ def test_check_names_the_cause(program: _Program, sshd: SshServer) -> None:
     assert "pa55" not in said
 
 
+@host_and_proftpd
 def test_copy_both_ways_and_list(mortal: SftpServer, tmp_path: Path) -> None:
     program = _Program(mortal)
     source = tmp_path / "source"

@@ -26,6 +26,7 @@ from mlflow_sftp.errors import (
 )
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
+from tests.integration.mlflow_sftp.conftest import host_and_proftpd
 from tests.support.container import ContainerServer, OpensshContainer, ProftpdContainer
 from tests.support.link import Link
 from tests.support.server import SftpServer, keygen
@@ -155,6 +156,7 @@ def test_the_server_is_killed_while_a_stream_goes_up(mortal: SftpServer, tmp_pat
     assert files_below(mortal.root) == {"f": data}
 
 
+@host_and_proftpd
 def test_the_connection_is_cut_while_a_large_directory_is_listed(mortal: SftpServer, tmp_path: Path) -> None:
     expected = sorted(f"f{index:05}" for index in range(8000))
     for name in expected:
@@ -235,6 +237,7 @@ def test_an_outage_is_an_error_and_never_an_empty_list(mortal: SftpServer) -> No
     assert [entry.path for entry in storage.list_directory() or []] == ["f"]
 
 
+@host_and_proftpd
 def test_a_trainer_does_not_notice_a_restart(mortal: SftpServer, tmp_path: Path) -> None:
     storage = SftpStorage(mortal.uri(), settings_for(mortal))
     for step in range(4):
@@ -289,6 +292,7 @@ def test_a_server_that_grants_one_channel_only(tmp_path: Path, large: Path) -> N
     assert (tmp_path / "back").read_bytes() == pattern(_LARGE)
 
 
+@host_and_proftpd
 def test_an_uploader_killed_leaves_no_file_of_that_name_and_the_next_one_resumes(
     mortal: SftpServer, tmp_path: Path
 ) -> None:

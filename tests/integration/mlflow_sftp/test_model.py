@@ -134,7 +134,7 @@ def test_any_sequence_of_operations(mortal: SftpServer) -> None:
 
     case = Machine.TestCase
     # A container takes a second to restart.
-    examples = 12 if isinstance(mortal, SshServer) else 4
+    examples = 12 if isinstance(mortal, SshServer) else 3
     case.settings = settings(
         max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
     )

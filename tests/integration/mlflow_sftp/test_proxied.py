@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.mlflow_sftp.conftest import host_and_proftpd
 from tests.support.server import SftpServer, free_port
 from tests.support.sshd import end_process_tree
 from tests.support.storing import files_below, pattern
@@ -54,8 +55,7 @@ def base(mortal: SftpServer, tmp_path: Path) -> Iterator[str]:
         end_process_tree(server, signal.SIGKILL)
 
 
-# The server process is what costs time here: one kind of the two that containers offer is enough.
-@pytest.mark.parametrize("mortal", ["host", "proftpd"], indirect=True)
+@host_and_proftpd
 def test_proxied_access(base: str, mortal: SftpServer, tmp_path: Path) -> None:
     data = pattern(40_000_000)
     staged = _call("PUT", f"{base}/1/run/artifacts/big.bin", data, watch=tmp_path / "tmp")
