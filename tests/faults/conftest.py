@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.ansible import Outcome, run_module
+from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
 
 _SECRETS = ("PRIVATE KEY-----", "b3BlbnNzaC1rZXkt", "correct horse", "hunter2")
@@ -30,9 +31,16 @@ def assert_no_secret(outcome: Outcome) -> None:
 def diagnose() -> Diagnose:
     """Run sftp_check and return the failed stage, having checked cause, remedy, silence and time."""
 
-    def run(options: dict[str, Any], cause: str, *, remedy: str, limit: float = 5.0) -> dict[str, Any]:
+    def run(
+        options: dict[str, Any],
+        cause: str,
+        *,
+        remedy: str,
+        limit: float = 5.0,
+        python: str = sys.executable,
+    ) -> dict[str, Any]:
         start = time.monotonic()
-        outcome = run_module("sftp_check", {"connect_timeout": 2, **options})
+        outcome = run_module("sftp_check", {"connect_timeout": 2, **options}, python=python)
         seconds = time.monotonic() - start
         assert_no_secret(outcome)
         stages = outcome.result["stages"]
@@ -50,7 +58,7 @@ def diagnose() -> Diagnose:
     return run
 
 
-def options(server: SshServer, **changed: Any) -> dict[str, Any]:
+def options(server: SftpServer, **changed: Any) -> dict[str, Any]:
     """Options with which the check of a server's root succeeds, but for what is changed."""
     return {
         "host": server.host,

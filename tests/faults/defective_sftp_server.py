@@ -1,7 +1,6 @@
-"""An SFTP server with a defect, in front of the real one: `PROGRAM data|clock|names COMMAND...`.
+"""An SFTP server with a defect, in front of the real one: `PROGRAM data|names COMMAND...`.
 
-data: the last byte of every block read is another one. clock: files look an hour older than they are.
-names: files called hello appear as hullo in listings.
+data: the last byte of every block read is another one. names: files called hello appear as hullo in listings.
 """
 
 import os
@@ -12,7 +11,6 @@ import threading
 
 _DATA = 103
 _NAMES = 104
-_ATTRIBUTES = 105
 
 
 def forward_requests(source: int, target: int) -> None:
@@ -34,9 +32,6 @@ def main() -> None:
         packet = bytearray(server.stdout.read(struct.unpack(">I", header)[0]))
         if defect == "data" and packet[0] == _DATA:
             packet[-1] ^= 1
-        if defect == "clock" and packet[0] == _ATTRIBUTES:
-            # The modification time ends the packet.
-            packet[-4:] = struct.pack(">I", struct.unpack(">I", packet[-4:])[0] - 3600)
         if defect == "names" and packet[0] == _NAMES:
             packet = packet.replace(b"hello", b"hullo")
         sys.stdout.buffer.write(header + packet)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Diagnose, options
-from tests.support.ansible import REPOSITORY
+from tests.support.container import OpensshContainer
+from tests.support.server import keygen
 from tests.support.sshd import SshServer
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
@@ -60,29 +61,24 @@ def test_name_does_not_resolve(sshd: SshServer, diagnose: Diagnose) -> None:
     assert "not known" in seen["detail"]
 
 
+@pytest.fixture
+def silent_resolver(tmp_path: Path) -> Iterator[str]:
+    """A Python whose /etc/resolv.conf names a server that never answers."""
+    resolv, program = tmp_path / "resolv.conf", tmp_path / "python"
+    resolv.write_text("nameserver 127.0.0.54\noptions timeout:5\n")
+    script = f'mount --bind {resolv} /etc/resolv.conf && exec {sys.executable} "$@"'
+    program.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{script}' sh \"$@\"\n")
+    program.chmod(0o755)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dns:
+        dns.bind(("127.0.0.54", 53))
+        yield str(program)
+
+
 @needs_root
-def test_no_name_server_answers(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.53", 0))
-        code = (
-            "from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _connection as c\n"
-            "try: c.resolve(c.Endpoint('tajo.example', 22, 'tajo.example'), 1.5)\n"
-            "except c.DiagnosedError as error: print(error.cause.code, error.remedy)\n"
-        )
-        resolv = tmp_path / "resolv.conf"
-        resolv.write_text("nameserver 127.0.0.54\noptions timeout:5\n")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dns:
-            dns.bind(("127.0.0.54", 53))
-            script = f'mount --bind {resolv} /etc/resolv.conf && exec {sys.executable} -c "$1"'
-            done = subprocess.run(
-                ["unshare", "-m", "sh", "-c", script, "sh", code],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY / ".ansible/collections")},
-            )
-    assert done.stdout.startswith("resolver_unavailable"), done.stderr
-    assert "/etc/resolv.conf" in done.stdout
+def test_no_name_server_answers(sshd: SshServer, diagnose: Diagnose, silent_resolver: str) -> None:
+    changed = options(sshd, host="tajo.example")
+    seen = diagnose(changed, "resolver_unavailable", remedy="/etc/resolv.conf", python=silent_resolver)
+    assert "no answer about tajo.example within 2 s" in seen["detail"]
 
 
 def test_connection_refused(sshd: SshServer, diagnose: Diagnose) -> None:
@@ -160,7 +156,10 @@ def test_too_many_connections(misbehaving: Callable[[str], SshServer], diagnose:
         diagnose(options(server), "too_many_connections", remedy="MaxStartups")
 
 
-def test_penalised_client(sshd: SshServer, diagnose: Diagnose) -> None:
-    # What OpenSSH 9.8 and later says; older servers have no penalties to provoke.
-    with listener(b"Not allowed at this time\r\n") as port:
-        diagnose(options(sshd, port=port), "client_penalised", remedy="PerSourcePenalties")
+@pytest.mark.docker
+def test_penalised_client(tmp_path: Path, diagnose: Diagnose) -> None:
+    stranger = keygen(tmp_path / "stranger", "ed25519")
+    with OpensshContainer(tmp_path / "server", config="PerSourcePenalties authfail:60s min:1s") as server:
+        diagnose(options(server, private_key_file=str(stranger)), "auth_refused", remedy=str(stranger))
+        seen = diagnose(options(server), "client_penalised", remedy="PerSourcePenalties")
+    assert "Not allowed at this time" in seen["detail"]

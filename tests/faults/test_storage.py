@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import SFTP_SERVER, Diagnose, defective, options
+from tests.support.container import CLOCK_BEHIND, ContainerServer, OpensshContainer, ProftpdContainer
 from tests.support.link import Link
+from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 Start = Callable[[str], SshServer]
 
 
-def leftovers(server: SshServer) -> list[str]:
+def leftovers(server: SftpServer) -> list[str]:
     """Names below the directory checked."""
     return sorted(os.listdir(server.root))
 
@@ -120,12 +122,14 @@ def test_server_changes_bytes(misbehaving: Start, diagnose: Diagnose) -> None:
     assert leftovers(server) == []
 
 
-def test_clocks_differ(misbehaving: Start, diagnose: Diagnose) -> None:
-    server = misbehaving(defective("clock"))
-    seen = diagnose(options(server), "clock_skew", remedy="NTP")
+@pytest.mark.docker
+@pytest.mark.parametrize("kind", [OpensshContainer, ProftpdContainer])
+def test_clocks_differ(kind: type[ContainerServer], tmp_path: Path, diagnose: Diagnose) -> None:
+    with kind(tmp_path / "server", environment=CLOCK_BEHIND) as server:
+        seen = diagnose(options(server), "clock_skew", remedy="NTP")
+        assert leftovers(server) == []
     assert seen["status"] == "warning"
     assert re.search(r"36\d\d s behind", seen["detail"])
-    assert leftovers(server) == []
 
 
 def test_renaming_is_refused(misbehaving: Start, diagnose: Diagnose) -> None:

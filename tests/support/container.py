@@ -20,6 +20,9 @@ _JAIL = "/srv/jail"
 _STOP_SECONDS = 2
 _PORT_TAKEN = ("port is already allocated", "address already in use")
 
+# Variables of a server whose clock is an hour behind.
+CLOCK_BEHIND = {"LD_PRELOAD": "/usr/$LIB/faketime/libfaketime.so.1", "FAKETIME": "-1h"}
+
 # A container that starts again has its account already.
 _START = """
 if ! grep -q ^freegee: /etc/passwd; then
@@ -155,9 +158,10 @@ class OpensshContainer(ContainerServer):
 
     @property
     def _server(self) -> str:
+        penalties = [] if "PerSourcePenalties" in self._config else ["PerSourcePenalties no"]
         lines = [
             self._config,
-            "PerSourcePenalties no",
+            *penalties,
             "MaxStartups 100",
             f"HostKey {_SETTINGS}/host_key",
             f"AuthorizedKeysFile {self.jail}/home/freegee/{self.keys}",
@@ -203,7 +207,6 @@ class ProftpdContainer(ContainerServer):
             "UseFtpUsers off",
             "RequireValidShell off",
             "SFTPEngine on",
-            "SFTPLog /dev/stderr",
             f"SFTPHostKey {_SETTINGS}/host_key",
             f"SFTPAuthorizedUserKeys file:{self.jail}/home/freegee/{self.keys}",
             "SFTPAuthMethods publickey",
