@@ -390,7 +390,9 @@ class Remote:
                 try:
                     await session.mkdir(level)
                 except StatusError as error:
-                    failure = error
+                    # A level that is missing because the one above could not be made is not the cause.
+                    if failure is None or error.code != FX_NO_SUCH_FILE:
+                        failure = error
             try:
                 if (await session.stat(encode(path))).is_directory:
                     return

@@ -402,6 +402,7 @@ def test_a_read_only_directory_is_named(unprivileged: SftpServer, tmp_path: Path
     calls: list[Callable[[], object]] = [
         lambda: storage.upload(str(tmp_path / "f"), "f"),
         lambda: storage.upload(str(tmp_path / "f"), "new/f"),
+        lambda: storage.upload(str(tmp_path / "f"), "new/deep/er/f"),
         lambda: storage.upload_tree(str(tmp_path), ""),
         lambda: storage.remove("f"),
     ]
