@@ -389,6 +389,13 @@ _TABLE = (
         "made before, as docs/operations.md says.",
     ),
     Cause(
+        "earlier_runs_unreadable",
+        "mlflow",
+        "The MLflow server stores new artifacts, but cannot read those of earlier runs",
+        "Let the server reach {uri} again (host, key and known_hosts as for its own storage), or move and "
+        "relocate the runs made there, as docs/operations.md says.",
+    ),
+    Cause(
         "mlflow_run_missing",
         "mlflow",
         "The MLflow server does not know the run or experiment",

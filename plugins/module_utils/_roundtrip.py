@@ -17,9 +17,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._digest import
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from mlflow_sftp.store import SftpArtifactRepository
 
@@ -161,6 +163,16 @@ class RoundTrip:
             delete: Callable[[], None] = self._repository().delete_artifacts
             delete()
 
+    def check_earlier_runs(self) -> None:
+        """Have the server list the artifacts of the latest run at each place where experiments keep theirs.
+
+        Raises:
+            DiagnosedError: mlflow_host_policy, earlier_runs_unreadable, and see `named_errors`.
+        """
+        with self.step("earlier_runs", "looking for earlier runs"):
+            for run in self._latest_runs():
+                self._list_through_server(run)
+
     @contextmanager
     def step(self, name: str, doing: str) -> Iterator[None]:
         """Time a step and give its errors a named cause."""
@@ -197,6 +209,39 @@ class RoundTrip:
             return False
         self._client.delete_experiment(experiment_id)
         return True
+
+    def _latest_runs(self) -> Iterator[Run]:
+        experiments_at: dict[tuple[str, str], list[str]] = {}
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_experiments(page_token=token or None)
+            for experiment in page:
+                place = urlsplit(experiment.artifact_location)[:2]
+                experiments_at.setdefault(place, []).append(experiment.experiment_id)
+            token = page.token or None
+        for experiment_ids in experiments_at.values():
+            yield from self._client.search_runs(experiment_ids, max_results=1)
+
+    def _list_through_server(self, run: Run) -> None:
+        """Ask as the web interface does; a client would go to the storage itself."""
+        endpoint = "/api/2.0/mlflow/artifacts/list"
+        try:
+            answer = http_request(
+                get_default_host_creds(self._tracking_uri),
+                endpoint,
+                "GET",
+                params={"run_id": run.info.run_id},
+                max_retries=0,
+                raise_on_status=False,
+            )
+            verify_rest_response(answer, endpoint)
+        except MlflowException as error:
+            refused = _code(error) == "mlflow_host_policy"
+            raise DiagnosedError(
+                "mlflow_host_policy" if refused else "earlier_runs_unreadable",
+                f"run {run.info.run_id} at {run.info.artifact_uri}: {_one_line(error)}",
+                uri=run.info.artifact_uri,
+            ) from error
 
     def _list(self, path: str | None) -> Iterator[tuple[str, int]]:
         assert self.run is not None
@@ -266,7 +311,8 @@ def _code(error: Exception) -> str:
         return "mlflow_host_policy"
     if "Max retries exceeded" in text or "failed with exception" in text:
         return "mlflow_unreachable"
-    if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
+    # The store's errors have MLflow's codes as well.
+    if isinstance(error, RestException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
         return "mlflow_run_missing"
     return "artifact_store_failed"
 

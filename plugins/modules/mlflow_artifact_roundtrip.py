@@ -74,6 +74,13 @@ options:
       - Without it, either is fine.
     type: str
     choices: [direct, proxied]
+  earlier_runs:
+    description:
+      - Whether to see as well that the MLflow server can still read what was stored before, after a change of
+        the store, for one. It is made to list the artifacts of the latest run at each place where experiments
+        keep theirs.
+    type: bool
+    default: false
   expect_on_sftp:
     description:
       - An SFTP account where the artifacts must be found, byte for byte, before they are deleted.
@@ -209,6 +216,10 @@ cause:
   description: Code of the cause, see C(docs/troubleshooting.md).
   returned: failure
   type: str
+seen:
+  description: What was observed.
+  returned: failure
+  type: str
 remedy:
   description: What to change.
   returned: failure
@@ -319,6 +330,8 @@ def run(module: AnsibleModule, trip: RoundTrip, result: dict) -> None:
         )
     if module.params["state"] == "present":
         make(trip, module.params, result)
+        if module.params["earlier_runs"]:
+            trip.check_earlier_runs()
     else:
         trip.resume(module.params["run_id"])
         result["changed"] = trip.is_active
@@ -336,6 +349,7 @@ def main() -> None:
             "size": {"type": "int", "default": 1048576},
             "cleanup": {"type": "bool", "default": True},
             "access": {"type": "str", "choices": ["direct", "proxied"]},
+            "earlier_runs": {"type": "bool", "default": False},
             "expect_on_sftp": {
                 "type": "dict",
                 "options": {"path": {"type": "str", "default": "/"}, **CONNECTION_OPTIONS},
@@ -363,6 +377,7 @@ def main() -> None:
         module.fail_json(
             msg=f"Artifact round trip failed: {known}. {known.remedy}",
             cause=known.cause.code,
+            seen=known.seen,
             remedy=known.remedy,
             **describe(trip),
             **result,

@@ -1,7 +1,9 @@
 """Faults between MLflow's client, its server and the storage, named by mlflow_artifact_roundtrip."""
 
+import secrets
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,38 @@ def test_location_is_on_another_host_than_the_root(mlflow: MlflowServer) -> None
         client.create_experiment("elsewhere", artifact_location="sftp://freegee@other.host.ch:2121/artifacts")
     assert refused.value.cause.code == "mlflow_host_policy"
     assert "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES=sftp" in refused.value.remedy
+
+
+@contextmanager
+def moved(mlflow: MlflowServer, **environment: str) -> Iterator[dict[str, Any]]:
+    """A server on local storage, on the database of one that has a run on SFTP; options to ask it."""
+    client = MlflowClient(mlflow.uri)
+    client.create_run(client.create_experiment(f"before {secrets.token_hex(4)}"))
+    flags = ["--default-artifact-root", str(mlflow.log.parent / "artifacts"), "--no-serve-artifacts"]
+    with MlflowServer(mlflow.log.parent, flags, environment) as server:
+        yield {"tracking_uri": server.uri, "earlier_runs": True}
+
+
+def test_runs_made_before_the_store_changed(mlflow: MlflowServer, sftp: SshServer) -> None:
+    with moved(mlflow) as given:
+        message = diagnose("mlflow_host_policy", "relocate the runs made before", given)
+    assert sftp.uri() in message
+
+
+def test_storage_of_runs_made_before_is_down(mlflow: MlflowServer, sftp: SshServer) -> None:
+    environment = {
+        "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES": "sftp",
+        "MLFLOW_SFTP_SSH_CONFIG": str(sftp.ssh_config),
+        "MLFLOW_SFTP_RETRY_TIMEOUT": "1",
+    }
+    with moved(mlflow, **environment) as given:
+        assert not run_module("mlflow_artifact_roundtrip", given).failed
+        sftp.stop()
+        try:
+            message = diagnose("earlier_runs_unreadable", sftp.uri(), given)
+        finally:
+            sftp.start()
+    assert "refused" in message
 
 
 @pytest.mark.parametrize(
