@@ -22,6 +22,7 @@ description:
   - MLflow only marks runs and experiments as deleted. C(mlflow gc) removes them from its database.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.connection.expect_on_sftp
 attributes:
   check_mode:
     support: partial
@@ -81,66 +82,6 @@ options:
         keep theirs.
     type: bool
     default: false
-  expect_on_sftp:
-    description:
-      - An SFTP account where the artifacts must be found, byte for byte, before they are deleted.
-    type: dict
-    suboptions:
-      path:
-        description:
-          - Directory on the SFTP server that is the root of C(mlflow-artifacts:/) locations. Not needed for
-            C(sftp://) ones.
-        type: str
-        default: /
-      host:
-        description:
-          - Name the server is known by, or an alias of O(expect_on_sftp.ssh_config_file).
-        type: str
-        required: true
-      port:
-        description:
-          - TCP port. Defaults to what O(expect_on_sftp.ssh_config_file) says, then V(22).
-        type: int
-      address:
-        description:
-          - Name or IP address to connect to, if it is not O(expect_on_sftp.host).
-        type: str
-      user:
-        description:
-          - Login name. Defaults to what O(expect_on_sftp.ssh_config_file) says, then the current user.
-        type: str
-      private_key_file:
-        description:
-          - Private key. Defaults to what O(expect_on_sftp.ssh_config_file) says, then the usual names in
-            C(~/.ssh).
-        type: path
-      private_key_passphrase:
-        description:
-          - Opens an encrypted private key.
-        type: str
-      password:
-        description:
-          - Password to log in with, for servers that take one.
-        type: str
-      known_hosts_file:
-        description:
-          - File in which the server's host key must be listed.
-        type: path
-      host_key_fingerprints:
-        description:
-          - Fingerprints of which the server's host key must have one.
-        type: list
-        elements: str
-        default: []
-      ssh_config_file:
-        description:
-          - OpenSSH client configuration to honour.
-        type: path
-      connect_timeout:
-        description:
-          - Seconds that each step of a connection may take.
-        type: float
-        default: 10
 requirements:
   - mlflow >= 3.17
   - mlflow-sftp
