@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import CAUSES, STAGES
 
 _COLUMNS = (*STAGES, "mlflow")
+# What differs between vantage points although they saw the same: random names, ids, amounts and durations.
+_VARYING = re.compile(
+    r"\btmp\w{8}\b|\b(?=\w*\d)[0-9a-f]{8,}\b|(?<=/)\d+(?=/)|\b[\d.]+ ?(?=(?:bytes|GB|MB/s|ms|s)\b)"
+)
 _NOT_CHECKED = {"status": "skipped", "seconds": 0.0, "detail": "not checked from here", "cause": None}
 
 
@@ -23,7 +28,8 @@ def build_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         ``ok``; ``columns``, the names of the stages; ``rows``, each with ``vantage``, ``ok``, ``seconds`` and
         ``cells``, one a column; ``problems``, one a cause with ``code``, ``status``, ``meaning``, ``remedy``,
-        ``seen`` and ``where``, failures first.
+        ``where`` and ``seen``, failures first. ``seen`` has a ``detail`` and its ``where`` for each thing seen:
+        details that differ in nothing but ids and amounts count as one, and the first stands for all.
     """
     found = [(entry["vantage"], stage) for entry in results for stage in _stages(entry["result"])]
     stages_of: dict[str, dict[str, dict[str, Any]]] = {}
@@ -57,7 +63,7 @@ def _round_trip_stage(result: Mapping[str, Any]) -> dict[str, Any]:
         "name": "mlflow",
         "status": "failed",
         "seconds": seconds,
-        "detail": result.get("msg", ""),
+        "detail": result.get("seen") or result.get("msg", ""),
         "cause": code,
         "meaning": CAUSES[code].meaning,
         "remedy": result.get("remedy", CAUSES[code].remedy),
@@ -80,18 +86,21 @@ def _problems(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, 
         if not stage["cause"]:
             continue
         problem = problems.setdefault(
-            (stage["cause"], stage["remedy"]),
+            (stage["cause"], _VARYING.sub("", stage["remedy"])),
             {
                 "code": stage["cause"],
                 "status": stage["status"],
                 "meaning": stage["meaning"],
                 "remedy": stage["remedy"],
-                "seen": [],
+                "seen": {},
                 "where": [],
             },
         )
-        if vantage not in problem["where"]:
-            problem["where"].append(vantage)
-        if stage["detail"] not in problem["seen"]:
-            problem["seen"].append(stage["detail"])
-    return sorted(problems.values(), key=lambda problem: problem["status"] != "failed")
+        seen = problem["seen"].setdefault(
+            _VARYING.sub("", stage["detail"]), {"detail": stage["detail"], "where": []}
+        )
+        for where in (problem["where"], seen["where"]):
+            if vantage not in where:
+                where.append(vantage)
+    listed = [{**problem, "seen": list(problem["seen"].values())} for problem in problems.values()]
+    return sorted(listed, key=lambda problem: problem["status"] != "failed")

@@ -1,7 +1,6 @@
 """Faults of the deployed stack, named by playbooks/verify.yml."""
 
 import json
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.conftest import assert_no_secret
-from tests.support.docker import base_image
+from tests.support.docker import base_image, unused_name
 from tests.support.lab import Lab
 from tests.support.server import free_port, keygen
 
@@ -38,7 +37,7 @@ services:
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     """A stack of one service, which runs."""
-    lab = Lab(f"mlflow-sftp-test-{secrets.token_hex(3)}", tmp_path, free_port())
+    lab = Lab(unused_name(), tmp_path, free_port())
     (lab.stack / "mlflow").mkdir(parents=True)
     (lab.stack / "mlflow/ssh_config").touch()
     (lab.stack / "compose.yml").write_text(f"name: {lab.name}\n" + _COMPOSE.format(image=base_image()))
@@ -58,9 +57,9 @@ def new_key(lab: Lab) -> None:
     keygen(directory / "id_ed25519", "ed25519")
 
 
-def problems(lab: Lab, *services: str) -> dict[str, Any]:
-    """Run the quick verification and return the problems by code."""
-    outcome = lab.play("playbooks/verify.yml", "-vvv", verify_level="quick", mlflow_stack_services=services)
+def problems(lab: Lab, *services: str, level: str = "quick") -> dict[str, Any]:
+    """Run the verification and return the problems by code."""
+    outcome = lab.play("playbooks/verify.yml", "-vvv", verify_level=level, mlflow_stack_services=services)
     assert_no_secret(outcome)
     # Nobody plays the SFTP server here.
     assert outcome.failed
@@ -87,7 +86,7 @@ def test_key_directory_was_replaced(lab: Lab, kept: bool) -> None:
     problem = found["container_key_outdated"]
     assert problem["where"] == ["notebook"]
     assert "--force-recreate" in problem["remedy"]
-    assert "/run/secrets/mlflow_sftp_key/id_ed25519" in problem["seen"][0]
+    assert "/run/secrets/mlflow_sftp_key/id_ed25519" in problem["seen"][0]["detail"]
     lab.compose("up", "--detach", "--force-recreate", "--timeout", "0")
     assert "container_key_outdated" not in problems(lab, "notebook")
 
@@ -95,7 +94,7 @@ def test_key_directory_was_replaced(lab: Lab, kept: bool) -> None:
 def test_environment_changed(lab: Lab) -> None:
     (lab.stack / ".env").write_text("GREETING=good evening\n")
     found = problems(lab, "notebook")
-    assert f"{lab.name}-notebook-1" in found["stack_outdated"]["seen"][0]
+    assert f"{lab.name}-notebook-1" in found["stack_outdated"]["seen"][0]["detail"]
     assert "docker compose up -d" in found["stack_outdated"]["remedy"]
 
 
@@ -104,3 +103,17 @@ def test_service_is_missing(lab: Lab, others: list[str]) -> None:
     found = problems(lab, "experiment-service", *others)
     assert found["vantage_unreachable"]["where"] == ["experiment-service"]
     assert "docker compose ps" in found["vantage_unreachable"]["remedy"]
+
+
+def test_training_job_does_not_start(lab: Lab) -> None:
+    found = problems(lab, "train", level="full")
+    assert found["vantage_unreachable"]["where"] == ["train"]
+    assert "no such service: train" in found["vantage_unreachable"]["seen"][0]["detail"]
+
+
+def test_nothing_to_verify(tmp_path: Path) -> None:
+    nowhere = Lab(unused_name(), tmp_path / "lab", free_port())
+    outcome = nowhere.play("playbooks/verify.yml")
+    assert outcome.failed
+    assert "Run site.yml first" in " ".join(outcome.output.split())
+    assert not nowhere.directory.exists()

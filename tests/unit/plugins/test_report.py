@@ -47,7 +47,36 @@ def test_same_cause_in_several_places_is_one_problem() -> None:
     assert not report["ok"]
     (problem,) = report["problems"]
     assert problem["where"] == ["0", "1", "2"]
-    assert problem["seen"] == ["x", "y"]
+    assert problem["seen"] == [{"detail": "x", "where": ["0", "1"]}, {"detail": "y", "where": ["2"]}]
+
+
+@pytest.mark.parametrize(
+    ("detail", "other"),
+    [
+        ("upload of /tmp/tmp9p8omcgz/hello.txt", "upload of /tmp/tmpsty_7lm2/hello.txt"),
+        ("sftp://h/a/12/0a53fa89abcdef01/artifacts", "sftp://h/a/13/ffee0123456789aa/artifacts"),
+        ("/a: 8192 bytes free", "/a: 4096 bytes free"),
+        ("round trip 201.5 ms, 0.4 MB/s", "round trip 203.1 ms, 0.5 MB/s"),
+    ],
+)
+def test_the_same_with_other_ids_and_amounts_is_told_once(detail: str, other: str) -> None:
+    failed = [check(stage("write", "failed", "write_failed", seen)) for seen in (detail, other)]
+    report = verify_report([{"vantage": str(i), "result": result} for i, result in enumerate(failed)])
+    assert report["problems"][0]["seen"] == [{"detail": detail, "where": ["0", "1"]}]
+
+
+@pytest.mark.parametrize(
+    ("detail", "other"),
+    [
+        ("127.0.0.1 port 2121: refused", "172.18.0.2 port 2121: refused"),
+        ("the key SHA256:abcdefghij0123456789", "the key SHA256:bcdefghijk0123456789"),
+        ("/agent/artifacts: denied", "/agent/artefacts: denied"),
+    ],
+)
+def test_what_differs_in_substance_is_told_apart(detail: str, other: str) -> None:
+    failed = [check(stage("write", "failed", "write_failed", seen)) for seen in (detail, other)]
+    report = verify_report([{"vantage": str(i), "result": result} for i, result in enumerate(failed)])
+    assert [seen["detail"] for seen in report["problems"][0]["seen"]] == [detail, other]
 
 
 def test_warning_is_no_failure_and_comes_last() -> None:
@@ -59,10 +88,18 @@ def test_warning_is_no_failure_and_comes_last() -> None:
 
 
 def test_failed_round_trip() -> None:
-    result = {"failed": True, "msg": "seen", "cause": "mlflow_unreachable", "remedy": "do", "times": {}}
+    result = {
+        "failed": True,
+        "msg": "all of it",
+        "cause": "mlflow_unreachable",
+        "seen": "503",
+        "remedy": "do",
+    }
     report = verify_report([{"vantage": "a", "result": result}])
     assert not report["ok"]
-    assert report["problems"][0]["remedy"] == "do"
+    (problem,) = report["problems"]
+    assert problem["seen"] == [{"detail": "503", "where": ["a"]}]
+    assert problem["remedy"] == "do"
 
 
 def test_later_success_does_not_hide_a_failure() -> None:
@@ -84,7 +121,7 @@ def test_two_failures_of_one_stage_are_two_problems() -> None:
 def test_module_that_broke_without_a_cause() -> None:
     report = verify_report([{"vantage": "a", "result": {"failed": True, "msg": "boom"}}])
     assert report["problems"][0]["code"] == "artifact_store_failed"
-    assert report["problems"][0]["seen"] == ["boom"]
+    assert report["problems"][0]["seen"] == [{"detail": "boom", "where": ["a"]}]
 
 
 def test_nonsense() -> None:
