@@ -15,7 +15,7 @@ import requests
 from mlflow import MlflowClient
 
 from tests.support.mlflow_server import MlflowServer
-from tests.support.sshd import free_port
+from tests.support.server import free_port
 from tests.support.storing import wait_until
 
 
