@@ -33,6 +33,8 @@ Kind = Literal["run", "model"]
 MOST_PROBLEMS = 20
 
 _AT_ONCE = 4
+# MLflow's client writes it into what it downloads of a registered model, and into the store where that is local.
+_WRITTEN_BY_DOWNLOADS = "registered_model_meta"
 _CHUNK = 1 << 20
 _MOST_TEXT = 400
 
@@ -229,6 +231,8 @@ class _Reader:
             self._problem(entity, file.path, f"{through} did not deliver it")
             return
         self._count(files=1, size=found.size)
+        if file.path.rpartition("/")[2] == _WRITTEN_BY_DOWNLOADS:
+            return
         if file.sha256 is not None and found == (file.size, file.sha256):
             return
         try:
