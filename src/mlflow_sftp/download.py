@@ -20,7 +20,7 @@ _SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 async def get_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
     """Download everything below the directory `source` into the local directory `target`, which is made."""
-    session = (await remote.connections.main()).session
+    session = await remote.connections.session()
     width = min(remote.connections.settings.max_requests, session.max_handles)
     _make_directory(remote, target)
 
@@ -47,7 +47,7 @@ async def get_file(remote: Remote, source: str, target: str, report: Report = ig
             raise StatusError(FX_FAILURE, "it is a directory")
         return attributes
 
-    found = await remote.attempt(f"download {source}", look)
+    found = await remote.attempt(f"download {source}", look, early=True)
     await _get(remote, source, target, found, report)
 
 
@@ -121,7 +121,7 @@ async def _get_blocks(remote: Remote, source: str, target: str, found: Attribute
         async def transfer(offset: int, length: int, lane: SftpSession) -> None:
             os.pwrite(descriptor, await reader.read(offset, length, lane), offset)
 
-        block = (await remote.connections.main()).session.block
+        block = (await remote.connections.session()).block
         await BlockRun(remote.connections, begin, size, block, transfer, report).run()
         await verify.contents(remote, await verify.file_digest(remote, descriptor, size), source)
         os.replace(temporary, target)

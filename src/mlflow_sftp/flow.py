@@ -10,6 +10,15 @@ from typing import TypeVar
 T = TypeVar("T")
 Report = Callable[[int], None]
 
+# Two blocks, so that one is on its way while the other is answered; and what is sent before anything is known.
+_LEAST_WINDOW, _FIRST_WINDOW = 512 << 10, 1 << 20
+# For what happens in bursts: scheduling, disks. Without it nothing would be in flight on a loopback.
+_SLACK_SECONDS = 0.005
+# Round trips in the window, at first and later; growth in a round trip that shows that the link is not full yet.
+_GROWING, _STEADY, _STILL_GROWING = 4, 2, 1.25
+# How long a delivery rate counts.
+_RATE_SECONDS, _RATE_ROUND_TRIPS = 1.0, 10
+
 
 def ignore(count: int) -> None:
     """A progress report that goes nowhere."""
@@ -64,6 +73,103 @@ class Budget:
             yield
         finally:
             self.give_back(taken)
+
+
+class Flight:
+    """Bounds what large files have in flight to what the link carries, so that small files find no long queue.
+
+    The window is what the link delivers in two round trips (in four, until that no longer makes it deliver more)
+    and a little more. Delivery is measured block by block and its best of late counts, as BBR does it: as long as
+    the link is not full, twice as much in flight delivers twice as much, so the window grows until it is, and then
+    queues one round trip's worth. Bytes also count in the memory budget, of which at most half is used.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.window = _FIRST_WINDOW
+        self.round_trip = 1.0
+        self._gain = _GROWING
+        self._round_until = 0.0
+        self._reached = 0.0
+        self._budget = budget
+        self._in_flight = 0
+        self._delivered = 0
+        self._rates = [0.0, 0.0]
+        self._rates_until = 0.0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def carrying(self, size: int) -> AsyncIterator[None]:
+        """Have a block of `size` bytes in flight for the length of a block of code, which ends when it has arrived."""
+        landed = await self.start(size)
+        arrived = False
+        try:
+            yield
+            arrived = True
+        finally:
+            landed(arrived)
+
+    async def start(self, size: int) -> Callable[[bool], None]:
+        """Wait until a block of `size` bytes may fly; the function returned must be told whether it arrived."""
+        if self._waiting or not self._fits(size):
+            await self._turn(size)
+        else:
+            self._in_flight += size
+        try:
+            held = await self._budget.take(size)
+        except BaseException:
+            self._leave(size)
+            raise
+        clock = asyncio.get_running_loop().time
+        started, delivered = clock(), self._delivered
+
+        def landed(arrived: bool) -> None:
+            self._budget.give_back(held)
+            if arrived:
+                self._delivered += size
+                self._measure(clock(), clock() - started, self._delivered - delivered)
+            self._leave(size)
+
+        return landed
+
+    def _fits(self, size: int) -> bool:
+        return not self._in_flight or self._in_flight + size <= self.window
+
+    async def _turn(self, size: int) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave(size)
+            raise
+
+    def _leave(self, size: int) -> None:
+        self._in_flight -= size
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if turn.done():
+                self._waiting.popleft()
+            elif not self._fits(wanted):
+                return
+            else:
+                self._waiting.popleft()
+                self._in_flight += wanted
+                turn.set_result(None)
+
+    def _measure(self, now: float, seconds: float, delivered: int) -> None:
+        self.round_trip = min(self.round_trip, seconds)
+        if now > self._rates_until:
+            self._rates = [0.0, self._rates[0]]
+            self._rates_until = now + max(_RATE_SECONDS, _RATE_ROUND_TRIPS * self.round_trip)
+        self._rates[0] = max(self._rates[0], delivered / max(seconds, 1e-6))
+        rate = max(self._rates)
+        if now > self._round_until:
+            if rate < self._reached * _STILL_GROWING:
+                self._gain = _STEADY
+            self._reached, self._round_until = rate, now + self.round_trip
+        window = rate * (self._gain * self.round_trip + _SLACK_SECONDS)
+        self.window = int(min(max(window, _LEAST_WINDOW), self._budget.capacity // 2))
 
 
 async def for_each(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], width: int) -> None:

@@ -23,7 +23,7 @@ _FASTEST_LINK, _LEAST_SHARE = 250e6, 8 << 20
 class BlockRun:
     """Calls `transfer(offset, length, session)` for every block of the bytes from `begin` to `size`.
 
-    Blocks begin in order, many at once, within the memory budget. `transfer` deals with drops itself.
+    Blocks begin in order, as many at once as the link carries. `transfer` deals with drops itself.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class BlockRun:
 
     async def run(self) -> None:
         """Transfer everything; the first failure ends it."""
-        main = (await self._connections.main()).session
+        main = await self._connections.session()
         self._add_lane(main)
         widening = asyncio.create_task(self._widen(main))
         try:
@@ -82,7 +82,7 @@ class BlockRun:
             self._next += length
             self._unfinished[offset] = None
             await self._wait_for_stragglers(offset)
-            async with self._connections.budget.holding(length):
+            async with self._connections.flight.carrying(length):
                 await self._transfer(offset, length, lane)
             del self._unfinished[offset]
             self._advanced.set()

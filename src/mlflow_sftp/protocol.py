@@ -148,12 +148,17 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     """One SFTP session: methods queue a request at once and return a future of its decoded answer.
 
     Futures raise StatusError or SessionLostError. Paths and handles are bytes. `block` is the largest number of
-    bytes for one read or write, `max_handles` the number of files the server lets one session hold open.
+    bytes for one read or write, `max_handles` the number of files the server lets one session hold open; both are
+    what every server takes until `limits` is done. `begun(session)` is called as soon as requests may be made, which
+    is before the server's greeting (`ready`) tells what extensions it has.
     """
 
-    def __init__(self, stall_timeout: float) -> None:
+    def __init__(
+        self, stall_timeout: float, begun: Callable[["SftpSession"], object] = lambda _: None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._stall_timeout = stall_timeout
+        self._begun = begun
         self._channel: _Channel | None = None
         self._buffer = bytearray()
         self._queued: list[bytes] = []
@@ -163,6 +168,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
         self._version: asyncio.Future[None] = self._loop.create_future()
+        self._limits: asyncio.Future[None] = self._loop.create_future()
+        self._greeted = 0.0
         self.extensions: dict[bytes, bytes] = {}
         self.block = _SAFE_BLOCK
         self.max_handles = _SAFE_HANDLES
@@ -234,17 +241,32 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return bool(self._pending)
 
     async def ready(self) -> None:
-        """Wait for the server's version, then learn its limits and the round-trip time."""
+        """Wait for the server's version and extensions, and ask for its limits without waiting for them."""
         await self._version
-        started = self._loop.time()
-        if self.extensions.get(b"limits@openssh.com"):
-            packet, read, write, handles = _LIMITS.unpack_from(await self.extended(b"limits@openssh.com"))
-            largest = min(read or _LARGEST_BLOCK, write or _LARGEST_BLOCK, packet or _LARGEST_BLOCK)
-            self.block = max(_SAFE_BLOCK, min(largest, _LARGEST_BLOCK))
-            self.max_handles = max(1, handles - _SPARE_HANDLES) if handles else _SAFE_HANDLES
-        else:
-            await self.realpath(b".")
-        self.round_trip = self._loop.time() - started
+        asked = self._loop.time()
+        known = b"limits@openssh.com" in self.extensions
+        answer = self.extended(b"limits@openssh.com") if known else self.realpath(b".")
+
+        def told(answer: "asyncio.Future[bytes]") -> None:
+            # The greeting came later by what it takes to start a server process.
+            self.round_trip = min(self.round_trip, self._loop.time() - asked)
+            if known and answer.exception() is None:
+                self._take_limits(answer.result())
+            if not self._limits.done():
+                self._limits.set_result(None)
+
+        answer.add_done_callback(told)
+
+    async def limits(self) -> "SftpSession":
+        """Wait until `block`, `max_handles` and `round_trip` (seconds) are known."""
+        await asyncio.shield(self._limits)
+        return self
+
+    def _take_limits(self, answer: bytes) -> None:
+        packet, read, write, handles = _LIMITS.unpack_from(answer)
+        largest = min(read or _LARGEST_BLOCK, write or _LARGEST_BLOCK, packet or _LARGEST_BLOCK)
+        self.block = max(_SAFE_BLOCK, min(largest, _LARGEST_BLOCK))
+        self.max_handles = max(1, handles - _SPARE_HANDLES) if handles else _SAFE_HANDLES
 
     # --- requests ---
 
@@ -340,7 +362,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
 
     def _greet(self) -> None:
         self._queue(_U32.pack(5) + bytes([_INIT]) + _U32.pack(VERSION))
+        self._greeted = self._loop.time()
         self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
+        self._begun(self)
 
     # --- receiving ---
 
@@ -383,6 +407,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         while not reader.at_end():
             name = reader.string()
             self.extensions[name] = reader.string()
+        self.round_trip = self._loop.time() - self._greeted
         if not self._version.done():
             self._version.set_result(None)
 
@@ -403,6 +428,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         if self._watch is not None:
             self._watch.cancel()
         _fail(self._version, SessionLostError(reason))
+        _fail(self._limits, SessionLostError(reason))
         pending, self._pending = self._pending, {}
         for waiting in pending.values():
             _fail(waiting.future, SessionLostError(reason))

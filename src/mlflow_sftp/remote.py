@@ -83,10 +83,11 @@ class Remote:
         *,
         progress: Callable[[], int] = lambda: 0,
         needs: int = 1,
+        early: bool = False,
     ) -> T:
         """Like Connections.attempt, with error statuses explained; `needs` is the bytes of disk it takes."""
         try:
-            return await self.connections.attempt(operation, action, progress=progress)
+            return await self.connections.attempt(operation, action, progress=progress, early=early)
         except StatusError as error:
             raise await self._explain(operation, error, needs) from error
 
@@ -106,7 +107,7 @@ class Remote:
                     return None
                 raise
 
-        return await self.attempt(f"look at {path}", look)
+        return await self.attempt(f"look at {path}", look, early=True)
 
     async def list_directory(self, path: str) -> list[Entry] | None:
         """Entries of a directory, sorted; an empty list for a file; None where there is nothing."""
@@ -296,7 +297,7 @@ class Remote:
                 found, ended = await self._next_entries(now, path, at, reads, raw=raw)  # noqa: B023
                 return now, at, found, ended
 
-            now, handle, found, ended = await self.attempt(operation, step)
+            now, handle, found, ended = await self.attempt(operation, step, early=True)
             if session is not None and now is not session:
                 skip = set(seen)
             session = now
@@ -400,7 +401,7 @@ class Remote:
                 raise failure or error from None
             raise StatusError(FX_FAILURE, "there is a file of this name")
 
-        if not await self.attempt(operation, make_at_once):
+        if not await self.attempt(operation, make_at_once, early=True):
             await self.attempt(operation, make_one_by_one)
         known = self.connections.known_directories
         if len(known) > _REMEMBERED_DIRECTORIES:

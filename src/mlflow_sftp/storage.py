@@ -149,6 +149,7 @@ class SftpStorage:
 
 
 async def _describe(remote: Remote) -> dict[str, object]:
+    await remote.connections.session()
     link = await remote.connections.main()
     return {
         "setup_seconds": round(link.setup, 3),

@@ -37,7 +37,7 @@ _SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 async def put_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
     """Upload everything below the local directory `source` into the directory `target`."""
     await remote.make_directory(target)
-    session = (await remote.connections.main()).session
+    session = await remote.connections.session()
     width = min(remote.connections.settings.max_requests, session.max_handles)
 
     async def put(item: local.LocalItem) -> None:
@@ -136,7 +136,7 @@ class BlockWriter:
         self.written = 0
 
     async def __aenter__(self) -> "BlockWriter":
-        self.block = (await self._remote.connections.main()).session.block
+        self.block = (await self._remote.connections.session()).block
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -177,19 +177,18 @@ class BlockWriter:
         self.written += len(data)
 
     async def submit(self, offset: int, data: bytes) -> None:
-        """Begin to write one block as soon as the memory budget allows; a failure is raised later."""
+        """Begin to write one block as soon as the link carries it; a failure is raised later."""
         if self._failure is not None:
             raise self._failure
-        budget = self._remote.connections.budget
-        taken = await budget.take(len(data))
+        landed = await self._remote.connections.flight.start(len(data))
         task = asyncio.create_task(self.write(offset, data))
         self._tasks.add(task)
 
         def written(done: "asyncio.Task[None]") -> None:
-            budget.give_back(taken)
             self._tasks.discard(done)
-            if not done.cancelled() and (error := done.exception()) is not None:
-                self._failure = error
+            error = None if done.cancelled() else done.exception()
+            landed(not done.cancelled() and error is None)
+            self._failure = self._failure or error
 
         task.add_done_callback(written)
 

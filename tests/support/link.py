@@ -23,6 +23,9 @@ class Link:
         target_port: Where to forward to.
         round_trip: Seconds added to a round trip, half each way.
         bandwidth: Bytes a second each way, shared by all connections; 0 means no limit.
+
+    Attributes: `held` is how many bytes of a connection the link takes in before it delivers them, `longest_queue` the
+    most that it ever held.
     """
 
     def __init__(self, target_port: int, *, round_trip: float = 0.0, bandwidth: float = 0.0) -> None:
@@ -33,6 +36,7 @@ class Link:
         self.accepted = 0
         self.bytes_up = 0
         self.bytes_down = 0
+        self.longest_queue = 0
         self.held = min(self.bandwidth * round_trip, 256 << 20) + _QUEUE
         self.free_at = {True: 0.0, False: 0.0}
         self.stalled = False
@@ -162,6 +166,7 @@ class _Pipe(asyncio.Protocol):
             link.bytes_down += len(data)
         self.waiting.append((sent + link.delay, data))
         self.waiting_bytes += len(data)
+        link.longest_queue = max(link.longest_queue, self.waiting_bytes)
         if self.waiting_bytes > link.held:
             self.transport.pause_reading()
         if self.timer is None:

@@ -26,7 +26,7 @@ from mlflow_sftp.errors import (
     ServerFailureError,
     SftpError,
 )
-from mlflow_sftp.flow import Budget
+from mlflow_sftp.flow import Budget, Flight
 from mlflow_sftp.local import read_block
 from mlflow_sftp.location import Location, redact
 from mlflow_sftp.migrate.manifest import Item
@@ -219,6 +219,7 @@ class SftpPlace:
         settings = dataclasses.replace(settings, verify="size")
         self._connections = Connections(parsed.endpoint, settings)
         self._connections.budget = _LimitedBudget(settings.memory << 20, limiter)
+        self._connections.flight = Flight(self._connections.budget)
         self._read_back = Budget(settings.memory << 20)
         self.remote = Remote(self._connections, self.root)
 
@@ -226,7 +227,7 @@ class SftpPlace:
         return posixpath.join(self.root, relative) if relative else self.root
 
     async def width(self) -> int:
-        session = (await self._connections.main()).session
+        session = await self._connections.session()
         return min(self._connections.settings.max_requests, session.max_handles)
 
     async def walk(self, top: str, problem: Problem) -> AsyncIterator[list[Item]]:

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
 from tests.support.link import Link
@@ -73,22 +75,32 @@ def test_two_uploads_of_one_large_file_do_not_spoil_each_other(mortal: SftpServe
     assert os.listdir(mortal.root) == ["f"]
 
 
-def test_small_files_pass_a_large_one(sshd: SshServer, tmp_path: Path) -> None:
-    """On a slow link small uploads are done long before a large one that began earlier."""
-    (tmp_path / "large").write_bytes(pattern(12_000_000) * 10)
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_small_files_pass_a_large_one(way: str, sshd: SshServer, tmp_path: Path) -> None:
+    """What a small file has to wait for is what a large one has in flight: about two round trips' worth.
+
+    The link takes in all it is given, so its longest queue is what was in flight, however slow this machine is.
+    """
+    here, there = tmp_path / "large", sshd.root / "large"
+    (here if way == "up" else there).write_bytes(pattern(12_000_000) * 10)
     (tmp_path / "small").write_bytes(b"x" * 1000)
     with Link(sshd.port, round_trip=0.02, bandwidth=12e6) as link:
+        link.held = 1 << 30
         uri, settings = through(sshd, link, tmp_path)
         storage = SftpStorage(uri, settings)
         storage.connect()
-        large = threading.Thread(target=storage.upload, args=(str(tmp_path / "large"), "large"))
+        transfer = (
+            (storage.upload, str(here), "large") if way == "up" else (storage.download, "large", str(here))
+        )
+        large = threading.Thread(target=transfer[0], args=transfer[1:])
         large.start()
-        for number in range(3):
+        for number in range(5):
             storage.upload(str(tmp_path / "small"), f"small{number}")
         assert large.is_alive()
+        assert link.longest_queue < 2_000_000
         link.bandwidth = 1e9
         large.join()
-    assert filecmp.cmp(sshd.root / "large", tmp_path / "large", shallow=False)
+    assert filecmp.cmp(here, there, shallow=False)
 
 
 def _in_processes(method: str, count: int, sshd: SshServer, tmp_path: Path) -> None:

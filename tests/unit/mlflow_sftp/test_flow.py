@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mlflow_sftp.flow import Budget, for_each, iterate
+from mlflow_sftp.flow import Budget, Flight, for_each, iterate
 
 
 async def _settle() -> None:
@@ -101,5 +101,69 @@ def test_for_each_raises_the_first_failure_and_stops_the_rest() -> None:
         with pytest.raises(ValueError, match="three"):
             await for_each(iterate(range(10)), work, 10)
         assert cancelled == 9
+
+    asyncio.run(scenario())
+
+
+class _Wire:
+    """A link that carries `bandwidth` bytes a second and takes `round_trip` seconds, on a clock of its own pace."""
+
+    def __init__(self, bandwidth: float, round_trip: float) -> None:
+        self.bandwidth = bandwidth
+        self.round_trip = round_trip
+        self.free_at = 0.0
+        self.most = 0
+        self.in_flight = 0
+
+    async def carry(self, flight: Flight, size: int) -> None:
+        async with flight.carrying(size):
+            self.in_flight += size
+            self.most = max(self.most, self.in_flight)
+            now = asyncio.get_running_loop().time()
+            self.free_at = max(now, self.free_at) + size / self.bandwidth
+            await asyncio.sleep(self.free_at - now + self.round_trip)
+            self.in_flight -= size
+
+
+async def _fly(wire: _Wire, size: int, block: int = 50_000) -> float:
+    """Send `size` bytes in blocks; return the seconds it took."""
+    flight = Flight(Budget(64 << 20))
+    started = asyncio.get_running_loop().time()
+    await asyncio.gather(*(wire.carry(flight, block) for _ in range(size // block)))
+    return asyncio.get_running_loop().time() - started
+
+
+def test_a_flight_fills_a_link_and_does_not_queue_much_more() -> None:
+    async def scenario() -> None:
+        wire = _Wire(bandwidth=20e6, round_trip=0.05)
+        seconds = await _fly(wire, 20_000_000)
+        assert seconds < 2.0  # 1.0 at best
+        assert wire.most < 5 * 20e6 * 0.05
+
+    asyncio.run(scenario())
+
+
+def test_a_flight_begins_carefully() -> None:
+    async def scenario() -> None:
+        wire = _Wire(bandwidth=1e6, round_trip=0.1)
+        await _fly(wire, 1_500_000)
+        assert wire.most <= 1 << 20
+
+    asyncio.run(scenario())
+
+
+def test_those_who_give_up_leave_the_flight_to_others() -> None:
+    async def scenario() -> None:
+        flight = Flight(Budget(64 << 20))
+        flight.window = 100
+        landed = await flight.start(80)
+        waiting = [asyncio.create_task(flight.start(80)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        landed(False)
+        waiting[1].cancel()  # just when it was its turn
+        second = await asyncio.wait_for(waiting[2], 1)
+        second(True)
+        (await asyncio.wait_for(flight.start(100), 1))(True)
 
     asyncio.run(scenario())
