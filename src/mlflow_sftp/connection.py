@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import asyncssh
 
 from mlflow_sftp import background
+from mlflow_sftp.brisk import BriskClient, stop_padding
 from mlflow_sftp.errors import (
     AuthenticationFailedError,
     ConnectionDroppedError,
@@ -23,7 +24,7 @@ from mlflow_sftp.errors import (
     UnreachableError,
 )
 from mlflow_sftp.flow import Budget, Flight
-from mlflow_sftp.protocol import SessionLostError, SftpSession
+from mlflow_sftp.protocol import SAFE_HANDLES, SessionLostError, SftpSession
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.uri import Endpoint
 
@@ -41,7 +42,6 @@ _CIPHERS = (
 )
 # What the server may send without being asked again: enough for 1 Gbit/s over 250 ms.
 _RECEIVE_WINDOW = 32 << 20
-_MSG_IGNORE = 2
 _LARGE_FILES_AT_ONCE = 4
 # How long a server that granted fewer sessions than wanted is not asked again.
 _REFUSED_SECONDS = 60.0
@@ -84,6 +84,7 @@ class Connections:
         self.large_files = asyncio.Semaphore(_LARGE_FILES_AT_ONCE)
         self.known_directories: set[bytes] = set()
         self.has_shell: bool | None = None
+        self.has_check_file = True
         self._options: asyncssh.SSHClientConnectionOptions | None = None
         self._main: Link | None = None
         self._opening: _Opening | None = None
@@ -139,6 +140,11 @@ class Connections:
         if self._main is not None and self._main.alive:
             return self._main
         return await self._opened_link(self._open().task, operation)
+
+    def width(self) -> int:
+        """How many files may be worked on at once: what the settings and the server's limit of open files allow."""
+        known = self._main.session.max_handles if self._main is not None else SAFE_HANDLES
+        return min(self.settings.max_requests, known)
 
     async def session(self) -> SftpSession:
         """Return the main session, its limits known."""
@@ -284,8 +290,10 @@ class Connections:
         ssh: asyncssh.SSHClientConnection | None = None
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
-                ssh = await asyncssh.connect(self.endpoint.host, options=await self._connect_options())
-                _send_no_padding(ssh)
+                ssh = await asyncssh.connect(
+                    self.endpoint.host, options=await self._connect_options(), client_factory=BriskClient
+                )
+                stop_padding(ssh)
                 session = await self._open_session(ssh, begun)
         except BaseException as error:
             if ssh is not None:
@@ -358,21 +366,6 @@ class Connections:
         if isinstance(error, ValueError):
             return InvalidSettingError("OpenSSH client configuration", where, str(error))
         return SftpError(what, where, f"{type(error).__name__}: {error}")
-
-
-def _send_no_padding(ssh: asyncssh.SSHClientConnection) -> None:
-    """Do without the empty packet that asyncssh sends before every other one.
-
-    It protects the initialisation vectors of CBC, and costs a system call and a third of the time to send a packet.
-    """
-    send_packet = ssh.send_packet
-
-    def send(pkttype: int, *args: Any, **kwargs: Any) -> None:
-        if pkttype != _MSG_IGNORE:
-            send_packet(pkttype, *args, **kwargs)
-
-    if not str(ssh.get_extra_info("send_cipher")).endswith("-cbc"):
-        ssh.send_packet = send  # type: ignore[method-assign]  # of this one connection
 
 
 class _UnresolvableError(SftpError):

@@ -20,8 +20,6 @@ _SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 async def get_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
     """Download everything below the directory `source` into the local directory `target`, which is made."""
-    session = await remote.connections.session()
-    width = min(remote.connections.settings.max_requests, session.max_handles)
     _make_directory(remote, target)
 
     async def get(entry: Entry) -> None:
@@ -32,7 +30,7 @@ async def get_tree(remote: Remote, source: str, target: str, report: Report = ig
             found = Attributes(entry.size, None, entry.mtime)
             await _get(remote, posixpath.join(source, entry.path), destination, found, report)
 
-    await for_each(remote.walk(source), get, width)
+    await for_each(remote.walk(source), get, remote.connections.width)
 
 
 async def get_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:

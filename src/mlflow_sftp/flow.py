@@ -14,8 +14,9 @@ Report = Callable[[int], None]
 _LEAST_WINDOW, _FIRST_WINDOW = 512 << 10, 1 << 20
 # For what happens in bursts: scheduling, disks. Without it nothing would be in flight on a loopback.
 _SLACK_SECONDS = 0.005
-# Round trips in the window, at first and later; growth in a round trip that shows that the link is not full yet.
-_GROWING, _STEADY, _STILL_GROWING = 4, 2, 1.25
+# Round trips in the window, at first and later; growth in a round trip that shows that the link is not full yet, and
+# how many without it show that it is.
+_GROWING, _STEADY, _STILL_GROWING, _FULL_ROUNDS = 4, 2, 1.25, 3
 # How long a delivery rate counts.
 _RATE_SECONDS, _RATE_ROUND_TRIPS = 1.0, 10
 
@@ -90,6 +91,7 @@ class Flight:
         self._gain = _GROWING
         self._round_until = 0.0
         self._reached = 0.0
+        self._full_rounds = 0
         self._budget = budget
         self._in_flight = 0
         self._delivered = 0
@@ -165,29 +167,35 @@ class Flight:
         self._rates[0] = max(self._rates[0], delivered / max(seconds, 1e-6))
         rate = max(self._rates)
         if now > self._round_until:
-            if rate < self._reached * _STILL_GROWING:
-                self._gain = _STEADY
+            grown = rate >= self._reached * _STILL_GROWING
+            self._full_rounds = 0 if grown else self._full_rounds + 1
             self._reached, self._round_until = rate, now + self.round_trip
+            if self._full_rounds == _FULL_ROUNDS:
+                self._gain = _STEADY
         window = rate * (self._gain * self.round_trip + _SLACK_SECONDS)
         self.window = int(min(max(window, _LEAST_WINDOW), self._budget.capacity // 2))
 
 
-async def for_each(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], width: int) -> None:
-    """Await `work(item)` for every item, at most `width` at once; items are pulled only as fast as they are
+async def for_each(
+    items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], width: Callable[[], int]
+) -> None:
+    """Await `work(item)` for every item, at most `width()` at once; items are pulled only as fast as they are
     worked on. The first failure cancels the rest and is raised."""
-    slots = asyncio.Semaphore(width)
+    freed = asyncio.Event()
     running: set[asyncio.Task[None]] = set()
     failures: list[BaseException] = []
 
     def ended(task: asyncio.Task[None]) -> None:
         running.discard(task)
-        slots.release()
+        freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             failures.append(error)
 
     try:
         async for item in items:
-            await slots.acquire()
+            while len(running) >= width() and not failures:
+                freed.clear()
+                await freed.wait()
             if failures:
                 break
             task = asyncio.create_task(_await(work(item)))

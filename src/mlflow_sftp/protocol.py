@@ -32,7 +32,7 @@ _MAX_PACKET = 16 << 20
 # What every server must take (the draft's 34000-byte packet), and what a request may ask for at most: OpenSSH
 # offers 255 KiB, and larger answers would only hold up the requests behind them.
 _SAFE_BLOCK, _LARGEST_BLOCK = 32 << 10, 255 << 10
-_SAFE_HANDLES = 128
+SAFE_HANDLES = 128
 _SPARE_HANDLES = 16
 
 _HEADER = struct.Struct(">IBI")
@@ -172,7 +172,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._greeted = 0.0
         self.extensions: dict[bytes, bytes] = {}
         self.block = _SAFE_BLOCK
-        self.max_handles = _SAFE_HANDLES
+        self.max_handles = SAFE_HANDLES
         self.round_trip = 0.0
 
     # --- life of the session (called by asyncssh) ---
@@ -266,7 +266,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         packet, read, write, handles = _LIMITS.unpack_from(answer)
         largest = min(read or _LARGEST_BLOCK, write or _LARGEST_BLOCK, packet or _LARGEST_BLOCK)
         self.block = max(_SAFE_BLOCK, min(largest, _LARGEST_BLOCK))
-        self.max_handles = max(1, handles - _SPARE_HANDLES) if handles else _SAFE_HANDLES
+        self.max_handles = max(1, handles - _SPARE_HANDLES) if handles else SAFE_HANDLES
 
     # --- requests ---
 

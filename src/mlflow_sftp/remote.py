@@ -212,13 +212,24 @@ class Remote:
 
     async def make_directory(self, path: str) -> None:
         """Make a directory and those above it; those known to exist are not asked for again."""
+        making = self.begin_directory(path)
+        if making is not None:
+            await asyncio.shield(making)
+
+    def begin_directory(self, path: str) -> "asyncio.Task[None] | None":
+        """Begin to make a directory and those above it; None where they are known to exist."""
         if encode(path) in self.connections.known_directories:
-            return
+            return None
         if path not in self._making:
             task = asyncio.create_task(self._make_directory(path))
             self._making[path] = task
-            task.add_done_callback(lambda _: self._making.pop(path, None))
-        await asyncio.shield(self._making[path])
+            task.add_done_callback(lambda done: self._made(path, done))
+        return self._making[path]
+
+    def _made(self, path: str, task: "asyncio.Task[None]") -> None:
+        del self._making[path]
+        if not task.cancelled():
+            task.exception()  # Marks it as seen: not everybody who began it waits for it.
 
     def forget_directory(self, path: str) -> None:
         """Ask for this directory and those above it again next time: it was found missing."""
@@ -289,14 +300,13 @@ class Remote:
         session: SftpSession | None = None
         handle = b""
         reads = _FIRST_READS
+
+        async def step(now: SftpSession) -> tuple[SftpSession, bytes, list[_Found], bool]:
+            at = handle if now is session else await self._open_directory(now, path)
+            found, ended = await self._next_entries(now, path, at, reads, raw=raw)
+            return now, at, found, ended
+
         while True:
-            known = session
-
-            async def step(now: SftpSession) -> tuple[SftpSession, bytes, list[_Found], bool]:
-                at = handle if now is known else await self._open_directory(now, path)  # noqa: B023
-                found, ended = await self._next_entries(now, path, at, reads, raw=raw)  # noqa: B023
-                return now, at, found, ended
-
             now, handle, found, ended = await self.attempt(operation, step, early=True)
             if session is not None and now is not session:
                 skip = set(seen)
@@ -414,18 +424,7 @@ class Remote:
 
     async def _remove_directory(self, path: str) -> None:
         for left in reversed(range(_REMOVAL_PASSES)):
-            directories = [path]
-
-            async def remove_file(entry: Entry) -> None:
-                full = posixpath.join(path, entry.path)
-                if entry.is_directory:
-                    directories.append(full)  # noqa: B023
-                    return
-                await self.attempt(
-                    f"delete {full}", lambda session: _unless_missing(session.remove(encode(full)))
-                )
-
-            await for_each(self.walk(path, raw=True), remove_file, _CHANGES_AT_ONCE)
+            directories = await self._remove_files(path)
             try:
                 await self._remove_empty(directories)
             except ServerFailureError:
@@ -434,6 +433,22 @@ class Remote:
                     raise
                 continue
             return
+
+    async def _remove_files(self, path: str) -> list[str]:
+        """Remove everything below a directory but the directories; return those, itself included."""
+        directories = [path]
+
+        async def remove(entry: Entry) -> None:
+            full = posixpath.join(path, entry.path)
+            if entry.is_directory:
+                directories.append(full)
+                return
+            await self.attempt(
+                f"delete {full}", lambda session: _unless_missing(session.remove(encode(full)))
+            )
+
+        await for_each(self.walk(path, raw=True), remove, _changes_at_once)
+        return directories
 
     async def _remove_empty(self, directories: list[str]) -> None:
         by_depth: dict[int, list[str]] = {}
@@ -446,7 +461,11 @@ class Remote:
             )
 
         for depth in sorted(by_depth, reverse=True):
-            await for_each(iterate(by_depth[depth]), remove, _CHANGES_AT_ONCE)
+            await for_each(iterate(by_depth[depth]), remove, _changes_at_once)
+
+
+def _changes_at_once() -> int:
+    return _CHANGES_AT_ONCE
 
 
 async def _no_check() -> None:

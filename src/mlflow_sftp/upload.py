@@ -27,7 +27,7 @@ from mlflow_sftp.protocol import (
     StatusError,
 )
 from mlflow_sftp.remote import Remote
-from mlflow_sftp.uri import encode
+from mlflow_sftp.uri import decode, encode
 
 SMALL_FILE = 1 << 20
 RESUMABLE_FILE = 32 << 20
@@ -37,8 +37,6 @@ _SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 async def put_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
     """Upload everything below the local directory `source` into the directory `target`."""
     await remote.make_directory(target)
-    session = await remote.connections.session()
-    width = min(remote.connections.settings.max_requests, session.max_handles)
 
     async def put(item: local.LocalItem) -> None:
         destination = posixpath.join(target, item.relative)
@@ -48,7 +46,7 @@ async def put_tree(remote: Remote, source: str, target: str, report: Report = ig
             await put_file(remote, item.path, destination, report)
 
     try:
-        await for_each(iterate(local.walk(source)), put, width)
+        await for_each(iterate(local.walk(source)), put, remote.connections.width)
     except OSError as error:
         raise _unreadable(error.filename or source, remote, error) from error
 
@@ -81,9 +79,12 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
     directory = posixpath.dirname(target)
     temporary = encode(posixpath.join(directory, names.temporary()))
 
+    making = remote.begin_directory(directory)
+    if making is not None:
+        await asyncio.sleep(0)  # Its requests go first, those that follow travel with them.
+
     async def put(session: SftpSession) -> None:
-        # TRUNCATE: after a drop the file may be there, half written by the attempt before.
-        handle = await _create(remote, session, temporary, directory, TRUNCATE)
+        handle = await _create_early(remote, session, temporary, making)
         try:
             size = await _write_and_close(session, handle, data)
             _require_complete(size, len(data))
@@ -92,8 +93,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
             session.remove(temporary)
             raise
 
-    await remote.make_directory(directory)
-    await remote.attempt(f"upload {target}", put, needs=len(data))
+    await remote.attempt(f"upload {target}", put, needs=len(data), early=True)
     await verify.contents(remote, verify.hex_digest(remote, data), target)
 
 
@@ -289,6 +289,28 @@ async def _is_prefix(session: SftpSession, path: bytes, descriptor: int, size: i
         return True
     finally:
         session.close_handle(handle)
+
+
+async def _create_early(
+    remote: Remote, session: SftpSession, path: bytes, making: "asyncio.Task[None] | None"
+) -> bytes:
+    """Create a file while its directory is still being made; return when that is known to lie below the root."""
+    try:
+        # TRUNCATE: after a drop the file may be there, half written by the attempt before.
+        handle = await _create(remote, session, path, posixpath.dirname(decode(path)), TRUNCATE)
+    except StatusError:
+        if making is not None:
+            await asyncio.shield(making)  # What went wrong there is the reason.
+        raise
+    if making is None:
+        return handle
+    try:
+        await asyncio.shield(making)
+    except BaseException:
+        session.close_handle(handle)
+        session.remove(path)
+        raise
+    return handle
 
 
 async def _create(remote: Remote, session: SftpSession, path: bytes, directory: str, how: int) -> bytes:

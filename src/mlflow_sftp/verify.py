@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from mlflow_sftp.errors import IntegrityError
-from mlflow_sftp.protocol import READ, SftpSession, StatusError
+from mlflow_sftp.protocol import FX_OP_UNSUPPORTED, READ, SftpSession, StatusError
 from mlflow_sftp.uri import encode
 
 if TYPE_CHECKING:
@@ -56,21 +56,25 @@ async def sha256(remote: "Remote", path: str) -> str:
     """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there."""
 
     async def ask(session: SftpSession) -> str:
-        told = await _check_file(session, encode(path))
+        told = await _check_file(remote, session, encode(path))
         return told if told is not None else await _read_back(session, encode(path))
 
     told = await _sha256sum(remote, path)
     return told if told is not None else await remote.attempt(f"read back {path}", ask)
 
 
-async def _check_file(session: SftpSession, path: bytes) -> str | None:
-    """Ask a server that has the check-file extension (ProFTPD) for the hash of the whole file."""
-    if b"check-file" not in session.extensions:
+async def _check_file(remote: "Remote", session: SftpSession, path: bytes) -> str | None:
+    """Ask for the hash of the whole file (draft-ietf-secsh-filexfer-extensions).
+
+    ProFTPD can tell and does not say so in protocol version 3: whether a server can is found out once.
+    """
+    if not remote.connections.has_check_file:
         return None
     fields = b"".join(len(text).to_bytes(4) + text for text in (path, b"sha256"))
     try:
         answer = await session.extended(b"check-file-name", fields + bytes(8) + bytes(8) + bytes(4))
-    except StatusError:
+    except StatusError as error:
+        remote.connections.has_check_file = error.code != FX_OP_UNSUPPORTED
         return None
     name_length = int.from_bytes(answer[:4])
     digest = answer[4 + name_length :]

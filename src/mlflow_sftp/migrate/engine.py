@@ -222,7 +222,10 @@ class _Copy:
         self._on_progress(self._progress)
         if not self._is_file:
             await self._target.make_directory("")
-        width = min(await self._source.width(), await self._target.width())
+
+        def width() -> int:
+            return min(self._source.width(), self._target.width())
+
         await for_each(iterate(self._manifest.missing_directories()), self._target.make_directory, width)
         await for_each(_pages(self._manifest), self._settle, width)
 

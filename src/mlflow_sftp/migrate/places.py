@@ -96,7 +96,7 @@ class LocalPlace:
     def path(self, relative: str) -> str:
         return os.path.join(self.root, relative) if relative else self.root
 
-    async def width(self) -> int:
+    def width(self) -> int:
         return _LOCAL_WIDTH
 
     async def walk(self, top: str, problem: Problem) -> AsyncIterator[list[Item]]:
@@ -226,9 +226,8 @@ class SftpPlace:
     def path(self, relative: str) -> str:
         return posixpath.join(self.root, relative) if relative else self.root
 
-    async def width(self) -> int:
-        session = await self._connections.session()
-        return min(self._connections.settings.max_requests, session.max_handles)
+    def width(self) -> int:
+        return self._connections.width()
 
     async def walk(self, top: str, problem: Problem) -> AsyncIterator[list[Item]]:
         """Everything below `top`; the server tells whole seconds, so a stamp is no finer."""

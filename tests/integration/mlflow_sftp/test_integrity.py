@@ -1,8 +1,10 @@
 """What is stored is what was sent, whole or not at all, and leftovers of dead uploads do not show."""
 
+import hashlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,13 @@ from mlflow_sftp import names, verify
 from mlflow_sftp.errors import IntegrityError
 from mlflow_sftp.protocol import SftpSession
 from mlflow_sftp.storage import SftpStorage
+from tests.support.container import ContainerServer
 from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
 from tests.support.storing import files_below, pattern, settings_for
 
 
 def test_sha256_is_that_of_the_bytes_on_the_server(storage: SftpStorage, root: Path) -> None:
-    import hashlib
-
     (root / "f").write_bytes(pattern(3_000_000))
     assert storage.sha256("f") == hashlib.sha256(pattern(3_000_000)).hexdigest()
 
@@ -68,6 +69,19 @@ def test_a_shell_is_asked_for_the_sum(tmp_path: Path) -> None:
         (server.root / "it's $x").write_bytes(b"abc")
         storage = SftpStorage(server.uri(), settings_for(server))
         assert storage.sha256("it's $x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_server_with_check_file_is_asked_for_the_sum(
+    containers: Callable[[str], ContainerServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("the file is read back")
+
+    server = containers("proftpd").room()
+    monkeypatch.setattr(SftpSession, "read", read)
+    (server.root / "f").write_bytes(pattern(300_000))
+    storage = SftpStorage(server.uri(), settings_for(server))
+    assert storage.sha256("f") == hashlib.sha256(pattern(300_000)).hexdigest()
 
 
 def test_leftovers_are_hidden_and_old_ones_removed(storage: SftpStorage, root: Path, tmp_path: Path) -> None:

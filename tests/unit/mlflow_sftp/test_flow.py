@@ -77,7 +77,7 @@ def test_for_each_bounds_what_runs_and_pulls_no_further_ahead() -> None:
             await asyncio.sleep(0)
             running -= 1
 
-        await for_each(numbers(), work, 8)
+        await for_each(numbers(), work, lambda: 8)
         assert pulled == 100
         assert most == 8
 
@@ -99,7 +99,7 @@ def test_for_each_raises_the_first_failure_and_stops_the_rest() -> None:
                 raise
 
         with pytest.raises(ValueError, match="three"):
-            await for_each(iterate(range(10)), work, 10)
+            await for_each(iterate(range(10)), work, lambda: 10)
         assert cancelled == 9
 
     asyncio.run(scenario())

@@ -1,0 +1,75 @@
+"""Every way to log in and to know a server that the OpenSSH client configuration can name."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlflow_sftp.storage import SftpStorage
+from tests.support.sshd import SshServer, keygen
+from tests.support.storing import settings_for, wait_until
+
+
+def _works(server: SshServer) -> None:
+    storage = SftpStorage(server.uri(), settings_for(server))
+    storage.make_directory("d")
+    assert [entry.path for entry in storage.list_directory() or []] == ["d"]
+
+
+def _change(config: Path, old: str, new: str) -> None:
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An agent without keys, which the environment names."""
+    socket = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as process:
+        wait_until(socket.exists)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        yield
+        process.terminate()
+
+
+def test_a_key_that_only_the_agent_has(agent: None, sshd: SshServer) -> None:
+    subprocess.run(["ssh-add", "-q", str(sshd.client_key)], check=True)
+    sshd.client_key.unlink()
+    _change(sshd.ssh_config, f"  IdentityFile {sshd.client_key}\n  IdentitiesOnly yes\n", "")
+    _works(sshd)
+
+
+def test_a_certificate(tmp_path: Path) -> None:
+    authority = keygen(tmp_path / "authority", "ed25519")
+    config = f"TrustedUserCAKeys {authority}.pub\nAuthorizedKeysFile none"
+    server = SshServer(tmp_path / "s", config=config)
+    command = ["ssh-keygen", "-q", "-s", str(authority), "-I", "test", "-n", server.user]
+    subprocess.run([*command, f"{server.client_key}.pub"], check=True)
+    with server:
+        _works(server)
+        os.unlink(f"{server.client_key}-cert.pub")
+        with pytest.raises(Exception, match="refused to log in"):
+            SftpStorage(server.uri(), settings_for(server, idle_timeout=1.0)).connect()
+
+
+def test_the_second_of_two_keys(sshd: SshServer, tmp_path: Path) -> None:
+    other = keygen(tmp_path / "other", "ed25519")
+    _change(sshd.ssh_config, "  IdentityFile", f"  IdentityFile {other}\n  IdentityFile")
+    _works(sshd)
+
+
+def test_known_hosts_with_hashed_names(sshd: SshServer) -> None:
+    subprocess.run(["ssh-keygen", "-H", "-f", str(sshd.known_hosts)], check=True, capture_output=True)
+    assert sshd.known_hosts.read_text().startswith("|1|")
+    _works(sshd)
+
+
+def test_a_cipher_of_the_users_choice(tmp_path: Path) -> None:
+    """With CBC the padding packets stay that protect it."""
+    with SshServer(tmp_path / "s", config="Ciphers aes128-cbc") as server:
+        server.ssh_config.write_text(server.ssh_config.read_text() + "  Ciphers aes128-cbc\n")
+        _works(server)
+        assert SftpStorage(server.uri(), settings_for(server)).connect()["cipher"] == "aes128-cbc"
