@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mlflow_sftp.storage import SftpStorage
-from tests.support.sshd import SshServer, keygen
+from tests.support.server import keygen
+from tests.support.sshd import SshServer
 from tests.support.storing import settings_for, wait_until
 
 
