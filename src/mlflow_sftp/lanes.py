@@ -48,9 +48,9 @@ class BlockRun:
         try:
             while self._workers:
                 done, _ = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
-                self._workers -= done
                 for worker in done:
                     worker.result()
+                self._workers -= done
         finally:
             widening.cancel()
             for worker in self._workers:
