@@ -101,12 +101,11 @@ class ContainerServer(SftpServer):
         return docker("logs", self.name)
 
     def __exit__(self, *_: object) -> None:
-        docker("rm", "--force", "--volumes", self.name)
+        self._remove()
 
-    @property
     @abstractmethod
-    def _server(self) -> str:
-        """The shell command that becomes the server."""
+    def _configure(self) -> str:
+        """Write the server's configuration and return the shell command that becomes the server."""
 
     @property
     def _account_home(self) -> str:
@@ -122,7 +121,7 @@ class ContainerServer(SftpServer):
             docker("start", self.name)
             return
         account = f"freegee:*:{self._uid}:{self._uid}::{self._account_home}:/bin/sh"
-        script = _START.format(account=account, server=self._server)
+        script = _START.format(account=account, server=self._configure())
         arguments = ["run", "--detach", "--pull", "never", "--name", self.name]
         arguments += ["--publish", f"{self.host}:{self.port}:22"]
         arguments += ["--volume", f"{self._settings}:{_SETTINGS}:ro"]
@@ -133,7 +132,7 @@ class ContainerServer(SftpServer):
         try:
             docker(*arguments, sftp_servers_image(), "sh", "-ec", script)
         except DockerError as error:
-            self._end(signal.SIGKILL)
+            self._remove()
             if any(words in str(error) for words in _PORT_TAKEN):
                 raise PortTakenError from error
             raise
@@ -144,7 +143,7 @@ class ContainerServer(SftpServer):
 
     def _end(self, number: signal.Signals) -> None:
         if not self._started:
-            docker("rm", "--force", "--volumes", self.name)
+            self._remove()
         elif number == signal.SIGTERM:
             docker("stop", "--time", str(_STOP_SECONDS), self.name)
         else:
@@ -152,12 +151,18 @@ class ContainerServer(SftpServer):
             with contextlib.suppress(DockerError):
                 docker("kill", self.name)
 
+    def _remove(self) -> None:
+        try:
+            docker("rm", "--force", "--volumes", self.name)
+        except DockerError as error:
+            if "No such container" not in str(error):
+                raise
+
 
 class OpensshContainer(ContainerServer):
     """OpenSSH 10, chrooted, with internal-sftp as its only command."""
 
-    @property
-    def _server(self) -> str:
+    def _configure(self) -> str:
         penalties = [] if "PerSourcePenalties" in self._config else ["PerSourcePenalties no"]
         lines = [
             self._config,
@@ -186,8 +191,7 @@ class ProftpdContainer(ContainerServer):
     def _authorized(self, public_key: str) -> str:
         return rfc4716(public_key)
 
-    @property
-    def _server(self) -> str:
+    def _configure(self) -> str:
         lines = [
             "LoadModule mod_sftp.c",
             "LoadModule mod_xfer.c",
@@ -223,7 +227,6 @@ class DropbearContainer(ContainerServer):
 
     jail = ""
 
-    @property
-    def _server(self) -> str:
+    def _configure(self) -> str:
         convert = f"dropbearconvert openssh dropbear {_SETTINGS}/host_key /run/host_key"
         return f"{convert}; exec dropbear -F -E -s -p 22 -r /run/host_key -c /usr/lib/openssh/sftp-server"
