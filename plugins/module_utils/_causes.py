@@ -385,15 +385,15 @@ _TABLE = (
         "The MLflow server refuses artifact locations on another host than its own artifact root",
         "Let the location and the server's --default-artifact-root or --artifacts-destination name "
         "the same host and port, or set MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES=sftp for the "
-        "server (mlflow_stack_allowed_artifact_schemes). After a change of the store, relocate the runs "
-        "made before, as docs/operations.md says.",
+        "server (mlflow_stack_allowed_artifact_schemes). Change the store with playbooks/storage_switch.yml, "
+        "which moves the runs made before.",
     ),
     Cause(
         "earlier_runs_unreadable",
         "mlflow",
         "The MLflow server stores new artifacts, but cannot read those of earlier runs",
-        "Let the server reach {uri} again (host, key and known_hosts as for its own storage), or move and "
-        "relocate the runs made there, as docs/operations.md says.",
+        "Let the server reach {uri} again (host, key and known_hosts as for its own storage). Once it does, "
+        "playbooks/storage_switch.yml moves the runs made there.",
     ),
     Cause(
         "mlflow_run_missing",
@@ -433,8 +433,8 @@ _TABLE = (
         "artifacts_elsewhere",
         "mlflow",
         "Artifacts were stored, but not on the SFTP server",
-        "Look at artifact_storage in the inventory and run site.yml; experiments made before a change of "
-        "the store keep their location until they are relocated, as docs/operations.md says.",
+        "Look at artifact_storage in the inventory. Experiments that lie elsewhere keep their location until "
+        "playbooks/storage_switch.yml moves them.",
     ),
     Cause(
         "access_mode_mismatch",
