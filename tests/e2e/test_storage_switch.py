@@ -79,16 +79,11 @@ class Stack:
 
 @pytest.fixture(scope="module", params=["postgresql"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    lab = Lab("mlflow-switch", tmp_path_factory.mktemp("switch") / "lab", 13221)
+    settings = {"mlflow_stack_backend_store": request.param}
+    lab = Lab("mlflow-switch", tmp_path_factory.mktemp("switch") / "lab", 13221, settings)
     lab.play("playbooks/teardown.yml", keep_data=False)
     try:
-        deployed = lab.play(
-            "site.yml",
-            "--skip-tags",
-            "verify",
-            artifact_storage="local",
-            mlflow_stack_backend_store=request.param,
-        )
+        deployed = lab.play("site.yml", "--skip-tags", "verify", artifact_storage="local")
         assert not deployed.failed, deployed.output[-5000:]
         script = (INSIDE / "make_content.py").read_text()
         arguments = ("python", "-", str(SMALL_FILES), str(LARGE_MEBIBYTES))

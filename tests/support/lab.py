@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.ansible import REPOSITORY, Outcome, run_playbook
@@ -14,11 +14,15 @@ from tests.support.ansible import REPOSITORY, Outcome, run_playbook
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab of inventories/lab; `name` prefixes what Docker sees, `port` is the first of three ports."""
+    """A lab of inventories/lab; `name` prefixes what Docker sees, `port` is the first of three ports.
+
+    `settings` are further variables of its inventory.
+    """
 
     name: str
     directory: Path
     port: int
+    settings: dict[str, object] = field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, object]:
@@ -30,6 +34,7 @@ class Lab:
             "mlflow_stack_port": self.port + 1,
             "mlflow_stack_notebook_port": self.port + 2,
             "mlflow_stack_project": self.name,
+            **self.settings,
         }
 
     @property
