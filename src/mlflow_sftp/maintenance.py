@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
+from typing import Any
 
 _MESSAGE = (
     "The artifact storage is being moved; this takes a moment. The request was not carried out: try again."
@@ -35,6 +36,11 @@ class MaintenanceServer(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, retry_after: int | None) -> None:
         super().__init__((host, port), _Handler)
         self.retry_after = retry_after
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are nothing to report."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

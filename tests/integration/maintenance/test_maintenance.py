@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import requests
@@ -20,9 +23,11 @@ from tests.support.storing import wait_until
 
 
 @contextmanager
-def maintenance(port: int, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def maintenance(
+    port: int, *arguments: str, stderr: BinaryIO | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "mlflow_sftp.maintenance", "--port", str(port), *arguments]
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, stderr=stderr) as process:
         try:
             wait_until(lambda: answers(port))
             yield process
@@ -66,6 +71,19 @@ def test_an_upload_gets_its_answer_however_large_it_is(expect: dict[str, str]) -
 def resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_clients_that_hang_up_leave_no_trace(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    with log.open("wb") as stream, maintenance(port, stderr=stream):
+        for sent in (b"", b"POST / HT", b"POST / HTTP/1.1\r\nContent-Length: 100000000\r\n\r\nx"):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                # Reset, not closed, as when a client is killed.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(sent)
+        time.sleep(0.5)
+        assert answers(port)
+    assert log.read_text() == ""
 
 
 def test_it_ends_at_once_with_clients_connected() -> None:
