@@ -103,13 +103,15 @@ class _Prune:
         try:
             self._refuse_other_copy(manifest)
             await self._refuse_one_place()
-            width = min(await self._source.width(), await self._target.width())
-            await for_each(iterate(read_manifest(manifest)), self._settle, width)
-            await self._sweep(width)
+            await for_each(iterate(read_manifest(manifest)), self._settle, self._width)
+            await self._sweep()
         finally:
             await self._source.close()
             await self._target.close()
         return self._report
+
+    def _width(self) -> int:
+        return min(self._source.width(), self._target.width())
 
     def _refuse_other_copy(self, manifest: Path) -> None:
         copied = manifest_places(manifest)
@@ -198,7 +200,7 @@ class _Prune:
 
     # --- directories ---
 
-    async def _sweep(self, width: int) -> None:
+    async def _sweep(self) -> None:
         """Tell which files stay, and remove the directories that lost all they had."""
         kept: dict[str, str] = {}
         directories: set[str] = set()
@@ -216,9 +218,9 @@ class _Prune:
             if not self._leads_there(directory) and await self._kind(directory) == "directory":
                 emptied.add(directory)
         staying = {above for directory in directories - emptied for above in _above(directory)}
-        await self._remove_directories(emptied - staying, width)
+        await self._remove_directories(emptied - staying)
 
-    async def _remove_directories(self, emptied: Iterable[str], width: int) -> None:
+    async def _remove_directories(self, emptied: Iterable[str]) -> None:
         by_depth: dict[int, list[str]] = {}
         for directory in emptied:
             by_depth.setdefault(directory.count("/"), []).append(directory)
@@ -228,7 +230,7 @@ class _Prune:
                 self._report.directories += 1
 
         for depth in sorted(by_depth, reverse=True):
-            await for_each(iterate(by_depth[depth]), remove, width)
+            await for_each(iterate(by_depth[depth]), remove, self._width)
 
     def _reason(self, path: str) -> str:
         known = self._reasons.get(path)

@@ -235,11 +235,8 @@ def test_a_server_that_goes_away_stops_it_with_nothing_lost(
         if len(removed) == 3:
             sshd.stop()
 
-    async def one(self: places.LocalPlace) -> int:
-        return 1
-
     monkeypatch.setattr(places.LocalPlace, "remove_file", stop_after_three)
-    monkeypatch.setattr(places.LocalPlace, "width", one)
+    monkeypatch.setattr(places.LocalPlace, "width", lambda self: 1)
     with pytest.raises(SftpError, match=r"127\.0\.0\.1"):
         to_sftp.prune()
     assert len(removed) == 3
