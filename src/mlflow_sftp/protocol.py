@@ -9,6 +9,7 @@ answers are parsed in place (docs/data-plane.md has the measurement). SSH itself
 import asyncio
 import stat
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -33,6 +34,8 @@ _MAX_PACKET = 16 << 20
 # offers 255 KiB, and larger answers would only hold up the requests behind them.
 _SAFE_BLOCK, _LARGEST_BLOCK = 32 << 10, 255 << 10
 SAFE_HANDLES = 128
+# How much of what waits for the channel's window is handed over at once.
+_HAND_OVER = 256 << 10
 _SPARE_HANDLES = 16
 
 _HEADER = struct.Struct(">IBI")
@@ -161,7 +164,10 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._begun = begun
         self._channel: _Channel | None = None
         self._buffer = bytearray()
-        self._queued: list[bytes] = []
+        self._queued: list[bytes | memoryview] = []
+        self._writes: deque[tuple[bytes | memoryview, ...]] = deque()
+        self._window_full = False
+        self._flushing = False
         self._pending: dict[int, _Pending[Any]] = {}
         self._next_id = 0
         self._heard = self._loop.time()
@@ -206,6 +212,13 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
 
     def eof_received(self) -> bool:
         return False
+
+    def pause_writing(self) -> None:
+        self._window_full = True
+
+    def resume_writing(self) -> None:
+        self._window_full = False
+        self._flush_soon()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(str(exc) if exc else "the server closed the session")
@@ -273,8 +286,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def open(self, path: bytes, flags: int) -> "asyncio.Future[bytes]":
         return self._request(_OPEN, _HANDLE, _handle, _string(path), _U32.pack(flags), _NO_ATTRIBUTES)
 
-    def close_handle(self, handle: bytes) -> "asyncio.Future[None]":
-        return self._request(_CLOSE, _STATUS, _nothing, _string(handle))
+    def close_handle(self, handle: bytes, *, written: bool = False) -> "asyncio.Future[None]":
+        """Close a file; with `written` after the writes that are queued."""
+        return self._request(_CLOSE, _STATUS, _nothing, _string(handle), patient=written)
 
     def read(self, handle: bytes, offset: int, size: int) -> "asyncio.Future[bytes]":
         """Up to `size` bytes; fewer mean nothing but that the server sent fewer; b"" means end of file."""
@@ -282,7 +296,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
 
     def write(self, handle: bytes, offset: int, data: bytes | memoryview) -> "asyncio.Future[None]":
         head = _string(handle) + _U64.pack(offset) + _U32.pack(len(data))
-        return self._request(_WRITE, _STATUS, _nothing, head, data)
+        return self._request(_WRITE, _STATUS, _nothing, head, data, patient=True)
 
     def stat(self, path: bytes) -> "asyncio.Future[Attributes]":
         return self._request(_STAT, _ATTRS, _attributes, _string(path))
@@ -290,8 +304,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def lstat(self, path: bytes) -> "asyncio.Future[Attributes]":
         return self._request(_LSTAT, _ATTRS, _attributes, _string(path))
 
-    def fstat(self, handle: bytes) -> "asyncio.Future[Attributes]":
-        return self._request(_FSTAT, _ATTRS, _attributes, _string(handle))
+    def fstat(self, handle: bytes, *, written: bool = False) -> "asyncio.Future[Attributes]":
+        """Attributes of an open file; with `written` after the writes that are queued."""
+        return self._request(_FSTAT, _ATTRS, _attributes, _string(handle), patient=written)
 
     def opendir(self, path: bytes) -> "asyncio.Future[bytes]":
         return self._request(_OPENDIR, _HANDLE, _handle, _string(path))
@@ -330,8 +345,14 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     # --- sending ---
 
     def _request(
-        self, kind: int, answer: int, decode: Callable[[bytes], T], *parts: bytes | memoryview
+        self,
+        kind: int,
+        answer: int,
+        decode: Callable[[bytes], T],
+        *parts: bytes | memoryview,
+        patient: bool = False,
     ) -> "asyncio.Future[T]":
+        """Queue a request. A patient one waits while the server grants no more window, and lets others pass."""
         future: asyncio.Future[T] = self._loop.create_future()
         if self._lost is not None:
             _fail(future, SessionLostError(self._lost))
@@ -341,27 +362,41 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         number = self._next_id
         self._next_id = (number + 1) & 0xFFFFFFFF
         self._pending[number] = _Pending(answer, decode, future)
-        self._queue(_HEADER.pack(5 + sum(map(len, parts)), kind, number), *parts)
+        header = _HEADER.pack(5 + sum(map(len, parts)), kind, number)
+        if patient:
+            self._writes.append((header, *parts))
+        else:
+            self._queued += (header, *parts)
+        self._flush_soon()
         if self._watch is None:
             self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
         return future
 
-    def _queue(self, *parts: bytes | memoryview) -> None:
-        if not self._queued:
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
             self._loop.call_soon(self._flush)
-        self._queued.extend(parts)  # type: ignore[arg-type]  # join() takes memoryviews too
 
     def _flush(self) -> None:
+        self._flushing = False
         queued, self._queued = self._queued, []
+        room = 0 if self._window_full else _HAND_OVER
+        while self._writes and room > 0:
+            request = self._writes.popleft()
+            room -= sum(map(len, request))
+            queued += request
         if self._channel is None or self._lost is not None or not queued:
             return
         try:
             self._channel.write(b"".join(queued))
         except OSError as error:
             self.abort(str(error))
+        if self._writes and not self._window_full:
+            self._flush_soon()
 
     def _greet(self) -> None:
-        self._queue(_U32.pack(5) + bytes([_INIT]) + _U32.pack(VERSION))
+        self._queued.append(_U32.pack(5) + bytes([_INIT]) + _U32.pack(VERSION))
+        self._flush_soon()
         self._greeted = self._loop.time()
         self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
         self._begun(self)
@@ -429,6 +464,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             self._watch.cancel()
         _fail(self._version, SessionLostError(reason))
         _fail(self._limits, SessionLostError(reason))
+        self._writes.clear()
         pending, self._pending = self._pending, {}
         for waiting in pending.values():
             _fail(waiting.future, SessionLostError(reason))

@@ -73,6 +73,33 @@ def test_requests_of_one_turn_share_a_packet() -> None:
     _with_session(scenario)
 
 
+def test_while_the_window_is_full_other_requests_pass_the_writes() -> None:
+    async def scenario(session: SftpSession, wire: _Wire) -> None:
+        await asyncio.sleep(0)
+        wire.sent = b""
+        session.pause_writing()
+        session.write(b"h", 0, b"contents")
+        session.fstat(b"h", written=True)
+        session.close_handle(b"h", written=True)
+        session.stat(b"urgent")
+        await asyncio.sleep(0.01)
+        assert b"urgent" in wire.sent
+        assert b"contents" not in wire.sent
+        wire.sent = b""
+        session.resume_writing()
+        await asyncio.sleep(0.01)
+        assert [wire.sent[index + 4] for index in _starts(wire.sent)] == [6, 8, 4]  # write, fstat, close
+
+    _with_session(scenario)
+
+
+def _starts(sent: bytes) -> list[int]:
+    starts = [0]
+    while (end := starts[-1] + 4 + int.from_bytes(sent[starts[-1] : starts[-1] + 4])) < len(sent):
+        starts.append(end)
+    return starts
+
+
 def test_an_error_status_carries_code_and_text() -> None:
     async def scenario(session: SftpSession, wire: _Wire) -> None:
         answer = session.stat(b"x")
