@@ -8,11 +8,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from tests.support.server import free_port
-from tests.support.sshd import end_process_tree
+from tests.support.sshd import descendants, end_process_tree
 
 _START_SECONDS = 120.0
 
@@ -66,6 +67,16 @@ class MlflowServer:
             end_process_tree(self._process, signal.SIGKILL)
             self._process = None
 
+    def open_bytes(self, directory: Path) -> int:
+        """Bytes of the files below `directory` that the server or a worker has open, removed ones included."""
+        assert self._process is not None, "the server is not running"
+        found = 0
+        for pid in (self._process.pid, *descendants(self._process.pid)):
+            with suppress(OSError):
+                for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                    found += _size_below(descriptor, directory)
+        return found
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -85,3 +96,10 @@ class MlflowServer:
                 continue
             return
         raise RuntimeError(f"the MLflow server does not answer; it said: {self.log.read_text()}")
+
+
+def _size_below(descriptor: Path, directory: Path) -> int:
+    with suppress(OSError):
+        if os.readlink(descriptor).startswith(f"{directory}/"):
+            return descriptor.stat().st_size
+    return 0
