@@ -165,7 +165,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._channel: _Channel | None = None
         self._buffer = bytearray()
         self._queued: list[bytes | memoryview] = []
-        self._writes: deque[tuple[bytes | memoryview, ...]] = deque()
+        # Requests on files with writes among them, and how many there are of each file.
+        self._waiting: deque[tuple[bytes, tuple[bytes | memoryview, ...]]] = deque()
+        self._waiting_on: dict[bytes, int] = {}
         self._window_full = False
         self._flushing = False
         self._pending: dict[int, _Pending[Any]] = {}
@@ -286,17 +288,18 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def open(self, path: bytes, flags: int) -> "asyncio.Future[bytes]":
         return self._request(_OPEN, _HANDLE, _handle, _string(path), _U32.pack(flags), _NO_ATTRIBUTES)
 
-    def close_handle(self, handle: bytes, *, written: bool = False) -> "asyncio.Future[None]":
-        """Close a file; with `written` after the writes that are queued."""
-        return self._request(_CLOSE, _STATUS, _nothing, _string(handle), patient=written)
+    def close_handle(self, handle: bytes) -> "asyncio.Future[None]":
+        return self._request(_CLOSE, _STATUS, _nothing, _string(handle), handle=handle)
 
     def read(self, handle: bytes, offset: int, size: int) -> "asyncio.Future[bytes]":
         """Up to `size` bytes; fewer mean nothing but that the server sent fewer; b"" means end of file."""
-        return self._request(_READ, _DATA, _data, _string(handle), _U64.pack(offset), _U32.pack(size))
+        parts = _string(handle), _U64.pack(offset), _U32.pack(size)
+        return self._request(_READ, _DATA, _data, *parts, handle=handle)
 
     def write(self, handle: bytes, offset: int, data: bytes | memoryview) -> "asyncio.Future[None]":
+        """Write; while the server grants no more window this waits, and requests on other files pass it."""
         head = _string(handle) + _U64.pack(offset) + _U32.pack(len(data))
-        return self._request(_WRITE, _STATUS, _nothing, head, data, patient=True)
+        return self._request(_WRITE, _STATUS, _nothing, head, data, handle=handle)
 
     def stat(self, path: bytes) -> "asyncio.Future[Attributes]":
         return self._request(_STAT, _ATTRS, _attributes, _string(path))
@@ -304,9 +307,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def lstat(self, path: bytes) -> "asyncio.Future[Attributes]":
         return self._request(_LSTAT, _ATTRS, _attributes, _string(path))
 
-    def fstat(self, handle: bytes, *, written: bool = False) -> "asyncio.Future[Attributes]":
-        """Attributes of an open file; with `written` after the writes that are queued."""
-        return self._request(_FSTAT, _ATTRS, _attributes, _string(handle), patient=written)
+    def fstat(self, handle: bytes) -> "asyncio.Future[Attributes]":
+        return self._request(_FSTAT, _ATTRS, _attributes, _string(handle), handle=handle)
 
     def opendir(self, path: bytes) -> "asyncio.Future[bytes]":
         return self._request(_OPENDIR, _HANDLE, _handle, _string(path))
@@ -350,9 +352,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         answer: int,
         decode: Callable[[bytes], T],
         *parts: bytes | memoryview,
-        patient: bool = False,
+        handle: bytes = b"",
     ) -> "asyncio.Future[T]":
-        """Queue a request. A patient one waits while the server grants no more window, and lets others pass."""
+        """Queue a request; those on one file, named by `handle`, keep their order."""
         future: asyncio.Future[T] = self._loop.create_future()
         if self._lost is not None:
             _fail(future, SessionLostError(self._lost))
@@ -363,8 +365,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._next_id = (number + 1) & 0xFFFFFFFF
         self._pending[number] = _Pending(answer, decode, future)
         header = _HEADER.pack(5 + sum(map(len, parts)), kind, number)
-        if patient:
-            self._writes.append((header, *parts))
+        if kind == _WRITE or handle in self._waiting_on:
+            self._waiting.append((handle, (header, *parts)))
+            self._waiting_on[handle] = self._waiting_on.get(handle, 0) + 1
         else:
             self._queued += (header, *parts)
         self._flush_soon()
@@ -381,8 +384,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._flushing = False
         queued, self._queued = self._queued, []
         room = 0 if self._window_full else _HAND_OVER
-        while self._writes and room > 0:
-            request = self._writes.popleft()
+        while self._waiting and room > 0:
+            request = self._next_waiting()
             room -= sum(map(len, request))
             queued += request
         if self._channel is None or self._lost is not None or not queued:
@@ -391,8 +394,16 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             self._channel.write(b"".join(queued))
         except OSError as error:
             self.abort(str(error))
-        if self._writes and not self._window_full:
+        if self._waiting and not self._window_full:
             self._flush_soon()
+
+    def _next_waiting(self) -> tuple[bytes | memoryview, ...]:
+        handle, request = self._waiting.popleft()
+        if self._waiting_on[handle] > 1:
+            self._waiting_on[handle] -= 1
+        else:
+            del self._waiting_on[handle]
+        return request
 
     def _greet(self) -> None:
         self._queued.append(_U32.pack(5) + bytes([_INIT]) + _U32.pack(VERSION))
@@ -464,7 +475,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             self._watch.cancel()
         _fail(self._version, SessionLostError(reason))
         _fail(self._limits, SessionLostError(reason))
-        self._writes.clear()
+        self._waiting.clear()
+        self._waiting_on.clear()
         pending, self._pending = self._pending, {}
         for waiting in pending.values():
             _fail(waiting.future, SessionLostError(reason))

@@ -332,8 +332,8 @@ async def _write_and_close(session: SftpSession, handle: bytes, data: bytes | me
         session.write(handle, offset, view[offset : offset + session.block])
         for offset in range(0, len(data), session.block)
     ]
-    attributes = session.fstat(handle, written=True)
-    closed = session.close_handle(handle, written=True)
+    attributes = session.fstat(handle)
+    closed = session.close_handle(handle)
     for write in writes:
         await write
     size = (await attributes).size

@@ -79,8 +79,8 @@ def test_while_the_window_is_full_other_requests_pass_the_writes() -> None:
         wire.sent = b""
         session.pause_writing()
         session.write(b"h", 0, b"contents")
-        session.fstat(b"h", written=True)
-        session.close_handle(b"h", written=True)
+        session.fstat(b"h")
+        session.close_handle(b"h")
         session.stat(b"urgent")
         await asyncio.sleep(0.01)
         assert b"urgent" in wire.sent
