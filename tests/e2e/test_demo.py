@@ -56,12 +56,12 @@ def test_a_change_recreates_only_the_service_it_touches(demo: Demo) -> None:
     assert {name for name in after if after[name] != before[name]} == {"notebook"}
 
 
-@pytest.mark.parametrize("key_type", ["ecdsa", "rsa"])
-def test_other_key_types_work(demo: Demo, key_type: str) -> None:
-    outcome = demo.lab.play("site.yml", "--tags", "sftp,stack", sftp_client_key_type=key_type)
+def test_a_key_of_another_type_works(demo: Demo) -> None:
+    """The demo has an ed25519 key, the stack of test_storage_switch.py an ECDSA key."""
+    outcome = demo.lab.play("site.yml", "--tags", "sftp,stack", sftp_client_key_type="rsa")
     assert not outcome.failed, outcome.output[-5000:]
     keys = {path.name for path in (demo.lab.stack / ".secrets/mlflow_sftp_key").iterdir()}
-    assert keys == {f"id_{key_type}", f"id_{key_type}.pub"}
+    assert keys == {"id_rsa", "id_rsa.pub"}
     # MLflow prints links when a run ends.
     log = "import mlflow as m; r = m.start_run(); m.log_text('logged', 'key.txt'); m.end_run(); print(r.info.run_id)"
     run = demo.lab.compose("exec", "experiment-service", "python", "-c", log).splitlines()[-1]
@@ -118,33 +118,3 @@ def test_accept_new_trusts_the_first_key_and_only_that(demo: Demo) -> None:
     assert "something else answers in its place" in " ".join(second.output.split())
     assert known_hosts.read_bytes() == other
     known_hosts.write_bytes(pinned)
-
-
-def test_the_store_changes_as_the_handbook_says_and_old_runs_keep_their_artifacts(demo: Demo) -> None:
-    found = re.search(
-        r"Run ([0-9a-f]{32}) of the sample experiment lies at (sftp://\S+?)/\d+/\1/", demo.output
-    )
-    assert found, demo.output[-5000:]
-    run, root = found.groups()
-    compose = demo.lab.compose
-    read_back = f"import mlflow; print(mlflow.artifacts.load_dict('runs:/{run}/config.json'))"
-    before = compose("exec", "experiment-service", "python", "-c", read_back)
-
-    compose("stop", "notebook", "experiment-service")
-    manifest = ("--manifest", "/var/lib/mlflow/migration.db")
-    compose("exec", "mlflow", "mlflow-sftp", "copy", *manifest, root, "/mlruns")
-    compose("stop", "mlflow")
-    files = (
-        "--journal",
-        "/var/lib/mlflow/relocation.json",
-        "--backup",
-        "/var/lib/mlflow/before-relocation.db",
-    )
-    relocate = ("mlflow-sftp", "relocate", "apply", "--from", root, "--to", "/mlruns", *files)
-    compose("run", "--rm", "--no-deps", "mlflow", *relocate)
-    outcome = demo.lab.play("site.yml", artifact_storage="local", artifact_storage_switch=True)
-    assert not outcome.failed, outcome.output[-5000:]
-
-    assert compose("exec", "mlflow", "printenv", "MLFLOW_ARTIFACT_URI") == "/mlruns\n"
-    assert compose("exec", "experiment-service", "sh", "-c", "ls -A /run/secrets 2>/dev/null || true") == ""
-    assert compose("exec", "experiment-service", "python", "-c", read_back) == before

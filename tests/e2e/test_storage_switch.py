@@ -79,7 +79,7 @@ class Stack:
 
 @pytest.fixture(scope="module", params=["postgresql"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = {"mlflow_stack_backend_store": request.param}
+    settings = {"mlflow_stack_backend_store": request.param, "sftp_client_key_type": "ecdsa"}
     lab = Lab("mlflow-switch", tmp_path_factory.mktemp("switch") / "lab", 13221, settings)
     lab.play("playbooks/teardown.yml", keep_data=False)
     try:
