@@ -223,18 +223,16 @@ def test_audit_finds_what_is_missing_and_moves_orphans_aside(stack: Stack) -> No
     passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
     root = Path("/srv/sftp/freegee/agent.freegee.ch/artifacts")
     docker = ["docker", "exec", f"{stack.lab.name}-sftp"]
-    experiment, child = stack.ids["experiment"], stack.ids["child"]
+    experiment = stack.ids["experiment"]
     orphan = root / experiment / "0123456789abcdef" / "artifacts" / "lost.txt"
     subprocess.run([*docker, "install", "-D", "-o", "freegee", "/etc/hostname", str(orphan)], check=True)
     moved = passes(stack.lab.play("playbooks/audit.yml", quarantine=True))
     assert f"{experiment}/0123456789abcdef" in moved
     assert subprocess.run([*docker, "test", "-e", str(orphan)], check=False).returncode != 0
-    nested = root / experiment / child / "artifacts" / "nested.txt"
-    subprocess.run([*docker, "mv", str(nested), f"{nested}.away"], check=True)
-    subprocess.run([*docker, "mv", str(nested.parent), f"{nested.parent.parent}/away"], check=True)
-    assert "lack artifacts" in fails(stack.lab.play("playbooks/audit.yml"))
-    subprocess.run([*docker, "mv", f"{nested.parent.parent}/away", str(nested.parent)], check=True)
-    subprocess.run([*docker, "mv", f"{nested}.away", str(nested)], check=True)
+    model_file = root / experiment / "models" / stack.ids["model"] / "artifacts" / "MLmodel"
+    subprocess.run([*docker, "mv", str(model_file), "/srv/sftp/MLmodel"], check=True)
+    assert f"{stack.ids['model']}/artifacts/MLmodel" in fails(stack.lab.play("playbooks/audit.yml"))
+    subprocess.run([*docker, "mv", "/srv/sftp/MLmodel", str(model_file)], check=True)
     passes(stack.lab.play("playbooks/audit.yml"))
 
 
