@@ -5,7 +5,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -185,7 +185,7 @@ def manifest_places(path: Path) -> tuple[str, str]:
     return known["source"], known["target"]
 
 
-def read_manifest(path: Path, below: str = "") -> Iterator[Record]:
+def read_manifest(path: Path, below: str = "") -> Generator[Record, None, None]:
     """Every record of a manifest, or those below a directory, by path. Raises StorageError where there is none."""
     if not path.is_file():
         raise StorageError(f"{path}: there is no such manifest")

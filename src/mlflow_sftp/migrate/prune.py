@@ -9,6 +9,7 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ class _Prune:
         try:
             self._refuse_other_copy(manifest)
             await self._refuse_one_place()
-            await for_each(iterate(read_manifest(manifest)), self._settle, self._width)
+            with closing(read_manifest(manifest)) as records:
+                await for_each(iterate(records), self._settle, self._width)
             await self._sweep()
         finally:
             await self._source.close()
