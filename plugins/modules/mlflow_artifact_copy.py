@@ -52,6 +52,12 @@ options:
     type: list
     elements: str
     default: []
+  exclude:
+    description:
+      - Directories below O(src) to leave out.
+    type: list
+    elements: str
+    default: []
   verify:
     description:
       - How to compare. V(sha256) reads every file back from the destination, or asks the server for the sum
@@ -180,6 +186,7 @@ def copy(options: dict, check: bool) -> migrate.CopyReport:
             options["dest"],
             manifest=options["manifest"] and Path(options["manifest"]),
             include=tuple(options["include"]),
+            exclude=tuple(options["exclude"]),
             verify=options["verify"],
             bandwidth=options["bandwidth"],
             check=check,
@@ -195,6 +202,7 @@ def main() -> None:
             "dest": {"type": "str", "required": True},
             "manifest": {"type": "path"},
             "include": {"type": "list", "elements": "str", "default": []},
+            "exclude": {"type": "list", "elements": "str", "default": []},
             "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
             "bandwidth": {"type": "int"},
             "progress_file": {"type": "path"},

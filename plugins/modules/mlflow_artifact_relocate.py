@@ -141,6 +141,14 @@ directories:
   type: list
   elements: str
   sample: ["1", "2/models"]
+settled:
+  description:
+    - Directories below the new root where runs, models and traces are already. What the old root has under these
+      names are leftovers, to be left out of a copy.
+  returned: with O(state=relocated), if the change did not take place in an earlier call
+  type: list
+  elements: str
+  sample: ["3/0123456789abcdef0123456789abcdef/artifacts"]
 gone:
   description: Number of rows of the journal that no longer exist.
   returned: with O(state=undone) and O(state=redone)
@@ -222,7 +230,10 @@ def describe(plan: relocate.Plan, request: relocate.Request) -> dict:
     result = {"changed": bool(plan.moves), "rows": len(plan.moves), "diff": diff(plan.moves)}
     if plan.counts:
         result.update(
-            tables=summary["tables"], blocked=summary["blocked"], directories=plan.directories_below(request)
+            tables=summary["tables"],
+            blocked=summary["blocked"],
+            directories=plan.directories_below(request),
+            settled=sorted(plan.settled),
         )
     return result
 

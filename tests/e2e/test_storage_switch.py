@@ -42,7 +42,10 @@ class Stack:
 
     def log(self) -> str:
         """Log a further run and return its id."""
-        code = "import mlflow as m; r = m.start_run(); m.log_text('since', 'since.txt'); print(r.info.run_id)"
+        code = (
+            "import mlflow; run = mlflow.start_run(); mlflow.log_text('since', 'since.txt');"
+            "mlflow.end_run(); print(run.info.run_id)"
+        )
         return self._last_line("exec", "-T", "experiment-service", "python", "-c", code)
 
     def read_text(self, run: str) -> str:
@@ -127,18 +130,13 @@ def test_local_to_sftp_although_the_copy_was_killed(stack: Stack) -> None:
     assert stack.answers()
     assert stack.stored() == ("/mlruns", "/mlruns")
     output = passes(stack.lab.play(SWITCH, artifact_storage="sftp", verify_runs="all"))
-    closed = re.search(r"MLflow was closed for ([\d.]+) s", output)
-    assert closed
-    assert float(closed[1]) < 120
+    assert re.search(r"MLflow was closed for [\d.]+ s", output)
     assert stack.stored() == (SFTP, SFTP)
     assert stack.read() == stack.content
     assert [found for found in stack.locations("/mlruns") if found["kind"] == "location"] == []
-
-
-def test_a_second_switch_to_the_same_store_does_nothing(stack: Stack) -> None:
-    output = passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
-    assert f"Nothing to do: artifacts are at {SFTP}, direct access." in output
-    assert "changed=0" in output
+    again = passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
+    assert f"Nothing to do: artifacts are at {SFTP}, direct access." in again
+    assert "changed=0" in again
 
 
 def test_site_refuses_the_old_store_and_names_the_switch(stack: Stack) -> None:
@@ -150,32 +148,39 @@ def test_killed_within_the_cut_and_undone(stack: Stack) -> None:
     stack.lab.play_until(
         "Note that files and database are at the new store", SWITCH, artifact_storage="local"
     )
-    refused = fails(stack.lab.play(SWITCH, artifact_storage="local"))
-    assert "interrupted while cutting" in refused
-    assert "-e resume=finish" in refused
     passes(stack.lab.play(SWITCH, resume="undo"))
     assert stack.stored() == (SFTP, SFTP)
     assert stack.read() == stack.content
 
 
-def test_killed_while_the_services_start_and_finished(stack: Stack) -> None:
-    stack.lab.play_until("Start the server and wait until it is healthy", SWITCH, artifact_storage="local")
-    passes(stack.lab.play(SWITCH, resume="finish"))
-    assert stack.stored() == ("/mlruns", "/mlruns")
-    assert stack.read() == stack.content
-    assert [found for found in stack.locations(SFTP) if found["kind"] == "location"] == []
-
-
 def test_undo_brings_runs_back_that_were_logged_since(stack: Stack) -> None:
     run = stack.log()
     passes(stack.lab.play(SWITCH, undo=True))
-    assert stack.stored() == (SFTP, SFTP)
+    assert stack.stored() == ("/mlruns", "/mlruns")
     assert stack.read() == stack.content
     assert stack.read_text(run) == "since"
 
 
-def test_direct_to_proxied(stack: Stack) -> None:
-    passes(stack.lab.play(SWITCH, mlflow_stack_access="proxied"))
+def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
+    sftp = f"{stack.lab.name}-sftp"
+
+    def stop() -> None:
+        subprocess.run(["docker", "stop", "-t", "1", sftp], check=True, capture_output=True)
+
+    goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
+    output = fails(stack.lab.play_until("Close MLflow", SWITCH, stop, **goal))
+    assert "Copy what was written since" in output
+    assert "was undone: MLflow answers" in output
+    assert stack.answers()
+    assert stack.stored() == ("/mlruns", "/mlruns")
+    assert stack.read() == stack.content
+    subprocess.run(["docker", "start", sftp], check=True, capture_output=True)
+
+
+def test_store_and_access_change_although_it_was_killed_while_services_start(stack: Stack) -> None:
+    goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
+    stack.lab.play_until("Start the server and wait until it is healthy", SWITCH, **goal)
+    passes(stack.lab.play(SWITCH, resume="finish"))
     assert stack.stored() == (SFTP, "mlflow-artifacts:/")
     assert stack.read() == stack.content
     # Only the server holds the key now.
@@ -185,38 +190,21 @@ def test_direct_to_proxied(stack: Stack) -> None:
     )
 
 
-def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
-    sftp = f"{stack.lab.name}-sftp"
-    passes(stack.lab.play(SWITCH, mlflow_stack_access="proxied", artifact_storage="local"))
+def test_proxied_to_direct(stack: Stack) -> None:
+    passes(stack.lab.play(SWITCH, mlflow_stack_access="direct"))
+    assert stack.stored() == (SFTP, SFTP)
     assert stack.read() == stack.content
-    failed = stack.lab.play_until(
-        "Close MLflow",
-        SWITCH,
-        lambda: subprocess.run(["docker", "stop", "-t", "1", sftp], check=True, capture_output=True) and None,
-        mlflow_stack_access="proxied",
-        artifact_storage="sftp",
-    )
-    output = fails(failed)
-    assert "Copy what was written since" in output
-    assert "was undone: MLflow answers" in output
-    assert stack.answers()
-    assert stack.stored() == ("/mlruns", "mlflow-artifacts:/")
-    assert stack.read() == stack.content
-    subprocess.run(["docker", "start", sftp], check=True, capture_output=True)
 
 
 def test_a_part_moves_and_the_rest_is_read_from_where_it_is(stack: Stack) -> None:
-    passes(stack.lab.play(SWITCH, mlflow_stack_access="direct", artifact_storage="local"))
     run = stack.log()
     experiment = int(stack.ids["experiment"])
-    passes(stack.lab.play(SWITCH, artifact_storage="sftp", experiments=[experiment]))
+    passes(stack.lab.play(SWITCH, artifact_storage="local", experiments=[experiment]))
+    assert stack.stored() == ("/mlruns", "/mlruns")
     assert stack.read() == stack.content
     assert stack.read_text(run) == "since"
-    passes(stack.lab.play(SWITCH, artifact_storage="local", migrate="none"))
-    assert stack.read() == stack.content
-    assert "sftp" in stack.lab.compose(
-        "exec", "-T", "mlflow", "printenv", "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES"
-    )
+    schemes = "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES"
+    assert stack.lab.compose("exec", "-T", "mlflow", "printenv", schemes) == "sftp\n"
 
 
 def test_audit_finds_what_is_missing_and_moves_orphans_aside(stack: Stack) -> None:

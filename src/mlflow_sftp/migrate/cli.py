@@ -32,6 +32,7 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
 @click.argument("target")
 @click.option("--manifest", type=FILE, help="Remember here what is done: a later call only does the rest.")
 @click.option("--include", multiple=True, help="Directory below SOURCE to keep to; repeatable.")
+@click.option("--exclude", multiple=True, help="Directory below SOURCE to leave out; repeatable.")
 @click.option(
     "--verify",
     type=click.Choice(["sha256", "size"]),

@@ -115,6 +115,7 @@ def copy(
     *,
     manifest: Path | None = None,
     include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
     verify: Verify = "sha256",
     bandwidth: float | None = None,
     check: bool = False,
@@ -128,6 +129,7 @@ def copy(
     Args:
         manifest: File that remembers what is done, so that a later call only does the rest.
         include: Relative paths below the directory `source` to keep to.
+        exclude: Relative paths of directories to leave out, with all that is below them.
         verify: "sha256" reads every file back, "size" only compares sizes.
         bandwidth: Bytes a second at most for what is sent; reading back is not counted.
         check: Only list both sides; the report says what would be copied and compared.
@@ -140,7 +142,7 @@ def copy(
     settings = settings or Settings.from_environment()
     places = open_place(source, limiter, settings), open_place(target, limiter, settings)
     work = _Copy(*places, limiter, verify, on_progress)
-    return background.run(work.run(manifest, include, check))
+    return background.run(work.run(manifest, include, frozenset(exclude), check))
 
 
 class _Copy:
@@ -157,10 +159,12 @@ class _Copy:
         self._transfer = _transfer(source, target, limiter)
         self._is_file = False
 
-    async def run(self, path: Path | None, include: tuple[str, ...], check: bool) -> CopyReport:
+    async def run(
+        self, path: Path | None, include: tuple[str, ...], exclude: frozenset[str], check: bool
+    ) -> CopyReport:
         try:
             with Manifest(path, self._source.name, self._target.name, keep=not check) as self._manifest:
-                await self._list(include)
+                await self._list(include, exclude)
                 if check:
                     self._foresee()
                 else:
@@ -171,17 +175,20 @@ class _Copy:
         self._report.seconds = round(self._progress.seconds, 3)
         return self._report
 
-    async def _list(self, include: tuple[str, ...]) -> None:
+    async def _list(self, include: tuple[str, ...], exclude: frozenset[str]) -> None:
         if await self._source.exists():
-            await self._list_trees(include or ("",))
+            await self._list_trees(include or ("",), exclude)
         else:
             await self._list_files()
         self._report.total = self._manifest.totals()
         self._report.extra = self._manifest.extra()
 
-    async def _list_trees(self, tops: tuple[str, ...]) -> None:
+    async def _list_trees(self, tops: tuple[str, ...], exclude: frozenset[str]) -> None:
+        def list_source(items: list[Item]) -> None:
+            self._manifest.list_source(item for item in items if not _is_below(item.path, exclude))
+
         for top in tops:
-            await self._list_side(self._source, top, self._manifest.list_source, self._failed)
+            await self._list_side(self._source, top, list_source, self._failed)
         if await self._target.exists():
             for top in tops:
                 await self._list_side(
@@ -281,6 +288,14 @@ class _Copy:
     def _failed(self, path: str, reason: str) -> None:
         self._report.failed[path] = reason
         self._manifest.failed(path, reason)
+
+
+def _is_below(path: str, directories: frozenset[str]) -> bool:
+    """Whether `path` is one of `directories` or inside of one."""
+    if not directories:
+        return False
+    names = path.split("/")
+    return any("/".join(names[:depth]) in directories for depth in range(1, len(names) + 1))
 
 
 async def _pages(manifest: Manifest) -> AsyncIterator[Work]:

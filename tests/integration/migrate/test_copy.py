@@ -162,6 +162,23 @@ def test_only_some_directories(ways: tuple[Spell, Spell], source: Path, target: 
     assert os.listdir(target) == ["2"]
 
 
+def test_all_but_some_directories(ways: tuple[Spell, Spell], source: Path, target: Path) -> None:
+    """What is left out is not touched at the target either, nor is a name that only begins the same."""
+    (source / "1" / "runner").mkdir()
+    (source / "1" / "runner" / "file").touch()
+    (target / "1" / "run").mkdir(parents=True)
+    (target / "1" / "run" / "plain").write_text("newer than the source's")
+    report = migrate.copy(ways[0](source), ways[1](target), exclude=("1/run",))
+    assert not report.failed
+    assert read_tree(target / "1") == {
+        b"run": None,
+        b"run/plain": b"newer than the source's",
+        b"runner": None,
+        b"runner/file": b"",
+    }
+    assert read_tree(target / "2") == read_tree(source / "2")
+
+
 def test_links_are_followed_or_reported(source: Path, target: Path, sshd: SshServer) -> None:
     (source / "1" / "link").symlink_to("run/plain")
     (source / "1" / "dangling").symlink_to("nowhere")

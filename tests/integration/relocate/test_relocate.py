@@ -179,6 +179,11 @@ def test_only_some_experiments(filled: Filled, tmp_path: Path) -> None:
     left = {finding.excerpt for finding in locations(filled, filled.root)}
     assert left
     assert all("/odd name" in value or "/deleted" in value for value in left)
+    with Database(filled.uri) as database:
+        rest = relocate.plan(database, Request((filled.root,), SFTP))
+    runs = {f"1/{filled.content.runs[name]}/artifacts" for name in ("parent", "child", "deleted")}
+    assert runs < rest.settled
+    assert all(path.startswith("1/") for path in rest.settled)
 
 
 def test_only_where_new_runs_go(sqlite_copy: Filled, tmp_path: Path) -> None:
