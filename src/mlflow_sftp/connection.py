@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import asyncssh
 
 from mlflow_sftp import background
-from mlflow_sftp.brisk import BriskClient, stop_padding
+from mlflow_sftp.brisk import BriskClient, acknowledge_at_once, stop_padding
 from mlflow_sftp.errors import (
     AuthenticationFailedError,
     ConnectionDroppedError,
@@ -42,6 +42,8 @@ _CIPHERS = (
 )
 # What the server may send without being asked again: enough for 1 Gbit/s over 250 ms.
 _RECEIVE_WINDOW = 32 << 20
+# When a request made now is certainly on its way, in seconds.
+_REQUEST_SENT = 0.001
 _LARGE_FILES_AT_ONCE = 4
 # How long a server that granted fewer sessions than wanted is not asked again.
 _REFUSED_SECONDS = 60.0
@@ -215,6 +217,7 @@ class Connections:
         self, ssh: asyncssh.SSHClientConnection, begun: Callable[[SftpSession], object] = lambda _: None
     ) -> SftpSession:
         session = SftpSession(self.settings.stall_timeout, begun)
+        asyncio.get_running_loop().call_later(_REQUEST_SENT, acknowledge_at_once, ssh)
         await ssh.create_session(lambda: session, subsystem="sftp", encoding=None, window=_RECEIVE_WINDOW)
         await session.ready()
         return session
