@@ -136,7 +136,9 @@ def proxied(work: Path, server: SshServer, arguments: argparse.Namespace) -> Non
         for number in range(arguments.rounds):
             with _watching(lambda: mlflow.open_bytes(work / "tmp")) as staged:
                 started = time.perf_counter()
-                connection = http.client.HTTPConnection(mlflow.uri.removeprefix("http://"))
+                connection = http.client.HTTPConnection(
+                    mlflow.uri.removeprefix("http://"), blocksize=_MEBIBYTE
+                )
                 with source.open("rb") as body:
                     connection.request("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{number}/large", body)
                     status = connection.getresponse().status
