@@ -103,7 +103,7 @@ def price(work: Path, server: SshServer, arguments: argparse.Namespace) -> None:
     many.mkdir()
     for number in range(2000):
         (many / f"f{number}").write_bytes(os.urandom(16 << 10))
-    large.write_bytes(os.urandom(256 * _MEBIBYTE))
+    _fill(large, 256)
     client = Client(server)
     for _ in range(arguments.rounds):
         for title, extra, verify in (
@@ -124,9 +124,7 @@ def proxied(work: Path, server: SshServer, arguments: argparse.Namespace) -> Non
     import http.client
 
     source = work / "large"
-    with source.open("wb") as file:
-        for _ in range(1024):
-            file.write(os.urandom(_MEBIBYTE))
+    _fill(source, 1024)
     for _ in range(arguments.rounds):
         direct = Client(server).run("1 GiB directly", "upload", f"d{time.monotonic_ns()}", source)
     (work / "tmp").mkdir()
@@ -149,6 +147,13 @@ def proxied(work: Path, server: SshServer, arguments: argparse.Namespace) -> Non
                 f"{max(staged)} bytes staged at most",
                 flush=True,
             )
+
+
+def _fill(path: Path, mebibytes: int) -> None:
+    """Make a file, piece by piece: what this process holds counts as a child's memory."""
+    with path.open("wb") as file:
+        for _ in range(mebibytes):
+            file.write(os.urandom(_MEBIBYTE))
 
 
 def cut(work: Path, server: SshServer, arguments: argparse.Namespace) -> None:
