@@ -20,6 +20,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from mlflow_sftp import background
+from mlflow_sftp.errors import NotFoundError
 from mlflow_sftp.location import Location, parse_root
 from mlflow_sftp.migrate.manifest import read_manifest
 from mlflow_sftp.migrate.places import FileProblemError, Limiter, Place, open_place
@@ -156,10 +157,15 @@ class _Store:
         return [each async for each in self._walk(directory)]
 
     async def _walk(self, directory: str) -> AsyncIterator[_Expected]:
-        async for items in self._place.walk(directory, lambda path, reason: None):
-            for item in items:
-                if not item.is_directory:
-                    yield _Expected(item.path, item.size, None)
+        try:
+            async for items in self._place.walk(directory, lambda path, reason: None):
+                for item in items:
+                    if not item.is_directory:
+                        yield _Expected(item.path, item.size, None)
+        except NotFoundError:
+            # Of a run without artifacts there is nothing; without the store itself there is nothing to compare.
+            if not directory:
+                raise
 
 
 class _Reader:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from mlflow import MlflowClient
 
 from mlflow_sftp import migrate, relocate
 from mlflow_sftp.read_back import Problem, ReadBack, read_back
@@ -111,6 +112,8 @@ def test_a_proxied_store_is_compared_with_its_own_bytes(moved: Moved, tmp_path: 
         relocate.apply(database, request, tmp_path / "proxied", backup=None, leave_blocked=True)
         flags = ("--serve-artifacts", "--artifacts-destination", moved.root)
         with serving(moved, tmp_path, *flags) as server:
+            # A run without artifacts has no directory either.
+            MlflowClient(server.uri).create_run(moved.content.experiment)
             sound = read_back(database, "mlflow-artifacts:/", server.uri, store=moved.root)
             # The run whose name has a percent sign could not move to the proxy.
             assert (sound.runs, sound.models, sound.problems) == (RUNS - 1, MODELS, [])
