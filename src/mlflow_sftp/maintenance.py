@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Do not invite a body: the answer follows at once."""
         return True
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
         """Say nothing: clients come again and again."""
 
     def _linger(self) -> None:
