@@ -213,7 +213,8 @@ def test_audit_finds_what_is_missing_and_moves_orphans_aside(stack: Stack) -> No
     docker = ["docker", "exec", f"{stack.lab.name}-sftp"]
     experiment = stack.ids["experiment"]
     orphan = root / experiment / "0123456789abcdef" / "artifacts" / "lost.txt"
-    subprocess.run([*docker, "install", "-D", "-o", "freegee", "/etc/hostname", str(orphan)], check=True)
+    account = [*docker[:2], "--user", "freegee", *docker[2:]]
+    subprocess.run([*account, "install", "-D", "/etc/hostname", str(orphan)], check=True)
     moved = passes(stack.lab.play("playbooks/audit.yml", quarantine=True))
     assert f"{experiment}/0123456789abcdef" in moved
     assert subprocess.run([*docker, "test", "-e", str(orphan)], check=False).returncode != 0

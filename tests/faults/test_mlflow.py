@@ -143,7 +143,7 @@ def moved(mlflow: MlflowServer, **environment: str) -> Iterator[dict[str, Any]]:
 
 def test_runs_made_before_the_store_changed(mlflow: MlflowServer, sftp: SshServer) -> None:
     with moved(mlflow) as given:
-        message = diagnose("mlflow_host_policy", "relocate the runs made before", given)
+        message = diagnose("mlflow_host_policy", "moves the runs made before", given)
     assert sftp.uri() in message
 
 

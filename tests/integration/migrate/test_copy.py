@@ -267,7 +267,9 @@ def test_a_killed_copy_resumes(way: str, sshd: SshServer, tmp_path: Path) -> Non
         "import sys; from pathlib import Path; from mlflow_sftp import migrate;"
         "migrate.copy(*sys.argv[1:3], manifest=Path(sys.argv[3]), bandwidth=1e6)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, *places, str(manifest)]) as child:
+    command = [sys.executable, "-c", code, *places, str(manifest)]
+    # What passes through this machine lies in TMPDIR, where the kill leaves it.
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}) as child:
         deadline = time.monotonic() + 30
         while recorded(manifest) < 20 and time.monotonic() < deadline:
             time.sleep(0.05)
