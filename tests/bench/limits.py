@@ -121,8 +121,6 @@ def price(work: Path, server: SshServer, arguments: argparse.Namespace) -> None:
 
 
 def proxied(work: Path, server: SshServer, arguments: argparse.Namespace) -> None:
-    import http.client
-
     source = work / "large"
     _fill(source, 1024)
     for _ in range(arguments.rounds):
@@ -130,23 +128,34 @@ def proxied(work: Path, server: SshServer, arguments: argparse.Namespace) -> Non
     (work / "tmp").mkdir()
     environment = {"MLFLOW_SFTP_SSH_CONFIG": str(server.ssh_config), "TMPDIR": str(work / "tmp")}
     flags = ["--artifacts-destination", server.uri("proxied")]
+    clients = {"writes of 1 MiB": _put, "MLflow's client": _log_artifact}
     with MlflowServer(work / "mlflow", flags, environment) as mlflow:
-        for number in range(arguments.rounds):
+        for number, (name, send) in enumerate([*clients.items()] * arguments.rounds):
             with _watching(lambda: mlflow.open_bytes(work / "tmp")) as staged:
                 started = time.perf_counter()
-                connection = http.client.HTTPConnection(
-                    mlflow.uri.removeprefix("http://"), blocksize=_MEBIBYTE
-                )
-                with source.open("rb") as body:
-                    connection.request("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{number}/large", body)
-                    status = connection.getresponse().status
+                send(mlflow.uri.removeprefix("http://"), str(number), source)
                 seconds = time.perf_counter() - started
-            assert status == 200, status
             print(
-                f"{'1 GiB through mlflow server':40} {seconds:8.2f} s   {seconds / direct:.2f} x direct, "
+                f"{f'1 GiB through mlflow server, {name}':48} {seconds:8.2f} s   {seconds / direct:.2f} x direct, "
                 f"{max(staged)} bytes staged at most",
                 flush=True,
             )
+
+
+def _put(address: str, directory: str, source: Path) -> None:
+    import http.client
+
+    connection = http.client.HTTPConnection(address, blocksize=_MEBIBYTE)
+    with source.open("rb") as body:
+        connection.request("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{directory}/large", body)
+        status = connection.getresponse().status
+    assert status == 200, status
+
+
+def _log_artifact(address: str, directory: str, source: Path) -> None:
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    MlflowArtifactsRepository(f"mlflow-artifacts://{address}/{directory}").log_artifact(str(source))
 
 
 def _fill(path: Path, mebibytes: int) -> None:

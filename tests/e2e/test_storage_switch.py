@@ -3,109 +3,32 @@
 The tests of this file are steps of one story, on one stack.
 """
 
-import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
-from tests.support.ansible import REPOSITORY, Outcome
 from tests.support.lab import Lab
+from tests.support.stack import SWITCH, Stack, fails, filled_stack, passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
-SWITCH = "playbooks/storage_switch.yml"
 # More with MLFLOW_SWITCH_FILES=5000 MLFLOW_SWITCH_MEBIBYTES=1024.
 SMALL_FILES = int(os.environ.get("MLFLOW_SWITCH_FILES", "500"))
 LARGE_MEBIBYTES = int(os.environ.get("MLFLOW_SWITCH_MEBIBYTES", "64"))
-INSIDE = REPOSITORY / "tests/support/inside"
+BACKEND = os.environ.get("MLFLOW_SWITCH_BACKEND", "postgresql")
 SFTP = "sftp://freegee@tajo.host.ch:13221/agent.freegee.ch/artifacts"
 
 
-@dataclass
-class Stack:
-    """A stack with content; `content` is what every reader must find, whatever was switched."""
-
-    lab: Lab
-    ids: dict[str, str]
-    content: dict[str, object] = field(default_factory=dict)
-
-    def read(self) -> dict[str, object]:
-        script = (INSIDE / "read_content.py").read_text()
-        arguments = ("python", "-", json.dumps(self.ids))
-        return json.loads(self._last_line("exec", "-T", "experiment-service", *arguments, text=script))
-
-    def log(self) -> str:
-        """Log a further run and return its id."""
-        code = (
-            "import mlflow; run = mlflow.start_run(); mlflow.log_text('since', 'since.txt');"
-            "mlflow.end_run(); print(run.info.run_id)"
-        )
-        return self._last_line("exec", "-T", "experiment-service", "python", "-c", code)
-
-    def read_text(self, run: str) -> str:
-        code = f"import mlflow; print(mlflow.artifacts.load_text('runs:/{run}/since.txt'))"
-        return self._last_line("exec", "-T", "notebook", "python", "-c", code)
-
-    def stored(self) -> tuple[str, str]:
-        """The store, and the root of new experiments, that the server uses."""
-        answer = self.lab.compose(
-            "exec", "-T", "mlflow", "printenv", "MLFLOW_ARTIFACT_URI", "MLFLOW_ARTIFACT_ROOT"
-        )
-        uri, root = answer.split()
-        return uri, root
-
-    def locations(self, root: str) -> list[dict[str, str]]:
-        """What is still said to be at `root`: places that MLflow follows, and mere mentions."""
-        code = (
-            "import json, os; from mlflow_sftp.relocate import Database, scan;"
-            "d = Database(os.environ['MLFLOW_BACKEND_STORE_URI']);"
-            f"print(json.dumps([f.as_dict() for f in scan(d, ['{root}'])]))"
-        )
-        return json.loads(self._last_line("exec", "-T", "mlflow", "python", "-c", code))
-
-    def answers(self) -> bool:
-        with urlopen(
-            f"http://127.0.0.1:{self.lab.port + 1}/api/2.0/mlflow/experiments/search?max_results=1"
-        ) as answer:
-            return answer.status == 200
-
-    def _last_line(self, *arguments: str, text: str | None = None) -> str:
-        # MLflow prints links when a run ends.
-        return self.lab.compose(*arguments, text=text).splitlines()[-1]
-
-
-@pytest.fixture(scope="module", params=["postgresql"])
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = {"mlflow_stack_backend_store": request.param, "sftp_client_key_type": "ecdsa"}
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = {"mlflow_stack_backend_store": BACKEND, "sftp_client_key_type": "ecdsa"}
     lab = Lab("mlflow-switch", tmp_path_factory.mktemp("switch") / "lab", 13221, settings)
-    lab.play("playbooks/teardown.yml", keep_data=False)
-    try:
-        deployed = lab.play("site.yml", "--skip-tags", "verify", artifact_storage="local")
-        assert not deployed.failed, deployed.output[-5000:]
-        script = (INSIDE / "make_content.py").read_text()
-        arguments = ("python", "-", str(SMALL_FILES), str(LARGE_MEBIBYTES))
-        made = lab.compose("exec", "-T", "experiment-service", *arguments, text=script)
-        filled = Stack(lab, json.loads(made.splitlines()[-1]))
-        filled.content = filled.read()
+    with filled_stack(lab, SMALL_FILES, LARGE_MEBIBYTES) as filled:
         yield filled
-    finally:
-        lab.play("playbooks/teardown.yml", keep_data=False)
-
-
-def passes(outcome: Outcome) -> str:
-    assert not outcome.failed, outcome.output[-8000:]
-    return " ".join(outcome.output.split())
-
-
-def fails(outcome: Outcome) -> str:
-    assert outcome.failed, outcome.output[-8000:]
-    return " ".join(outcome.output.split())
 
 
 def test_check_mode_shows_the_plan_and_touches_nothing(stack: Stack) -> None:

@@ -1,0 +1,125 @@
+"""Switches that leave something where it is, and stores that turn out to be too small: further steps, on SQLite.
+
+The tests of this file are steps of one story, on one stack.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.lab import Lab
+from tests.support.stack import SWITCH, Stack, fails, filled_stack, passes
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+
+SFTP = "sftp://freegee@tajo.host.ch:13231/agent.freegee.ch/artifacts"
+SECOND = {"artifact_storage": "sftp", "sftp_user": "second", "sftp_path": "/artifacts"}
+SECOND_URI = "sftp://second@tajo.host.ch:13231/artifacts"
+SECOND_DIRECTORY = "/srv/sftp/second/artifacts"
+FILLER = "/srv/sftp/filler"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    lab = Lab("mlflow-parts", tmp_path_factory.mktemp("parts") / "lab", 13231)
+    with filled_stack(
+        lab, files=50, mebibytes=8, prepare=lambda: make_small_volume(f"{lab.name}-sftp")
+    ) as filled:
+        yield filled
+
+
+def make_small_volume(name: str) -> None:
+    """Let the SFTP server have a disk that can be filled."""
+    options = ["type=tmpfs", "device=tmpfs", "o=size=100m,mode=755"]
+    flags = [flag for option in options for flag in ("--opt", option)]
+    subprocess.run(["docker", "volume", "create", *flags, name], check=True, capture_output=True)
+
+
+def test_only_new_runs_go_to_the_new_store(stack: Stack) -> None:
+    output = passes(stack.lab.play(SWITCH, artifact_storage="sftp", migrate="none"))
+    assert "To copy: nothing (migrate=none)" in output
+    assert stack.stored() == (SFTP, SFTP)
+    assert stack.read() == stack.content
+    assert stack.read_text(stack.log()) == "since"
+    at_home = {
+        (found["table"], found["column"])
+        for found in stack.locations("/mlruns")
+        if found["kind"] == "location"
+    }
+    assert ("runs", "artifact_uri") in at_home
+    assert ("experiments", "artifact_location") not in at_home  # where new runs go
+
+
+def test_later_the_rest_follows_and_then_there_is_nothing_to_do(stack: Stack) -> None:
+    run = stack.log()
+    output = passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
+    assert "New runs go there already; this moves the rest." in output
+    assert [found for found in stack.locations("/mlruns") if found["kind"] == "location"] == []
+    assert stack.read() == stack.content
+    assert stack.read_text(run) == "since"
+    again = passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
+    assert f"Nothing to do: artifacts are at {SFTP}, direct access." in again
+    assert "changed=0" in again
+
+
+def test_a_store_that_is_too_small_is_refused_before_anything_changes(stack: Stack) -> None:
+    containers = stack.lab.containers()
+    fill(stack, leave_mebibytes=4)
+    output = fails(stack.lab.play(SWITCH, **SECOND))
+    assert f"{SECOND_URI} has" in output
+    assert re.search(r"are to be copied\. Nothing was changed\. Make room", output)
+    assert stack.lab.containers() == containers
+    on_server(stack, "rm", FILLER)
+
+
+def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: Stack) -> None:
+    kept = stack.lab.directory / "before.tar"
+
+    def fill_and_bar() -> None:
+        on_server(stack, "sh", "-c", f"rm $(find {SECOND_DIRECTORY} -name large.bin)")
+        fill(stack, leave_mebibytes=4)
+        files_from_before(stack).rename(kept)
+
+    output = fails(stack.lab.play_until("Close MLflow", SWITCH, fill_and_bar, **SECOND))
+    assert "Copy what was written since" in output
+    assert re.search(r"\d+ bytes are free and \d+ are needed", output)
+    assert "Going back failed as well: Restore the files from before" in output
+    refused = fails(stack.lab.play(SWITCH, **SECOND))
+    assert "interrupted while undoing" in refused
+    assert "What had gone wrong: Copy what was written since" in refused
+    kept.rename(files_from_before(stack))
+    passes(stack.lab.play(SWITCH, resume="undo"))
+    assert stack.answers()
+    assert stack.stored() == (SFTP, SFTP)
+    assert stack.read() == stack.content
+    on_server(stack, "rm", FILLER)
+
+
+def test_a_second_account_with_a_key_of_its_own(stack: Stack) -> None:
+    show = "cat /run/secrets/mlflow_sftp_key/id_*"
+    first = stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", show)
+    passes(stack.lab.play(SWITCH, **SECOND))
+    assert stack.stored() == (SECOND_URI, SECOND_URI)
+    assert stack.read() == stack.content
+    assert stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", show) != first
+
+
+def files_from_before(stack: Stack) -> Path:
+    """Where the switch that is going on keeps the stack's files."""
+    records = sorted((stack.lab.stack / "switches").glob("*/switch.json"))
+    states = {path: json.loads(path.read_text())["state"] for path in records}
+    return next(path for path in records if states[path] in ("cutting", "undoing")).with_name("before.tar")
+
+
+def fill(stack: Stack, leave_mebibytes: int) -> None:
+    """Fill the server's disk, but for so much."""
+    free = f"$(df --output=avail -k {Path(FILLER).parent} | tail -1)"
+    on_server(stack, "sh", "-c", f"head -c $(({free} - {leave_mebibytes * 1024}))K /dev/zero > {FILLER}")
+
+
+def on_server(stack: Stack, *command: str) -> None:
+    subprocess.run(["docker", "exec", f"{stack.lab.name}-sftp", *command], check=True)
