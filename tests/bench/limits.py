@@ -155,7 +155,8 @@ def _put(address: str, directory: str, source: Path) -> None:
 def _log_artifact(address: str, directory: str, source: Path) -> None:
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
-    MlflowArtifactsRepository(f"mlflow-artifacts://{address}/{directory}").log_artifact(str(source))
+    uri = f"mlflow-artifacts://{address}/{directory}"
+    MlflowArtifactsRepository(uri, tracking_uri=f"http://{address}").log_artifact(str(source))
 
 
 def _fill(path: Path, mebibytes: int) -> None:
