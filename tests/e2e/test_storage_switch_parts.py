@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.support.lab import Lab
 from tests.support.stack import SWITCH, Stack, fails, filled_stack, passes
@@ -99,6 +101,20 @@ def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: St
     on_server(stack, "rm", FILLER)
 
 
+def test_another_host_key_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
+    trusted = (stack.lab.directory / "ssh_host_ed25519_key").read_text()
+    output = fails(
+        stack.lab.play_until("Close MLflow", SWITCH, lambda: serve_with(stack, new_key()), **SECOND)
+    )
+    assert "Copy what was written since" in output
+    assert "the server's host key is not trusted" in output
+    assert "was undone: MLflow answers" in output
+    assert stack.answers()
+    assert stack.stored() == (SFTP, SFTP)
+    serve_with(stack, trusted)
+    assert stack.read() == stack.content
+
+
 def test_a_second_account_with_a_key_of_its_own(stack: Stack) -> None:
     show = "cat /run/secrets/mlflow_sftp_key/id_*"
     first = stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", show)
@@ -106,6 +122,18 @@ def test_a_second_account_with_a_key_of_its_own(stack: Stack) -> None:
     assert stack.stored() == (SECOND_URI, SECOND_URI)
     assert stack.read() == stack.content
     assert stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", show) != first
+
+
+def new_key() -> str:
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+
+
+def serve_with(stack: Stack, host_key: str) -> None:
+    """Let the SFTP server have this host key."""
+    # The file is mounted, so it has to stay the one it is.
+    (stack.lab.directory / "ssh_host_ed25519_key").write_text(host_key)
+    subprocess.run(["docker", "kill", "--signal", "HUP", f"{stack.lab.name}-sftp"], check=True)
 
 
 def files_from_before(stack: Stack) -> Path:

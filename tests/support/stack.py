@@ -82,6 +82,7 @@ def filled_stack(
         )
         stack = Stack(lab, json.loads(made.splitlines()[-1]))
         stack.content = stack.read()
+        assert stack.content["served otherwise"] == []
         yield stack
     finally:
         lab.play("playbooks/teardown.yml", keep_data=False)
