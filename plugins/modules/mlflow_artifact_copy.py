@@ -58,6 +58,13 @@ options:
     type: list
     elements: str
     default: []
+  for_mlflow:
+    description:
+      - Whether MLflow is to read O(dest) as its artifact root.
+      - Its local store cannot read names with C(#) or an encoded character such as C(%41). Files that come from an
+        SFTP server, where such names work, are then not copied to a local O(dest) but reported.
+    type: bool
+    default: false
   verify:
     description:
       - How to compare. V(sha256) reads every file back from the destination, or asks the server for the sum
@@ -135,6 +142,10 @@ extra:
   description: Number of files at O(dest) that O(src) does not have. They are left alone.
   returned: success
   type: int
+misnamed:
+  description: Number of files that were not copied because of their name, see O(for_mlflow).
+  returned: success, or failure because of O(strict=true)
+  type: int
 failed_files:
   description: Paths that could not be copied, with the reason.
   returned: success, or failure because of O(strict=true)
@@ -187,6 +198,7 @@ def copy(options: dict, check: bool) -> migrate.CopyReport:
             manifest=options["manifest"] and Path(options["manifest"]),
             include=tuple(options["include"]),
             exclude=tuple(options["exclude"]),
+            for_mlflow=options["for_mlflow"],
             verify=options["verify"],
             bandwidth=options["bandwidth"],
             check=check,
@@ -203,6 +215,7 @@ def main() -> None:
             "manifest": {"type": "path"},
             "include": {"type": "list", "elements": "str", "default": []},
             "exclude": {"type": "list", "elements": "str", "default": []},
+            "for_mlflow": {"type": "bool", "default": False},
             "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
             "bandwidth": {"type": "int"},
             "progress_file": {"type": "path"},

@@ -124,6 +124,15 @@ def test_a_second_account_with_a_key_of_its_own(stack: Stack) -> None:
     assert stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", show) != first
 
 
+def test_a_name_that_local_storage_cannot_give_back_is_refused_before_anything_changes(stack: Stack) -> None:
+    run = stack.log("50%25#.txt")
+    containers = stack.lab.containers()
+    output = fails(stack.lab.play(SWITCH, **SECOND | {"artifact_storage": "local"}))
+    assert "could not read 1 files back, so nothing was changed. First: " in output
+    assert f"{run}/artifacts/50%25#.txt Rename or remove them at {SECOND_URI}" in output
+    assert stack.lab.containers() == containers
+
+
 def new_key() -> str:
     key = Ed25519PrivateKey.generate()
     return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()

@@ -26,10 +26,10 @@ class Stack:
         arguments = ("python", "-", json.dumps(self.ids))
         return json.loads(self._last_line("exec", "-T", "experiment-service", *arguments, text=script))
 
-    def log(self) -> str:
-        """Log a further run and return its id."""
+    def log(self, name: str = "since.txt") -> str:
+        """Log a further run with one artifact and return its id."""
         code = (
-            "import mlflow; run = mlflow.start_run(); mlflow.log_text('since', 'since.txt');"
+            f"import mlflow; run = mlflow.start_run(); mlflow.log_text('since', '{name}');"
             "mlflow.end_run(); print(run.info.run_id)"
         )
         return self._last_line("exec", "-T", "experiment-service", "python", "-c", code)

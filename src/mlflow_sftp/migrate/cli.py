@@ -34,6 +34,9 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
 @click.option("--include", multiple=True, help="Directory below SOURCE to keep to; repeatable.")
 @click.option("--exclude", multiple=True, help="Directory below SOURCE to leave out; repeatable.")
 @click.option(
+    "--for-mlflow", is_flag=True, help="Leave out, and name, what MLflow's local store could not read."
+)
+@click.option(
     "--verify",
     type=click.Choice(["sha256", "size"]),
     default="sha256",

@@ -16,6 +16,7 @@ from mlflow_sftp.errors import InvalidPathError, LocalError, NotFoundError, Perm
 from mlflow_sftp.flow import for_each, iterate
 from mlflow_sftp.location import Location, redact
 from mlflow_sftp.migrate.manifest import Item, Manifest, Totals, Work
+from mlflow_sftp.migrate.mlflow_names import is_readable_locally
 from mlflow_sftp.migrate.places import (
     FileProblemError,
     Limiter,
@@ -88,13 +89,15 @@ class CopyReport:
     """What a copy did; `failed` maps a source path to the reason why it is not at the target.
 
     `total` is what the source holds, `copied` what was sent, `equal` what was found to be there already;
-    the rest was settled by the manifest. `extra` files are at the target only.
+    the rest was settled by the manifest. `extra` files are at the target only. `misnamed` of those that failed
+    have a name that MLflow could not read at the target.
     """
 
     total: Totals
     copied: Totals = _NOTHING
     equal: Totals = _NOTHING
     extra: int = 0
+    misnamed: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -116,6 +119,7 @@ def copy(
     manifest: Path | None = None,
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
+    for_mlflow: bool = False,
     verify: Verify = "sha256",
     bandwidth: float | None = None,
     check: bool = False,
@@ -130,6 +134,8 @@ def copy(
         manifest: File that remembers what is done, so that a later call only does the rest.
         include: Relative paths below the directory `source` to keep to.
         exclude: Relative paths of directories to leave out, with all that is below them.
+        for_mlflow: MLflow is to read the copy as its artifact root. What it could read from an SFTP server, but not
+            from a local directory because of its name, is not copied but reported.
         verify: "sha256" reads every file back, "size" only compares sizes.
         bandwidth: Bytes a second at most for what is sent; reading back is not counted.
         check: Only list both sides; the report says what would be copied and compared.
@@ -141,19 +147,27 @@ def copy(
     limiter = Limiter(bandwidth)
     settings = settings or Settings.from_environment()
     places = open_place(source, limiter, settings), open_place(target, limiter, settings)
-    work = _Copy(*places, limiter, verify, on_progress)
+    minds_names = for_mlflow and isinstance(places[0], SftpPlace) and isinstance(places[1], LocalPlace)
+    work = _Copy(*places, limiter, verify, on_progress, minds_names)
     return background.run(work.run(manifest, include, frozenset(exclude), check))
 
 
 class _Copy:
     def __init__(
-        self, source: Place, target: Place, limiter: Limiter, verify: Verify, on_progress: OnProgress
+        self,
+        source: Place,
+        target: Place,
+        limiter: Limiter,
+        verify: Verify,
+        on_progress: OnProgress,
+        minds_names: bool,
     ) -> None:
         self._source = source
         self._target = target
         self._limiter = limiter
         self._verify = verify
         self._on_progress = on_progress
+        self._minds_names = minds_names
         self._progress = Progress()
         self._report = CopyReport(_NOTHING)
         self._transfer = _transfer(source, target, limiter)
@@ -185,7 +199,8 @@ class _Copy:
 
     async def _list_trees(self, tops: tuple[str, ...], exclude: frozenset[str]) -> None:
         def list_source(items: list[Item]) -> None:
-            self._manifest.list_source(item for item in items if not _is_below(item.path, exclude))
+            wanted = (item for item in items if not _is_below(item.path, exclude))
+            self._manifest.list_source(item for item in wanted if not self._is_misnamed(item))
 
         for top in tops:
             await self._list_side(self._source, top, list_source, self._failed)
@@ -196,6 +211,14 @@ class _Copy:
                 )
         elif await self._target.file() is not None:
             raise StorageError(f"{self._target.name}: is a file, and what is copied is a directory")
+
+    def _is_misnamed(self, item: Item) -> bool:
+        if not self._minds_names or is_readable_locally(item.path):
+            return False
+        if not item.is_directory:
+            self._report.misnamed += 1
+            self._failed(item.path, "MLflow's local store cannot read a file of this name")
+        return True
 
     async def _list_files(self) -> None:
         file = await self._source.file()

@@ -179,6 +179,24 @@ def test_all_but_some_directories(ways: tuple[Spell, Spell], source: Path, targe
     assert read_tree(target / "2") == read_tree(source / "2")
 
 
+def test_names_that_mlflow_could_not_read_are_left_out_of_a_local_copy(sshd: SshServer) -> None:
+    source, target, back = sshd.root / "source", sshd.root / "target", sshd.root / "back"
+    artifacts = source / "1/run/artifacts"
+    (artifacts / "a#b").mkdir(parents=True)
+    for name in ("plain", "50%.txt", "50%25.txt", "a#b/deep"):
+        (artifacts / name).write_text(name)
+    foreseen = migrate.copy(sshd.uri(source), str(target), for_mlflow=True, check=True)
+    done = migrate.copy(sshd.uri(source), str(target), for_mlflow=True)
+    reason = "MLflow's local store cannot read a file of this name"
+    for report in (foreseen, done):
+        assert report.failed == {f"1/run/artifacts/{name}": reason for name in ("50%25.txt", "a#b/deep")}
+        assert (report.misnamed, report.total.files, report.copied.files) == (2, 2, 2)
+    assert set(read_tree(target / "1/run/artifacts")) == {b"plain", b"50%.txt"}
+    # An SFTP server's store reads them all.
+    report = migrate.copy(str(source), sshd.uri(back), for_mlflow=True)
+    assert (report.misnamed, report.copied.files) == (0, 4)
+
+
 def test_links_are_followed_or_reported(source: Path, target: Path, sshd: SshServer) -> None:
     (source / "1" / "link").symlink_to("run/plain")
     (source / "1" / "dangling").symlink_to("nowhere")
