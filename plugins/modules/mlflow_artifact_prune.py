@@ -12,9 +12,9 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - Deletes files below O(src) of which the O(manifest) of a copy says that they are at O(dest), with their
+  - Deletes files below O(src) of which one of the O(manifests) of copies says that they are at O(dest), with their
     SHA-256, and which both sides, read again just before, still have with that very SHA-256.
-  - Keeps every directory that a row of MLflow's database leads to, and everything that O(manifest) does not have.
+  - Keeps every directory that a row of MLflow's database leads to, and everything that no manifest has.
     Does not follow symbolic links.
   - Directories that became empty are removed, O(src) itself is not.
   - It may be interrupted at any time and called again.
@@ -44,10 +44,11 @@ options:
       - Directory that has the copy, a path or C(sftp://) URI, as it was given to the copy.
     type: str
     required: true
-  manifest:
+  manifests:
     description:
-      - Manifest of the copy from O(src) to O(dest).
-    type: path
+      - Manifests of the copies from O(src) to O(dest), of which each may have brought a part.
+    type: list
+    elements: path
     required: true
   root:
     description:
@@ -69,7 +70,7 @@ EXAMPLES = r"""
   freegee.mlflow_sftp.mlflow_artifact_prune:
     src: /mlruns
     dest: sftp://me@sftp.example.org:2121/artifacts
-    manifest: /mlflow/switch/manifest
+    manifests: [/mlflow/switch/manifest]
   delegate_to: mlflow_container
 """
 
@@ -91,7 +92,7 @@ reasons:
   description: Number of files that stay, by why.
   returned: success
   type: dict
-  sample: {a row of the database leads there: 2, the manifest does not have it: 1}
+  sample: {a row of the database leads there: 2, no manifest has it: 1}
 kept:
   description: The first hundred files that stay, with the reason.
   returned: success
@@ -125,7 +126,7 @@ def run(module: AnsibleModule) -> dict:
         report = prune(
             options["src"],
             options["dest"],
-            Path(options["manifest"]),
+            [Path(manifest) for manifest in options["manifests"]],
             database,
             root=options["root"],
             working_directory=options["working_directory"],
@@ -143,7 +144,7 @@ def main() -> None:
             **DATABASE_OPTIONS,
             "src": {"type": "str", "required": True},
             "dest": {"type": "str", "required": True},
-            "manifest": {"type": "path", "required": True},
+            "manifests": {"type": "list", "elements": "path", "required": True},
             "root": {"type": "str"},
             "working_directory": {"type": "str"},
         },

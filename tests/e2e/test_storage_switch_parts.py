@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 SFTP = "sftp://freegee@tajo.host.ch:13231/agent.freegee.ch/artifacts"
 SECOND = {"artifact_storage": "sftp", "sftp_user": "second", "sftp_path": "/artifacts"}
 SECOND_URI = "sftp://second@tajo.host.ch:13231/artifacts"
+FIRST_DIRECTORY = "/srv/sftp/freegee/agent.freegee.ch/artifacts"
 SECOND_DIRECTORY = "/srv/sftp/second/artifacts"
 FILLER = "/srv/sftp/filler"
 
@@ -124,6 +125,17 @@ def test_a_second_account_with_a_key_of_its_own(stack: Stack) -> None:
     assert stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", show) != first
 
 
+def test_prune_reaches_the_account_that_was_left(stack: Stack) -> None:
+    count = f"find {FIRST_DIRECTORY} -type f | wc -l"
+    before = int(on_server(stack, "sh", "-c", count))
+    foreseen = passes(stack.lab.play("playbooks/storage_prune.yml", "--check", **SECOND))
+    assert f"Would delete {before} files" in foreseen
+    assert int(on_server(stack, "sh", "-c", count)) == before > 50
+    passes(stack.lab.play("playbooks/storage_prune.yml", **SECOND))
+    assert int(on_server(stack, "sh", "-c", count)) == 0
+    assert stack.read() == stack.content
+
+
 def test_a_name_that_local_storage_cannot_give_back_is_refused_before_anything_changes(stack: Stack) -> None:
     run = stack.log("50%25#.txt")
     containers = stack.lab.containers()
@@ -158,5 +170,6 @@ def fill(stack: Stack, leave_mebibytes: int) -> None:
     on_server(stack, "sh", "-c", f"head -c $(({free} - {leave_mebibytes * 1024}))K /dev/zero > {FILLER}")
 
 
-def on_server(stack: Stack, *command: str) -> None:
-    subprocess.run(["docker", "exec", f"{stack.lab.name}-sftp", *command], check=True)
+def on_server(stack: Stack, *command: str) -> str:
+    inside = ["docker", "exec", f"{stack.lab.name}-sftp", *command]
+    return subprocess.run(inside, check=True, stdout=subprocess.PIPE, text=True).stdout

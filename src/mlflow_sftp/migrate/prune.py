@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Removing from a store what is proven to be at another one, and what nothing leads to any more.
 
-A file goes only when both sides, read just before, hold the very bytes that the manifest of the copy recorded.
+A file goes only when both sides, read just before, hold the very bytes that a manifest of the copy recorded.
 So whenever this is interrupted, every file is at the destination, and what is still at the source as well.
 """
 
@@ -28,8 +28,8 @@ from mlflow_sftp.storage_errors import LocationError, StorageError
 NAMED_FILES = 100
 
 _REFERENCED = "a row of the database leads there"
-_UNKNOWN = "the manifest does not have it"
-_UNPROVEN = "the manifest does not say that it was copied and compared by SHA-256"
+_UNKNOWN = "no manifest has it"
+_UNPROVEN = "no manifest says that it was copied and compared by SHA-256"
 _LINK = "it is, or lies behind, a symbolic link"
 _CHANGED = "it has changed since it was copied"
 _DIFFERS = "the destination has other bytes"
@@ -61,7 +61,7 @@ class PruneReport:
 def prune(
     source: str,
     target: str,
-    manifest: Path,
+    manifests: Sequence[Path],
     database: Database,
     *,
     root: str | None = None,
@@ -69,7 +69,7 @@ def prune(
     check: bool = False,
     settings: Settings | None = None,
 ) -> PruneReport:
-    """Delete from `source` what `manifest`, of the copy from there to `target`, proves to be at `target`.
+    """Delete from `source` what `manifests`, of copies from there to `target`, prove to be at `target`.
 
     Args:
         root: How the database spells `source`, if it does so in another way.
@@ -77,15 +77,15 @@ def prune(
         check: Compare everything, and only tell what would be deleted.
 
     Directories below `source` that rows of the database lead to are kept as they are, and so is everything that
-    the manifest does not have. Directories that became empty go, `source` itself does not. Raises StorageError
-    where the manifest is of another copy or both places are one, SftpError where a server fails; what was deleted
+    no manifest has. Directories that became empty go, `source` itself does not. Raises StorageError
+    where a manifest is of another copy or both places are one, SftpError where a server fails; what was deleted
     until then was proven.
     """
     settings = settings or Settings.from_environment()
     places = open_place(source, Limiter(None), settings), open_place(target, Limiter(None), settings)
     roots = [parse_root(each, working_directory) for each in (source, root) if each]
     protected = _protected(database, roots, working_directory)
-    return background.run(_Prune(*places, protected, check).run(manifest))
+    return background.run(_Prune(*places, protected, check).run(manifests))
 
 
 class _Prune:
@@ -100,12 +100,14 @@ class _Prune:
         self._copied_directories: set[str] = set()
         self._direct: dict[str, bool] = {"": True}
 
-    async def run(self, manifest: Path) -> PruneReport:
+    async def run(self, manifests: Sequence[Path]) -> PruneReport:
         try:
-            self._refuse_other_copy(manifest)
+            for manifest in manifests:
+                self._refuse_other_copy(manifest)
             await self._refuse_one_place()
-            with closing(read_manifest(manifest)) as records:
-                await for_each(iterate(records), self._settle, self._width)
+            for manifest in manifests:
+                with closing(read_manifest(manifest)) as records:
+                    await for_each(iterate(records), self._settle, self._width)
             await self._sweep()
         finally:
             await self._source.close()
@@ -159,6 +161,8 @@ class _Prune:
     async def _delete(self, record: Record) -> str:
         """Delete a file, unless there is a reason to keep it; returns that."""
         path, expected = record.path, (record.size or 0, record.sha256)
+        if path in self._going:
+            return ""
         if self._leads_there(path):
             return _REFERENCED
         kind = await self._kind(path)

@@ -16,19 +16,26 @@ from mlflow_sftp.relocate.options import database_option
 @click.argument("source")
 @click.argument("target")
 @database_option
-@click.option("--manifest", type=FILE, required=True, help="Manifest of the copy from SOURCE to TARGET.")
+@click.option(
+    "--manifest",
+    "manifests",
+    type=FILE,
+    required=True,
+    multiple=True,
+    help="Manifest of a copy from SOURCE to TARGET; repeatable.",
+)
 @click.option("--root", help="How the database spells SOURCE, if in another way.")
 @click.option("--working-directory", help="Where relative paths in the database start.")
 @click.option("--check", is_flag=True, help="Compare everything, and only tell what would be deleted.")
 @json_option
 def prune_command(
-    source: str, target: str, database: Database, manifest: Path, as_json: bool, **options: Any
+    source: str, target: str, database: Database, manifests: tuple[Path, ...], as_json: bool, **options: Any
 ) -> None:
     """Delete from SOURCE what a copy brought to TARGET, once both sides were read again and are equal.
 
-    What the database leads to stays, and what the copy did not bring. Exit code 3 if files stay.
+    What the database leads to stays, and what no copy brought. Exit code 3 if files stay.
     """
-    report = prune(source, target, manifest, database, **options)
+    report = prune(source, target, manifests, database, **options)
     if as_json:
         print_json(report.as_dict())
     else:

@@ -26,7 +26,7 @@ from tests.support.mlflow_content import Content
 from tests.support.sshd import SshServer
 
 REFERENCED = "a row of the database leads there"
-UNKNOWN = "the manifest does not have it"
+UNKNOWN = "no manifest has it"
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Copied:
 
     def prune(self, **options: Any) -> PruneReport:
         with Database(self.uri) as database:
-            return prune(self.source, self.target, self.manifest, database, **options)
+            return prune(self.source, self.target, [self.manifest], database, **options)
 
     def files(self) -> set[str]:
         return {os.fsdecode(path) for path, content in read_tree(self.path).items() if content is not None}
@@ -153,7 +153,7 @@ def test_a_copy_compared_by_size_proves_nothing(to_sftp: Copied) -> None:
     migrate.copy(to_sftp.source, to_sftp.target, manifest=to_sftp.manifest, verify="size")
     found = to_sftp.prune()
     assert not found.changed
-    assert list(found.reasons) == ["the manifest does not say that it was copied and compared by SHA-256"]
+    assert list(found.reasons) == ["no manifest says that it was copied and compared by SHA-256"]
 
 
 @pytest.mark.parametrize(
@@ -209,18 +209,38 @@ def test_two_names_of_one_place_are_found_out(to_sftp: Copied, sshd: SshServer, 
         manifest.unlink(missing_ok=True)
         migrate.copy(str(to_sftp.path), target, manifest=manifest)
         with Database(to_sftp.uri) as database, pytest.raises(StorageError, match="are one place"):
-            prune(str(to_sftp.path), target, manifest, database)
+            prune(str(to_sftp.path), target, [manifest], database)
         assert read_tree(to_sftp.path) == before
+
+
+def test_what_several_copies_brought(to_sftp: Copied, tmp_path: Path) -> None:
+    """One by one the parts of a store were moved, and some files twice."""
+    first, rest = tmp_path / "first", tmp_path / "rest"
+    total = migrate.copy(
+        to_sftp.source, to_sftp.target, manifest=first, include=(to_sftp.run("parent"),)
+    ).total
+    migrate.copy(to_sftp.source, to_sftp.target, manifest=rest, exclude=(to_sftp.run("child"),))
+    with Database(to_sftp.uri) as database:
+        everywhere = to_sftp.source, to_sftp.target
+        one = prune(*everywhere, [first], database, check=True)
+        both = prune(*everywhere, [first, rest], database, check=True)
+        assert one.deleted == total
+        left = {path for path in to_sftp.files() if path.startswith(to_sftp.run("child"))}
+        assert set(both.kept) == left
+        assert set(both.kept.values()) == {UNKNOWN}
+        assert both.deleted.files == len(to_sftp.files()) - len(left)
+        assert prune(*everywhere, [first, rest], database).deleted == both.deleted
+    assert to_sftp.files() == left
 
 
 def test_mistakes_are_named(to_sftp: Copied, tmp_path: Path) -> None:
     with Database(to_sftp.uri) as database:
         with pytest.raises(StorageError, match="belongs to a copy from"):
-            prune(str(tmp_path), to_sftp.target, to_sftp.manifest, database)
+            prune(str(tmp_path), to_sftp.target, [to_sftp.manifest], database)
         with pytest.raises(StorageError, match="no such manifest"):
-            prune(to_sftp.source, to_sftp.target, tmp_path / "none", database)
+            prune(to_sftp.source, to_sftp.target, [to_sftp.manifest, tmp_path / "none"], database)
         with pytest.raises(LocationError):
-            prune("mlflow-artifacts:/", to_sftp.target, to_sftp.manifest, database)
+            prune("mlflow-artifacts:/", to_sftp.target, [to_sftp.manifest], database)
 
 
 def test_a_server_that_goes_away_stops_it_with_nothing_lost(
@@ -263,7 +283,7 @@ async def then_die(self, relative):
     return result
 setattr(places.{kind}, method, then_die)
 with Database(uri) as database:
-    prune(source, target, Path(manifest), database)
+    prune(source, target, [Path(manifest)], database)
 """
 
 
@@ -291,7 +311,7 @@ def assert_nothing_lost(copied: Copied, whole: Tree) -> None:
 
 
 def test_the_module(to_sftp: Copied, sshd: SshServer) -> None:
-    options = {"src": to_sftp.source, "dest": to_sftp.target, "manifest": str(to_sftp.manifest)}
+    options = {"src": to_sftp.source, "dest": to_sftp.target, "manifests": [str(to_sftp.manifest)]}
     environment = {
         "MLFLOW_BACKEND_STORE_URI": to_sftp.uri,
         "MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config),
