@@ -128,10 +128,20 @@ def _ours(place: Place, job: Job) -> list[str]:
     return [sys.executable, "-c", _STORAGE, job.what, place.uri(job.remote), str(job.local)]
 
 
-def _copy_command(place: Place, job: Job) -> list[str]:
-    program = [sys.executable, "-c", "from mlflow_sftp.cli import main; main()", "copy", "--verify", "size"]
-    there = place.uri(job.remote)
-    return [*program, *([str(job.local), there] if "up" in job.what else [there, str(job.local)])]
+def _copy_command(verify: str) -> Callable[[Place, Job], list[str]]:
+    def command(place: Place, job: Job) -> list[str]:
+        program = [
+            sys.executable,
+            "-c",
+            "from mlflow_sftp.cli import main; main()",
+            "copy",
+            "--verify",
+            verify,
+        ]
+        there = place.uri(job.remote)
+        return [*program, *([str(job.local), there] if "up" in job.what else [there, str(job.local)])]
+
+    return command
 
 
 def _openssh(place: Place, job: Job) -> list[str]:
@@ -220,7 +230,8 @@ def _built_in_interpreter() -> str:
 
 _CONTENDERS: dict[str, Callable[[Place, Job], list[str]]] = {
     "mlflow-sftp": _ours,
-    "mlflow-sftp copy": _copy_command,
+    "mlflow-sftp copy size": _copy_command("size"),
+    "mlflow-sftp copy sha256": _copy_command("sha256"),
     "rsync": _rsync,
     "openssh sftp": _openssh,
     "rclone": _rclone,
@@ -441,7 +452,7 @@ def _print(title: str, by_name: dict[str, list[Sample]], workload: str, place: P
         scaled = "~" if workload == "many" and name in _SLOW and place.round_trip_ms else " "
         others = " ".join(f"{each.seconds:.2f}" for each in by_name[name])
         numbers = f"{scaled}{sample.seconds:8.2f} s {ratio}  cpu {sample.cpu:6.2f} s  rss {sample.mebibytes:4.0f} MiB"
-        print(f"  {name:22} {numbers}  [{others}]", flush=True)
+        print(f"  {name:24} {numbers}  [{others}]", flush=True)
 
 
 if __name__ == "__main__":

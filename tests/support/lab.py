@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +48,14 @@ class Lab:
         return run_playbook(REPOSITORY / playbook, *options, "--extra-vars", extra, timeout=900)
 
     def play_until(
-        self, task: str, playbook: str, act: Callable[[], None] | None = None, **variables: object
+        self,
+        task: str,
+        playbook: str,
+        act: Callable[[], None] | None = None,
+        after: float = 0,
+        **variables: object,
     ) -> Outcome:
-        """Run a playbook, and when it comes to `task`, call `act`, or kill it and all that it started."""
+        """Run a playbook; `after` seconds in `task`, call `act`, or kill the playbook and all that it started."""
         command = [Path(sys.executable).parent / "ansible-playbook", REPOSITORY / playbook]
         with subprocess.Popen(
             [*command, "--extra-vars", json.dumps(self.variables | variables)],
@@ -66,6 +72,7 @@ class Lab:
                 lines.append(line)
                 if not reached and line.startswith("TASK [") and f" : {task}]" in line:
                     reached = True
+                    time.sleep(after)
                     act() if act else os.killpg(process.pid, signal.SIGKILL)
         output = "".join(lines)
         assert reached, f"it never came to the task {task}:\n{output[-5000:]}"

@@ -1,0 +1,94 @@
+"""A switch, killed (-9) at many points: it is finished or undone, and nothing is left between the stores.
+
+Some three minutes a point, so it only runs when asked for: pytest -m sweep tests/e2e.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.lab import Lab
+from tests.support.stack import SWITCH, Stack, filled_stack, passes
+
+pytestmark = [pytest.mark.lab, pytest.mark.sweep, pytest.mark.timeout(1800)]
+
+SFTP = "sftp://freegee@tajo.host.ch:13241/agent.freegee.ch/artifacts"
+STORES = {"/mlruns": "local", SFTP: "sftp"}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """At which task, how many seconds after it began, and what is done about it later."""
+
+    task: str
+    seconds: float
+    resume: str
+
+    def __str__(self) -> str:
+        return f"{self.task} +{self.seconds} s, {self.resume}"
+
+
+KILLS = [
+    Kill("Keep the files from before", 0, "again"),
+    Kill("Stop the services", 0, "undo"),
+    Kill("Stop the services", 1, "finish"),
+    Kill("Show the maintenance page", 0.5, "finish"),
+    Kill("Copy what was written since", 0.5, "undo"),
+    Kill("Back up the database", 0.5, "finish"),
+    Kill("Change the locations", 0, "undo"),
+    Kill("Change the locations", 0.7, "undo"),
+    Kill("Change the locations", 0.7, "finish"),
+    Kill("Note that files and database are at the new store", 0, "finish"),
+    Kill("Find out which further stores the database needs", 0, "undo"),
+    Kill("Write the environment of the stack", 0.5, "undo"),
+    Kill("Remove the maintenance page", 0.3, "finish"),
+    Kill("Start the server and wait until it is healthy", 3, "undo"),
+    Kill("Read old runs back", 0.5, "undo"),
+    Kill("Note that the switch is done", 0, "finish"),
+]
+# While it goes back from a cut that was killed.
+KILLS_ON_THE_WAY_BACK = [
+    Kill("Give the locations their old values back", 0.5, "undo"),
+    Kill("Restore the files from before", 0.3, "undo"),
+    Kill("Note that all is as before", 0, "undo"),
+]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    lab = Lab("mlflow-kills", tmp_path_factory.mktemp("kills") / "lab", 13241)
+    with filled_stack(lab, files=50, mebibytes=8) as filled:
+        yield filled
+
+
+@pytest.mark.parametrize("kill", KILLS, ids=str)
+def test_killed_on_the_way(stack: Stack, kill: Kill) -> None:
+    here, there = stores(stack)
+    goal = {"artifact_storage": STORES[there]}
+    stack.lab.play_until(kill.task, SWITCH, after=kill.seconds, **goal)
+    passes(stack.lab.play(SWITCH, **(goal if kill.resume == "again" else {"resume": kill.resume})))
+    require_all_at(stack, here if kill.resume == "undo" else there)
+
+
+@pytest.mark.parametrize("kill", KILLS_ON_THE_WAY_BACK, ids=str)
+def test_killed_on_the_way_back(stack: Stack, kill: Kill) -> None:
+    here, there = stores(stack)
+    stack.lab.play_until("Read old runs back", SWITCH, artifact_storage=STORES[there])
+    stack.lab.play_until(kill.task, SWITCH, after=kill.seconds, resume="undo")
+    passes(stack.lab.play(SWITCH, resume=kill.resume))
+    require_all_at(stack, here)
+
+
+def stores(stack: Stack) -> tuple[str, str]:
+    """The store in use, and the other one."""
+    here, _ = stack.stored()
+    return here, next(store for store in STORES if store != here)
+
+
+def require_all_at(stack: Stack, store: str) -> None:
+    assert stack.stored() == (store, store)
+    assert stack.answers()
+    assert stack.read() == stack.content
+    other = next(each for each in STORES if each != store)
+    assert [found for found in stack.locations(other) if found["kind"] == "location"] == []
