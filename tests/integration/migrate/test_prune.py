@@ -216,16 +216,15 @@ def test_two_names_of_one_place_are_found_out(to_sftp: Copied, sshd: SshServer, 
 def test_what_several_copies_brought(to_sftp: Copied, tmp_path: Path) -> None:
     """One by one the parts of a store were moved, and some files twice."""
     first, rest = tmp_path / "first", tmp_path / "rest"
-    total = migrate.copy(
-        to_sftp.source, to_sftp.target, manifest=first, include=(to_sftp.run("parent"),)
-    ).total
-    migrate.copy(to_sftp.source, to_sftp.target, manifest=rest, exclude=(to_sftp.run("child"),))
+    parent, child, left_out = (to_sftp.run(name) for name in ("parent", "child", "deleted"))
+    total = migrate.copy(to_sftp.source, to_sftp.target, manifest=first, include=(parent, child)).total
+    migrate.copy(to_sftp.source, to_sftp.target, manifest=rest, exclude=(child, left_out))
     with Database(to_sftp.uri) as database:
         everywhere = to_sftp.source, to_sftp.target
         one = prune(*everywhere, [first], database, check=True)
         both = prune(*everywhere, [first, rest], database, check=True)
         assert one.deleted == total
-        left = {path for path in to_sftp.files() if path.startswith(to_sftp.run("child"))}
+        left = {path for path in to_sftp.files() if path.startswith(left_out)}
         assert set(both.kept) == left
         assert set(both.kept.values()) == {UNKNOWN}
         assert both.deleted.files == len(to_sftp.files()) - len(left)
