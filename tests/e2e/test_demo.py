@@ -56,6 +56,13 @@ def test_a_change_recreates_only_the_service_it_touches(demo: Demo) -> None:
     assert {name for name in after if after[name] != before[name]} == {"notebook"}
 
 
+def test_a_run_does_not_begin_with_warnings(demo: Demo) -> None:
+    run = "import mlflow; mlflow.start_run(); mlflow.log_text('logged', 'a.txt'); mlflow.end_run()"
+    said = demo.lab.compose("exec", "-T", "experiment-service", "sh", "-c", f'python -c "{run}" 2>&1')
+    assert "View run" in said
+    assert "WARNING" not in said
+
+
 def test_a_key_of_another_type_works(demo: Demo) -> None:
     """The demo has an ed25519 key, the stack of test_storage_switch.py an ECDSA key."""
     outcome = demo.lab.play("site.yml", "--tags", "sftp,stack", sftp_client_key_type="rsa")
