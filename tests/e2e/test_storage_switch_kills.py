@@ -64,7 +64,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.mark.parametrize("kill", KILLS, ids=str)
 def test_killed_on_the_way(stack: Stack, kill: Kill) -> None:
-    here, there = stores(stack)
+    here, _ = stack.stored()
+    there = other_than(here)
     goal = {"artifact_storage": STORES[there]}
     stack.lab.play_until(kill.task, SWITCH, after=kill.seconds, **goal)
     passes(stack.lab.play(SWITCH, **(goal if kill.resume == "again" else {"resume": kill.resume})))
@@ -73,22 +74,19 @@ def test_killed_on_the_way(stack: Stack, kill: Kill) -> None:
 
 @pytest.mark.parametrize("kill", KILLS_ON_THE_WAY_BACK, ids=str)
 def test_killed_on_the_way_back(stack: Stack, kill: Kill) -> None:
-    here, there = stores(stack)
-    stack.lab.play_until("Read old runs back", SWITCH, artifact_storage=STORES[there])
+    here, _ = stack.stored()
+    stack.lab.play_until("Read old runs back", SWITCH, artifact_storage=STORES[other_than(here)])
     stack.lab.play_until(kill.task, SWITCH, after=kill.seconds, resume="undo")
     passes(stack.lab.play(SWITCH, resume=kill.resume))
     require_all_at(stack, here)
 
 
-def stores(stack: Stack) -> tuple[str, str]:
-    """The store in use, and the other one."""
-    here, _ = stack.stored()
-    return here, next(store for store in STORES if store != here)
+def other_than(store: str) -> str:
+    return next(each for each in STORES if each != store)
 
 
 def require_all_at(stack: Stack, store: str) -> None:
     assert stack.stored() == (store, store)
     assert stack.answers()
     assert stack.read() == stack.content
-    other = next(each for each in STORES if each != store)
-    assert [found for found in stack.locations(other) if found["kind"] == "location"] == []
+    assert [found for found in stack.locations(other_than(store)) if found["kind"] == "location"] == []
