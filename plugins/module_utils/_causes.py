@@ -406,7 +406,7 @@ _TABLE = (
         "mlflow",
         "MLflow does not use this project's store for sftp:// locations",
         "Install the package mlflow-sftp beside MLflow in this image (rebuild the images with "
-        "site.yml), and see that 'python -c \"import mlflow_sftp.store\"' prints no error.",
+        "site.yml), and see that 'python -c \"import mlflow_sftp.mlflow_plugin.artifact_repository\"' prints no error.",
     ),
     Cause(
         "artifact_store_failed",

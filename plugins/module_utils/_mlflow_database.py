@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_sftp.relocate import Database
+    from mlflow_sftp.operations.relocate import Database
 
 VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 
@@ -26,7 +26,7 @@ def open_database(options: Mapping[str, Any], environment: Mapping[str, str] = o
     Raises:
         StorageError: There is none, it cannot be used, or the option holds a password.
     """
-    from mlflow_sftp.relocate import Database
+    from mlflow_sftp.operations.relocate import Database
     from mlflow_sftp.storage_errors import DatabaseError
 
     uri = options["database"] or environment.get(VARIABLE)

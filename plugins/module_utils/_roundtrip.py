@@ -23,7 +23,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-from mlflow_sftp.store import SftpArtifactRepository
+from mlflow_sftp.mlflow_plugin.artifact_repository import SftpArtifactRepository
 
 # Marks experiments made here, which go when their last run goes.
 _TAG = "mlflow_sftp.roundtrip"

@@ -164,8 +164,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from mlflow_sftp import migrate
     from mlflow_sftp.errors import SftpError
+    from mlflow_sftp.operations import copy as copying
+    from mlflow_sftp.operations.progress_file import ProgressFile
     from mlflow_sftp.storage_errors import StorageError
 
     LIBRARY_ERROR = None
@@ -173,7 +174,7 @@ except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
 
 
-def describe(report: migrate.CopyReport) -> dict:
+def describe(report: copying.CopyReport) -> dict:
     """Return the report as the module documents it."""
     result = report.as_dict()
     result["failed_files"] = result.pop("failed")
@@ -185,14 +186,14 @@ def describe(report: migrate.CopyReport) -> dict:
     return result
 
 
-def copy(options: dict, check: bool) -> migrate.CopyReport:
+def copy(options: dict, check: bool) -> copying.CopyReport:
     """Do what the options ask for."""
     with contextlib.ExitStack() as stack:
         progress = {}
         if options["progress_file"] and not check:
-            file = migrate.ProgressFile(Path(options["progress_file"]))
+            file = ProgressFile(Path(options["progress_file"]))
             progress["on_progress"] = stack.enter_context(file)
-        return migrate.copy(
+        return copying.copy(
             options["src"],
             options["dest"],
             manifest=options["manifest"] and Path(options["manifest"]),

@@ -111,7 +111,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_databa
 
 try:
     from mlflow_sftp.errors import SftpError
-    from mlflow_sftp.migrate.prune import prune
+    from mlflow_sftp.operations.prune import prune
     from mlflow_sftp.storage_errors import StorageError
 
     LIBRARY_ERROR = None

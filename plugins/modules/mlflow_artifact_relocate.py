@@ -170,8 +170,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_databa
 )
 
 try:
-    from mlflow_sftp import relocate
     from mlflow_sftp.location import redact
+    from mlflow_sftp.operations import relocate
 
     LIBRARY_ERROR = None
 except ImportError:

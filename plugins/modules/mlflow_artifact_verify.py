@@ -116,7 +116,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_databa
 
 try:
     from mlflow_sftp.errors import SftpError
-    from mlflow_sftp.read_back import read_back
+    from mlflow_sftp.operations.read_back import read_back
     from mlflow_sftp.storage_errors import StorageError
 
     LIBRARY_ERROR = None

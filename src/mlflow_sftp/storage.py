@@ -5,13 +5,14 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
-from mlflow_sftp import background, download, upload, verify
-from mlflow_sftp.connection import connections
-from mlflow_sftp.feed import Feed
-from mlflow_sftp.flow import Report, ignore
-from mlflow_sftp.remote import Entry, Remote
+from mlflow_sftp import event_loop
 from mlflow_sftp.settings import Settings
+from mlflow_sftp.transfer import checksum, download, upload
+from mlflow_sftp.transfer.remote import Entry, Remote
+from mlflow_sftp.transfer.stream_bridge import Feed
 from mlflow_sftp.uri import SftpUri
+from mlflow_sftp.wire.connections import connections
+from mlflow_sftp.wire.flow_control import Report, ignore
 
 T = TypeVar("T")
 _STREAM_CHUNK = 1 << 20
@@ -117,7 +118,7 @@ class SftpStorage:
 
     def sha256(self, path: str) -> str:
         """SHA-256 (hexadecimal) of a file as the server has it: asked of the server if it can tell, else read."""
-        return self._run(lambda remote: verify.sha256(remote, self.uri.join(path)))
+        return self._run(lambda remote: checksum.sha256(remote, self.uri.join(path)))
 
     def make_directory(self, path: str = "") -> None:
         """Make a directory and those above it."""
@@ -139,7 +140,7 @@ class SftpStorage:
         async def run() -> T:
             return await work(await self._remote())
 
-        return background.run(run())
+        return event_loop.run(run())
 
     async def _remote(self) -> Remote:
         shared = await connections(self.uri.endpoint, self._settings)

@@ -60,7 +60,7 @@ started = time.perf_counter()
 if sys.argv[4] == "built-in":
     from mlflow.store.artifact.sftp_artifact_repo import SFTPArtifactRepository as Store
 else:
-    from mlflow_sftp.store import SftpArtifactRepository as Store
+    from mlflow_sftp.mlflow_plugin.artifact_repository import SftpArtifactRepository as Store
 store = Store(uri)
 if what == "up": store.log_artifacts(local)
 elif what == "down": store.download_artifacts("", local)
@@ -133,7 +133,7 @@ def _copy_command(verify: str) -> Callable[[Place, Job], list[str]]:
         program = [
             sys.executable,
             "-c",
-            "from mlflow_sftp.cli import main; main()",
+            "from mlflow_sftp.cli.main import main; main()",
             "copy",
             "--verify",
             verify,

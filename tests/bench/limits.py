@@ -34,13 +34,13 @@ _MEBIBYTE = 1 << 20
 
 _CLIENT = """
 import sys
-from mlflow_sftp.protocol import SftpSession
+from mlflow_sftp.wire.session import SftpSession
 from mlflow_sftp.storage import SftpStorage
 work, uri, local = sys.argv[1:4]
 if "without rename" in sys.argv:
-    import mlflow_sftp.names, mlflow_sftp.upload
+    import mlflow_sftp.transfer.temporary_names, mlflow_sftp.transfer.upload
     async def nothing(*_): pass
-    mlflow_sftp.upload._publish = nothing
+    mlflow_sftp.transfer.upload._publish = nothing
 getattr(SftpStorage(uri), work)(*((local, "") if work.startswith("upload") else ("", local)))
 """
 

@@ -84,7 +84,7 @@ def test_mlflow_resolves_sftp_to_it(environment: Path, tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     file, repository = shown.stdout.split()
     assert Path(file).is_relative_to(_packages(environment))
-    assert repository == "mlflow_sftp.store:SftpArtifactRepository"
+    assert repository == "mlflow_sftp.mlflow_plugin.artifact_repository:SftpArtifactRepository"
 
 
 def test_brings_its_command(environment: Path, tmp_path: Path) -> None:

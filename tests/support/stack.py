@@ -49,7 +49,7 @@ class Stack:
     def locations(self, root: str) -> list[dict[str, str]]:
         """What is still said to be at `root`: places that MLflow follows, and mere mentions."""
         code = (
-            "import json, os; from mlflow_sftp.relocate import Database, scan;"
+            "import json, os; from mlflow_sftp.operations.relocate import Database, scan;"
             "d = Database(os.environ['MLFLOW_BACKEND_STORE_URI']);"
             f"print(json.dumps([f.as_dict() for f in scan(d, ['{root}'])]))"
         )

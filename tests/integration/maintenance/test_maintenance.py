@@ -26,7 +26,7 @@ from tests.support.storing import wait_until
 def maintenance(
     port: int, *arguments: str, stderr: BinaryIO | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "mlflow_sftp.maintenance", "--port", str(port), *arguments]
+    command = [sys.executable, "-m", "mlflow_sftp.maintenance_server", "--port", str(port), *arguments]
     with subprocess.Popen(command, stderr=stderr) as process:
         try:
             wait_until(lambda: answers(port))

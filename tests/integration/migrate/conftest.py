@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp import relocate
+from mlflow_sftp.operations import relocate
 from tests.support.mlflow_content import Content, create_content
 
 

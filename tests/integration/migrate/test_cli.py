@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mlflow_sftp.migrate.cli import copy_command
+from mlflow_sftp.cli.copy import copy_command
 from tests.support.sshd import SshServer
 
 
@@ -49,7 +49,7 @@ def test_files_left_behind_have_their_own_exit_code(sshd: SshServer, source: Pat
 def test_a_terminal_shows_a_bar_with_rate_and_time_left(sshd: SshServer, source: Path) -> None:
     (source / "large").write_bytes(bytes(3 << 20))
     terminal, child_side = pty.openpty()
-    program = [sys.executable, "-c", "from mlflow_sftp.cli import main; main()"]
+    program = [sys.executable, "-c", "from mlflow_sftp.cli.main import main; main()"]
     environment = os.environ | {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config), "TERM": "xterm"}
     command = [*program, "copy", "--bwlimit", "2M", str(source), sshd.uri("target")]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=child_side) as child:

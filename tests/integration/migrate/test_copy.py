@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp import migrate
 from mlflow_sftp.errors import SftpError
-from mlflow_sftp.relocate import LocationError, StorageError
+from mlflow_sftp.operations.copy import Progress, copy
+from mlflow_sftp.operations.manifest import read_manifest
+from mlflow_sftp.operations.relocate import LocationError, StorageError
 from tests.support.sshd import SshServer
 
 # Beyond what goes in one piece, and beyond what is resumed in the middle.
@@ -100,16 +101,16 @@ def test_everything_arrives_once(
     (source / "2" / "large").write_bytes(os.urandom(1 << 20) * (LARGEST >> 20))
     expected = read_tree(source)
     seen: list[tuple[int, int]] = []
-    first = migrate.copy(*places, manifest=manifest, on_progress=lambda p: seen.append((p.files, p.bytes)))
+    first = copy(*places, manifest=manifest, on_progress=lambda p: seen.append((p.files, p.bytes)))
     assert first.failed == {}
     assert first.copied == first.total
     assert (first.total.files, first.total.bytes) == (10, sum(len(c or b"") for c in expected.values()))
     assert read_tree(target) == expected
     assert seen == sorted(seen)
     assert seen[-1] == first.total
-    second = migrate.copy(*places, manifest=manifest)
+    second = copy(*places, manifest=manifest)
     assert (second.changed, second.copied, second.equal, second.failed) == (False, (0, 0), (0, 0), {})
-    assert len({record.sha256 for record in migrate.read_manifest(manifest)}) == 9  # two are empty
+    assert len({record.sha256 for record in read_manifest(manifest)}) == 9  # two are empty
 
 
 def test_what_is_there_is_compared_not_sent(ways: tuple[Spell, Spell], source: Path, target: Path) -> None:
@@ -117,7 +118,7 @@ def test_what_is_there_is_compared_not_sent(ways: tuple[Spell, Spell], source: P
     (target / "2" / "large").write_bytes((source / "2" / "large").read_bytes()[:-1] + b"!")
     (target / "1" / "run" / "plain").write_bytes(b"longer than before")
     (target / "1" / "only here").write_bytes(b"x")
-    report = migrate.copy(ways[0](source), ways[1](target))
+    report = copy(ways[0](source), ways[1](target))
     assert report.copied.files == 2
     assert report.equal.files == 8
     assert report.extra == 1
@@ -129,15 +130,15 @@ def test_by_size_only(ways: tuple[Spell, Spell], source: Path, target: Path, tmp
     shutil.copytree(source, target)
     os.truncate(target / "2" / "large", 5)
     places = ways[0](source), ways[1](target)
-    report = migrate.copy(*places, verify="size", manifest=tmp_path / "manifest")
+    report = copy(*places, verify="size", manifest=tmp_path / "manifest")
     assert (report.copied.files, report.equal.files) == (1, 9)
     assert read_tree(target) == read_tree(source)
-    again = migrate.copy(*places, verify="size", manifest=tmp_path / "manifest")
+    again = copy(*places, verify="size", manifest=tmp_path / "manifest")
     assert (again.copied.files, again.equal.files) == (0, 0)
 
 
 def test_check_foresees_and_changes_nothing(ways: tuple[Spell, Spell], source: Path, target: Path) -> None:
-    report = migrate.copy(ways[0](source), ways[1](target), check=True, manifest=target.with_name("manifest"))
+    report = copy(ways[0](source), ways[1](target), check=True, manifest=target.with_name("manifest"))
     assert report.copied.files == 10
     assert sorted(os.listdir(target.parent)) == ["source"]
 
@@ -146,17 +147,17 @@ def test_a_changed_and_a_damaged_file_are_copied_again(
     ways: tuple[Spell, Spell], source: Path, target: Path, tmp_path: Path
 ) -> None:
     places = ways[0](source), ways[1](target)
-    migrate.copy(*places, manifest=tmp_path / "manifest")
+    copy(*places, manifest=tmp_path / "manifest")
     (source / "1" / "run" / "plain").write_bytes(b"new content")
     (source / "1" / "new").write_bytes(b"new file")
     os.truncate(target / "2" / "large", 5)
-    report = migrate.copy(*places, manifest=tmp_path / "manifest")
+    report = copy(*places, manifest=tmp_path / "manifest")
     assert report.copied.files == 3
     assert read_tree(target) == read_tree(source)
 
 
 def test_only_some_directories(ways: tuple[Spell, Spell], source: Path, target: Path) -> None:
-    report = migrate.copy(ways[0](source), ways[1](target), include=("2", "3"))
+    report = copy(ways[0](source), ways[1](target), include=("2", "3"))
     assert report.copied.files == 2
     assert list(report.failed) == ["3"]
     assert os.listdir(target) == ["2"]
@@ -168,7 +169,7 @@ def test_all_but_some_directories(ways: tuple[Spell, Spell], source: Path, targe
     (source / "1" / "runner" / "file").touch()
     (target / "1" / "run").mkdir(parents=True)
     (target / "1" / "run" / "plain").write_text("newer than the source's")
-    report = migrate.copy(ways[0](source), ways[1](target), exclude=("1/run",))
+    report = copy(ways[0](source), ways[1](target), exclude=("1/run",))
     assert not report.failed
     assert read_tree(target / "1") == {
         b"run": None,
@@ -185,15 +186,15 @@ def test_names_that_mlflow_could_not_read_are_left_out_of_a_local_copy(sshd: Ssh
     (artifacts / "a#b").mkdir(parents=True)
     for name in ("plain", "50%.txt", "50%25.txt", "a#b/deep"):
         (artifacts / name).write_text(name)
-    foreseen = migrate.copy(sshd.uri(source), str(target), for_mlflow=True, check=True)
-    done = migrate.copy(sshd.uri(source), str(target), for_mlflow=True)
+    foreseen = copy(sshd.uri(source), str(target), for_mlflow=True, check=True)
+    done = copy(sshd.uri(source), str(target), for_mlflow=True)
     reason = "MLflow's local store cannot read a file of this name"
     for report in (foreseen, done):
         assert report.failed == {f"1/run/artifacts/{name}": reason for name in ("50%25.txt", "a#b/deep")}
         assert (report.misnamed, report.total.files, report.copied.files) == (2, 2, 2)
     assert set(read_tree(target / "1/run/artifacts")) == {b"plain", b"50%.txt"}
     # An SFTP server's store reads them all.
-    report = migrate.copy(str(source), sshd.uri(back), for_mlflow=True)
+    report = copy(str(source), sshd.uri(back), for_mlflow=True)
     assert (report.misnamed, report.copied.files) == (0, 4)
 
 
@@ -202,7 +203,7 @@ def test_links_are_followed_or_reported(source: Path, target: Path, sshd: SshSer
     (source / "1" / "dangling").symlink_to("nowhere")
     (source / "1" / "loop").symlink_to("..")
     os.mkfifo(source / "1" / "pipe")
-    report = migrate.copy(str(source), sshd.uri(target))
+    report = copy(str(source), sshd.uri(target))
     assert report.failed == {
         "1/dangling": "leads nowhere",
         "1/loop": "leads back to a directory above it",
@@ -217,10 +218,10 @@ def test_a_vanished_file_is_reported_and_the_rest_arrives(
 ) -> None:
     vanishing = source / "1" / "run" / "plain"
 
-    def remove_when_listed(progress: migrate.Progress) -> None:
+    def remove_when_listed(progress: Progress) -> None:
         vanishing.unlink(missing_ok=True)
 
-    report = migrate.copy(ways[0](source), ways[1](target), on_progress=remove_when_listed)
+    report = copy(ways[0](source), ways[1](target), on_progress=remove_when_listed)
     assert list(report.failed) == ["1/run/plain"]
     assert report.copied.files == 9
     assert read_tree(target) == read_tree(source)
@@ -249,7 +250,7 @@ def test_unreadable_files_and_directories_are_reported(
     (source / "secret").chmod(0o600)
     (source / "closed").chmod(0o700)
     if way == "sftp":
-        failed = migrate.copy(server_of_nobody.uri(source), str(tmp_path / "target")).failed
+        failed = copy(server_of_nobody.uri(source), str(tmp_path / "target")).failed
         assert sorted(os.listdir(tmp_path / "target")) == ["closed", "open"]
     else:
         failed = copy_as_nobody(source, server_of_nobody.root / "target")
@@ -261,10 +262,10 @@ def test_unreadable_files_and_directories_are_reported(
 def copy_as_nobody(source: Path, target: Path) -> dict[str, str]:
     """Run the copy in a child that gives up root after a first copy, which has imported everything."""
     code = (
-        "import json, os, sys, tempfile; from mlflow_sftp import migrate;"
-        "migrate.copy(tempfile.mkdtemp(), tempfile.mkdtemp());"
+        "import json, os, sys, tempfile; from mlflow_sftp.operations.copy import copy;"
+        "copy(tempfile.mkdtemp(), tempfile.mkdtemp());"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
-        "print(json.dumps(migrate.copy(*sys.argv[1:]).failed))"
+        "print(json.dumps(copy(*sys.argv[1:]).failed))"
     )
     command = [sys.executable, "-c", code, str(source), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -282,8 +283,8 @@ def test_a_killed_copy_resumes(way: str, sshd: SshServer, tmp_path: Path) -> Non
     spell: dict[str, Spell] = {"local": str, "sftp": sshd.uri}
     places = [spell[side](path) for side, path in zip(way.split("-"), (source, target), strict=True)]
     code = (
-        "import sys; from pathlib import Path; from mlflow_sftp import migrate;"
-        "migrate.copy(*sys.argv[1:3], manifest=Path(sys.argv[3]), bandwidth=1e6)"
+        "import sys; from pathlib import Path; from mlflow_sftp.operations.copy import copy;"
+        "copy(*sys.argv[1:3], manifest=Path(sys.argv[3]), bandwidth=1e6)"
     )
     command = [sys.executable, "-c", code, *places, str(manifest)]
     # What passes through this machine lies in TMPDIR, where the kill leaves it.
@@ -297,7 +298,7 @@ def test_a_killed_copy_resumes(way: str, sshd: SshServer, tmp_path: Path) -> Non
     whole = read_tree(source)
     for path, content in read_tree(target).items():
         assert path not in whole or whole[path] == content  # under its name only as a whole
-    report = migrate.copy(*places, manifest=manifest)
+    report = copy(*places, manifest=manifest)
     assert report.copied.files + report.equal.files == 200 - done
     assert report.copied.files < 200
     assert {
@@ -307,7 +308,7 @@ def test_a_killed_copy_resumes(way: str, sshd: SshServer, tmp_path: Path) -> Non
 
 def recorded(manifest: Path) -> int:
     try:
-        return sum(1 for _ in migrate.read_manifest(manifest))
+        return sum(1 for _ in read_manifest(manifest))
     except StorageError:
         return 0
 
@@ -315,14 +316,14 @@ def recorded(manifest: Path) -> int:
 def test_a_server_that_goes_away_stops_the_copy_and_keeps_what_is_done(
     source: Path, target: Path, sshd: SshServer, tmp_path: Path
 ) -> None:
-    def stop(progress: migrate.Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.files == 5:
             sshd.stop()
 
     with pytest.raises(SftpError, match=r"127\.0\.0\.1"):
-        migrate.copy(str(source), sshd.uri(target), manifest=tmp_path / "m", bandwidth=20e6, on_progress=stop)
+        copy(str(source), sshd.uri(target), manifest=tmp_path / "m", bandwidth=20e6, on_progress=stop)
     sshd.start()
-    report = migrate.copy(str(source), sshd.uri(target), manifest=tmp_path / "m")
+    report = copy(str(source), sshd.uri(target), manifest=tmp_path / "m")
     assert report.copied.files + report.equal.files < 10
     assert without_unfinished(read_tree(target)) == read_tree(source)
 
@@ -334,41 +335,41 @@ def test_bandwidth_is_kept(way: str, sshd: SshServer) -> None:
     (source / "file").write_bytes(bytes(6 << 20))
     spell: dict[str, Spell] = {"local": str, "sftp": sshd.uri}
     one, other = way.split("-")
-    report = migrate.copy(spell[one](source), spell[other](target), bandwidth=4 << 20)
+    report = copy(spell[one](source), spell[other](target), bandwidth=4 << 20)
     assert 1.0 < report.seconds < 4
     assert report.copied.files == 1
 
 
 def test_mistakes_are_named(source: Path, target: Path, sshd: SshServer, tmp_path: Path) -> None:
     with pytest.raises(LocationError, match="one lies in the other"):
-        migrate.copy(str(source), str(source / "deeper"))
+        copy(str(source), str(source / "deeper"))
     with pytest.raises(LocationError, match="artifact root"):
-        migrate.copy("mlflow-artifacts:/", str(target))
+        copy("mlflow-artifacts:/", str(target))
     with pytest.raises(StorageError, match="no such file or directory"):
-        migrate.copy(sshd.uri("nowhere"), str(target))
-    migrate.copy(str(source), str(target), manifest=tmp_path / "m", include=("1",))
+        copy(sshd.uri("nowhere"), str(target))
+    copy(str(source), str(target), manifest=tmp_path / "m", include=("1",))
     with pytest.raises(StorageError, match="belongs to a copy"):
-        migrate.copy(str(source), str(tmp_path / "elsewhere"), manifest=tmp_path / "m")
+        copy(str(source), str(tmp_path / "elsewhere"), manifest=tmp_path / "m")
     (tmp_path / "text").write_text("this is text and not a manifest at all")
     with pytest.raises(StorageError, match="cannot be used"):
-        migrate.copy(str(source), str(target), manifest=tmp_path / "text")
+        copy(str(source), str(target), manifest=tmp_path / "text")
 
 
 def test_a_single_file(ways: tuple[Spell, Spell], source: Path, target: Path, tmp_path: Path) -> None:
     """Its copy is named, directories above it are made, and what is there in this size is compared."""
     file, copied = source / "2" / "large", target / "new" / "copy"
     places = ways[0](file), ways[1](copied)
-    assert migrate.copy(*places, check=True).copied == (1, LARGE)
+    assert copy(*places, check=True).copied == (1, LARGE)
     assert not target.exists()
-    assert migrate.copy(*places, manifest=tmp_path / "m").copied == (1, LARGE)
+    assert copy(*places, manifest=tmp_path / "m").copied == (1, LARGE)
     assert copied.read_bytes() == file.read_bytes()
-    assert migrate.copy(*places).equal == (1, LARGE)
-    again = migrate.copy(*places, manifest=tmp_path / "m")
+    assert copy(*places).equal == (1, LARGE)
+    again = copy(*places, manifest=tmp_path / "m")
     assert (again.copied, again.equal) == ((0, 0), (0, 0))
     copied.write_bytes(bytes(LARGE))
-    assert migrate.copy(*places).copied == (1, LARGE)
+    assert copy(*places).copied == (1, LARGE)
     assert os.listdir(copied.parent) == ["copy"]
     with pytest.raises(StorageError, match="is a directory; name the copy"):
-        migrate.copy(places[0], ways[1](copied.parent))
+        copy(places[0], ways[1](copied.parent))
     with pytest.raises(StorageError, match="is a file"):
-        migrate.copy(ways[0](file.parent), places[1])
+        copy(ways[0](file.parent), places[1])

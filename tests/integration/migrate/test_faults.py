@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp import migrate
 from mlflow_sftp.errors import HostKeyRejectedError, SftpError
+from mlflow_sftp.operations.copy import copy
+from mlflow_sftp.operations.manifest import read_manifest
 from mlflow_sftp.storage_errors import StorageError
 from tests.support.server import keygen
 from tests.support.sshd import SshServer
@@ -47,17 +48,17 @@ def test_a_full_target_stops_the_copy_which_goes_on_once_there_is_room(
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(1 << 20))
     with pytest.raises((StorageError, SftpError), match="space"):
-        migrate.copy(str(source), place, manifest=tmp_path / "manifest")
+        copy(str(source), place, manifest=tmp_path / "manifest")
     for file in target.iterdir():
         if not file.name.startswith(".mlflow-sftp-"):
             assert file.read_bytes() == (source / file.name).read_bytes()
-    recorded = [record for record in migrate.read_manifest(tmp_path / "manifest") if record.state == "done"]
+    recorded = [record for record in read_manifest(tmp_path / "manifest") if record.state == "done"]
     assert len(recorded) < 12
     for path in list(source.iterdir())[:8]:
         path.unlink()
     ballast.unlink()
     shutil.rmtree(target)
-    assert migrate.copy(str(source), place, manifest=tmp_path / "manifest").copied.files == 4
+    assert copy(str(source), place, manifest=tmp_path / "manifest").copied.files == 4
 
 
 def test_a_wrong_host_key_stops_the_copy_before_it_begins(
@@ -66,5 +67,5 @@ def test_a_wrong_host_key_stops_the_copy_before_it_begins(
     other = keygen(tmp_path / "other", "ed25519").with_suffix(".pub").read_text()
     sshd.known_hosts.write_text(f"[{sshd.host}]:{sshd.port} {other}")
     with pytest.raises(HostKeyRejectedError):
-        migrate.copy(str(source), sshd.uri("target"))
+        copy(str(source), sshd.uri("target"))
     assert not (sshd.root / "target").exists()

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mlflow_sftp import migrate, relocate
+from mlflow_sftp.cli.prune import prune_command
 from mlflow_sftp.errors import SftpError
-from mlflow_sftp.migrate import places
-from mlflow_sftp.migrate.prune import PruneReport, prune
-from mlflow_sftp.migrate.prune_cli import prune_command
-from mlflow_sftp.relocate import Database, LocationError, Request, StorageError
+from mlflow_sftp.operations import relocate
+from mlflow_sftp.operations.copy import copy, places
+from mlflow_sftp.operations.prune import PruneReport, prune
+from mlflow_sftp.operations.relocate import Database, LocationError, Request, StorageError
 from tests.integration.migrate.test_copy import Tree, read_tree
 from tests.integration.migrate.test_read_back import execute
 from tests.support.ansible import run_module
@@ -84,7 +84,7 @@ def make_copy(
     spell = {"local": str, "sftp": sshd.uri}
     one, other = way.split("-")
     source, target = spell[one](made.root), spell[other](target_path)
-    migrate.copy(source, target, manifest=manifest)
+    copy(source, target, manifest=manifest)
     with Database(uri) as database:
         relocate.apply(database, Request((str(made.root),), target), tmp_path / "journal", backup=None)
     return Copied(uri, made, made.root, target_path, source, target, manifest)
@@ -150,7 +150,7 @@ def test_what_is_not_proven_or_still_needed_stays(copied: Copied, tmp_path: Path
 
 def test_a_copy_compared_by_size_proves_nothing(to_sftp: Copied) -> None:
     to_sftp.manifest.unlink()
-    migrate.copy(to_sftp.source, to_sftp.target, manifest=to_sftp.manifest, verify="size")
+    copy(to_sftp.source, to_sftp.target, manifest=to_sftp.manifest, verify="size")
     found = to_sftp.prune()
     assert not found.changed
     assert list(found.reasons) == ["no manifest says that it was copied and compared by SHA-256"]
@@ -207,7 +207,7 @@ def test_two_names_of_one_place_are_found_out(to_sftp: Copied, sshd: SshServer, 
     link.symlink_to(to_sftp.path)
     for target in (str(link), sshd.uri(to_sftp.path)):
         manifest.unlink(missing_ok=True)
-        migrate.copy(str(to_sftp.path), target, manifest=manifest)
+        copy(str(to_sftp.path), target, manifest=manifest)
         with Database(to_sftp.uri) as database, pytest.raises(StorageError, match="are one place"):
             prune(str(to_sftp.path), target, [manifest], database)
         assert read_tree(to_sftp.path) == before
@@ -217,8 +217,8 @@ def test_what_several_copies_brought(to_sftp: Copied, tmp_path: Path) -> None:
     """One by one the parts of a store were moved, and some files twice."""
     first, rest = tmp_path / "first", tmp_path / "rest"
     parent, child, left_out = (to_sftp.run(name) for name in ("parent", "child", "deleted"))
-    total = migrate.copy(to_sftp.source, to_sftp.target, manifest=first, include=(parent, child)).total
-    migrate.copy(to_sftp.source, to_sftp.target, manifest=rest, exclude=(child, left_out))
+    total = copy(to_sftp.source, to_sftp.target, manifest=first, include=(parent, child)).total
+    copy(to_sftp.source, to_sftp.target, manifest=rest, exclude=(child, left_out))
     with Database(to_sftp.uri) as database:
         everywhere = to_sftp.source, to_sftp.target
         one = prune(*everywhere, [first], database, check=True)
@@ -268,9 +268,9 @@ def test_a_server_that_goes_away_stops_it_with_nothing_lost(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from mlflow_sftp.migrate import places
-from mlflow_sftp.migrate.prune import prune
-from mlflow_sftp.relocate import Database
+from mlflow_sftp.operations.copy import places
+from mlflow_sftp.operations.prune import prune
+from mlflow_sftp.operations.relocate import Database
 uri, source, target, manifest, method, count = sys.argv[1:]
 original = getattr(places.{kind}, method)
 async def then_die(self, relative):

@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 from mlflow import MlflowClient
 
-from mlflow_sftp import migrate, relocate
-from mlflow_sftp.read_back import Problem, ReadBack, read_back
-from mlflow_sftp.relocate import Database, Request
+from mlflow_sftp.operations import relocate
+from mlflow_sftp.operations.copy import copy
+from mlflow_sftp.operations.read_back import Problem, ReadBack, read_back
+from mlflow_sftp.operations.relocate import Database, Request
 from tests.support.ansible import run_module
 from tests.support.mlflow_content import Content
 from tests.support.mlflow_server import MlflowServer
@@ -46,7 +47,7 @@ def client(sshd: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
 def moved(content: tuple[str, Content], sshd: SshServer, tmp_path: Path) -> Moved:
     uri, made = content
     root, manifest = sshd.uri("artifacts"), tmp_path / "manifest"
-    migrate.copy(str(made.root), root, manifest=manifest)
+    copy(str(made.root), root, manifest=manifest)
     with Database(uri) as database:
         relocate.apply(database, Request((str(made.root),), root), tmp_path / "journal", backup=None)
     made.root.rename(tmp_path / "out of sight")
@@ -118,7 +119,7 @@ def test_a_proxied_store_is_compared_with_its_own_bytes(moved: Moved, tmp_path: 
             # The run whose name has a percent sign could not move to the proxy.
             assert (sound.runs, sound.models, sound.problems) == (RUNS - 1, MODELS, [])
             other = tmp_path / "other"
-            migrate.copy(moved.root, str(other))
+            copy(moved.root, str(other))
             changed = next(other.glob(f"*/{moved.content.runs['child']}/artifacts/plain.txt"))
             changed.write_text("something else")
             differing = read_back(database, "mlflow-artifacts:/", server.uri, store=str(other))
@@ -140,7 +141,7 @@ def test_a_store_that_is_gone_ends_it_early(
     moved: Moved, sshd: SshServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_SFTP_RETRY_TIMEOUT", "1")
-    monkeypatch.setattr("mlflow_sftp.read_back.MOST_PROBLEMS", 1)
+    monkeypatch.setattr("mlflow_sftp.operations.read_back.MOST_PROBLEMS", 1)
     sshd.stop()
     found = moved.read_back(runs=None)
     assert 1 <= len(found.problems) <= 4

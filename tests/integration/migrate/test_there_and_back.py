@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from mlflow_sftp import migrate, relocate
-from mlflow_sftp.audit import audit
-from mlflow_sftp.relocate import Database, Request
+from mlflow_sftp.operations import relocate
+from mlflow_sftp.operations.audit import audit
+from mlflow_sftp.operations.copy import copy
+from mlflow_sftp.operations.relocate import Database, Request
 from tests.support.mlflow_content import Content
 from tests.support.mlflow_server import MlflowServer
 from tests.support.sshd import SshServer
@@ -63,7 +64,7 @@ def client(sshd: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def switch(uri: str, source: str, target: str, old: str, new: str, work: Path) -> None:
     """Copy, re-root, and require that nothing was left behind and that both sides agree afterwards."""
-    copied = migrate.copy(source, target, manifest=work.with_suffix(".manifest"))
+    copied = copy(source, target, manifest=work.with_suffix(".manifest"))
     assert copied.failed == {}
     with Database(uri) as database:
         request = Request((old,), new)

@@ -14,7 +14,7 @@ from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
 from tests.support.storing import files_below, pattern
 
-_PROGRAM = (sys.executable, "-c", "from mlflow_sftp.cli import main; main(prog_name='mlflow-sftp')")
+_PROGRAM = (sys.executable, "-c", "from mlflow_sftp.cli.main import main; main(prog_name='mlflow-sftp')")
 
 
 class _Program:

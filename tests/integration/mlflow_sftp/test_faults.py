@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp import names
 from mlflow_sftp.errors import (
     AuthenticationFailedError,
     HostKeyRejectedError,
@@ -27,6 +26,7 @@ from mlflow_sftp.errors import (
 )
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
+from mlflow_sftp.transfer import temporary_names
 from tests.integration.mlflow_sftp.conftest import host_and_proftpd
 from tests.support.container import ContainerServer, OpensshContainer, ProftpdContainer
 from tests.support.link import Link
@@ -303,14 +303,14 @@ def test_an_uploader_killed_leaves_no_file_of_that_name_and_the_next_one_resumes
     with Link(mortal.port, round_trip=0.005, bandwidth=80e6) as link:
         uri, settings = through(mortal, link, tmp_path)
         environment = os.environ | {"MLFLOW_SFTP_SSH_CONFIG": str(settings.ssh_config)}
-        program = "from mlflow_sftp.cli import main; main()"
+        program = "from mlflow_sftp.cli.main import main; main()"
         process = subprocess.Popen(
             [sys.executable, "-c", program, "copy", str(source), f"{uri}/f"], env=environment
         )
         wait_until(lambda: link.bytes_up > 50_000_000, 30)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert all(names.is_temporary(os.fsencode(name)) for name in os.listdir(mortal.root))
+        assert all(temporary_names.is_temporary(os.fsencode(name)) for name in os.listdir(mortal.root))
         assert SftpStorage(uri, settings).list_directory() == []
         before = link.bytes_up
         SftpStorage(uri, settings).upload(str(source), "f")

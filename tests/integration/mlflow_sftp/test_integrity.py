@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp import names, verify
 from mlflow_sftp.errors import IntegrityError
-from mlflow_sftp.protocol import SftpSession
 from mlflow_sftp.storage import SftpStorage
+from mlflow_sftp.transfer import checksum, temporary_names
+from mlflow_sftp.wire.session import SftpSession
 from tests.support.container import ContainerServer
 from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
@@ -51,13 +51,13 @@ def test_a_difference_on_the_server_is_an_error(
     server: SftpServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """Between publishing and verifying, a byte of the file on the server changes."""
-    ask = verify.sha256
+    ask = checksum.sha256
 
     async def tamper_and_ask(remote: object, path: str) -> str:
         _flip_a_byte(Path(path), size // 2)
         return await ask(remote, path)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(verify, "sha256", tamper_and_ask)
+    monkeypatch.setattr(checksum, "sha256", tamper_and_ask)
     storage = SftpStorage(server.uri(root), settings_for(server, verify="sha256"))
     (tmp_path / "f").write_bytes(pattern(size))
     with pytest.raises(IntegrityError, match="SHA-256"):
@@ -85,7 +85,7 @@ def test_a_server_with_check_file_is_asked_for_the_sum(
 
 
 def test_leftovers_are_hidden_and_old_ones_removed(storage: SftpStorage, root: Path, tmp_path: Path) -> None:
-    young, old = root / names.temporary(), root / names.temporary()
+    young, old = root / temporary_names.temporary(), root / temporary_names.temporary()
     for leftover in (young, old):
         leftover.write_text("half")
     os.utime(old, (time.time() - 2 * 86400,) * 2)

@@ -13,7 +13,7 @@ import pytest
 from mlflow.exceptions import MlflowException, MlflowTraceDataNotFound
 
 from mlflow_sftp import errors
-from mlflow_sftp.store import SftpArtifactRepository
+from mlflow_sftp.mlflow_plugin.artifact_repository import SftpArtifactRepository
 from tests.support.server import SftpServer
 from tests.support.storing import files_below, pattern, repository_for, use
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mlflow_sftp import migrate, relocate
-from mlflow_sftp.audit import QUARANTINE, Audit, audit
-from mlflow_sftp.audit_cli import audit_command
-from mlflow_sftp.relocate import Database, Request, StorageError
+from mlflow_sftp.cli.audit import audit_command
+from mlflow_sftp.operations import relocate
+from mlflow_sftp.operations.audit import QUARANTINE, Audit, audit
+from mlflow_sftp.operations.copy import copy
+from mlflow_sftp.operations.relocate import Database, Request, StorageError
 from tests.integration.relocate.conftest import Filled
 from tests.integration.relocate.test_relocate import execute
 from tests.support.ansible import run_module
@@ -104,7 +105,7 @@ def test_a_model_without_its_description_is_missing_it(store: Store) -> None:
 
 def test_a_manifest_knows_every_file(store: Store, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest"
-    migrate.copy(store.content.root.as_posix(), store.root, manifest=manifest)
+    copy(store.content.root.as_posix(), store.root, manifest=manifest)
     assert store.problems(manifest=manifest) == USUAL
     run = f"1/{store.content.runs['parent']}/artifacts"
     os.truncate(store.path / run / "plain.txt", 3)
@@ -147,9 +148,9 @@ def test_the_module_moves_orphans_aside(store: Store, sshd: SshServer) -> None:
 
 KILLED = """
 import os, signal, sys
-from mlflow_sftp.audit import audit
-from mlflow_sftp.migrate import places
-from mlflow_sftp.relocate import Database
+from mlflow_sftp.operations.audit import audit
+from mlflow_sftp.operations.copy import places
+from mlflow_sftp.operations.relocate import Database
 for place in (places.LocalPlace, places.SftpPlace):
     async def move_and_die(self, path, target, move=place.move):
         await move(self, path, target)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mlflow_sftp.relocate.cli import relocate_group
+from mlflow_sftp.cli.relocate import relocate_group
 from tests.integration.relocate.conftest import Filled
 
 SFTP = "sftp://freegee:hidden@tajo.host.ch:2121/agent.freegee.ch/artifacts"

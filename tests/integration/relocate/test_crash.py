@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp import relocate
-from mlflow_sftp.relocate import Database, Request
+from mlflow_sftp.operations import relocate
+from mlflow_sftp.operations.relocate import Database, Request
 from tests.integration.relocate.conftest import Dump, Filled
 
 SFTP = "sftp://h/p"
@@ -29,7 +29,7 @@ import os, signal, sys
 import sqlalchemy as sa
 from pathlib import Path
 from mlflow_sftp import relocate
-from mlflow_sftp.relocate import engine
+from mlflow_sftp.operations.relocate import engine
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 {arm}
@@ -130,7 +130,7 @@ def test_a_crash_of_the_database_server_loses_nothing_committed(
 def test_a_writer_in_the_middle_of_a_transaction_is_waited_for_then_named(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlflow_sftp.relocate.database.LOCK_TIMEOUT_S", 1)
+    monkeypatch.setattr("mlflow_sftp.database.database.LOCK_TIMEOUT_S", 1)
     with Database(filled.uri) as writer, writer.locked():
         with (
             Database(filled.uri) as database,

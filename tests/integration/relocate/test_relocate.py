@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 from mlflow import MlflowClient
 
-from mlflow_sftp import relocate
-from mlflow_sftp.relocate import Database, Request
+from mlflow_sftp.operations import relocate
+from mlflow_sftp.operations.relocate import Database, Request
 from tests.integration.relocate.conftest import Dump, Filled
 from tests.support.mlflow_content import ODD_NAMES
 from tests.support.postgres import PostgresServer

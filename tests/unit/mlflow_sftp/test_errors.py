@@ -5,7 +5,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 
 from mlflow_sftp import errors
-from mlflow_sftp.mlflow_errors import MlflowSftpError, as_mlflow
+from mlflow_sftp.mlflow_plugin.exceptions import MlflowSftpError, as_mlflow
 
 _KINDS = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SftpError)

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mlflow_sftp.flow import Budget, Flight, for_each, iterate
+from mlflow_sftp.wire.flow_control import Budget, Flight, for_each, iterate
 
 
 async def _settle() -> None:

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils.uri import validate_path_is_safe
 
-from mlflow_sftp.migrate.mlflow_names import is_readable_locally
+from mlflow_sftp.stores.mlflow_names import is_readable_locally
 
 NAMES = st.text(
     st.characters(exclude_characters="\0", exclude_categories=("Cs",))

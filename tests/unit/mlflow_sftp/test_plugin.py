@@ -12,11 +12,16 @@ ASK = (
 
 
 @pytest.mark.parametrize(
-    "first", ["import mlflow", "import mlflow_sftp.store", "import mlflow_sftp.mlflow_errors"]
+    "first",
+    [
+        "import mlflow",
+        "import mlflow_sftp.mlflow_plugin.artifact_repository",
+        "import mlflow_sftp.mlflow_plugin.exceptions",
+    ],
 )
 def test_sftp_resolves_to_this_store(first: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"{first};{ASK}"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "mlflow_sftp.store"
+    assert done.stdout.strip() == "mlflow_sftp.mlflow_plugin.artifact_repository"
     assert "Failure attempting to register" not in done.stderr

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_sftp.protocol import READ, SessionLostError, SftpSession, StatusError
+from mlflow_sftp.wire.session import READ, SessionLostError, SftpSession, StatusError
 
 
 class _Wire:

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MLflow's database: opening, locking, backing up, and which of its columns hold artifact locations."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+from mlflow_sftp.database.durable_file import replaced_file
+from mlflow_sftp.storage_errors import BackupUnavailableError, DatabaseError
+
+# A server that still writes holds its locks for milliseconds; longer means somebody sits on a transaction.
+LOCK_TIMEOUT_S = 30
+
+TRACE_LOCATION_TAGS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
+
+
+@dataclass(frozen=True)
+class LocationColumn:
+    """A column whose values are artifact locations; `tag_keys` restricts a key/value table to some keys."""
+
+    table: str
+    column: str
+    new_runs: bool = False
+    tag_keys: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.table}.{self.column}"
+
+
+# `new_runs`: MLflow derives the locations of what is created from now on from these.
+LOCATION_COLUMNS = (
+    LocationColumn("experiments", "artifact_location", new_runs=True),
+    LocationColumn("runs", "artifact_uri"),
+    LocationColumn("logged_models", "artifact_location"),
+    LocationColumn("model_versions", "storage_location"),
+    LocationColumn("model_versions", "source"),
+    LocationColumn("trace_tags", "value", tag_keys=TRACE_LOCATION_TAGS),
+    LocationColumn("workspaces", "default_artifact_root", new_runs=True),
+    LocationColumn("workspaces", "trace_archival_location", new_runs=True),
+)
+
+# Those of the columns above and what relates them to experiments.
+_TABLES = frozenset({column.table for column in LOCATION_COLUMNS} | {"alembic_version", "tags", "trace_info"})
+
+
+class Database:
+    """One MLflow database on SQLite or PostgreSQL; use as a context manager.
+
+    `password` is for a URI that had better not hold it.
+    """
+
+    def __init__(self, uri: str, password: str | None = None) -> None:
+        self.url = _parse(uri)
+        if password is not None:
+            self.url = self.url.set(password=password)
+        self._sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine = _engine(self.url)
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.dispose()
+
+    @property
+    def name(self) -> str:
+        """The URI without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @cached_property
+    def tables(self) -> dict[str, sa.Table]:
+        """The tables around locations; raises DatabaseError where this is not MLflow's database."""
+        tables = self._reflect(_TABLES)
+        if not {"alembic_version", "experiments", "runs", "model_versions"} <= set(tables):
+            raise DatabaseError(f"{self.name} holds no MLflow tables: check the database URI")
+        return tables
+
+    def all_tables(self) -> dict[str, sa.Table]:
+        """Every table of the database, whoever made it."""
+        return self._reflect(None)
+
+    def _reflect(self, names: frozenset[str] | None) -> dict[str, sa.Table]:
+        metadata = sa.MetaData()
+        with self._explained("read the schema"):
+            wanted = None if names is None else lambda name, _: name in names
+            metadata.reflect(self._engine, only=wanted, resolve_fks=False)
+        return dict(metadata.tables)
+
+    def location_columns(self) -> list[LocationColumn]:
+        """The location columns that this version's schema has."""
+        return [c for c in LOCATION_COLUMNS if c.table in self.tables and c.column in self.tables[c.table].c]
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One consistent view of the database, without locking out writers."""
+        with self._explained("read"), self._engine.connect() as connection:
+            if self._sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+            connection.rollback()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[sa.Connection]:
+        """One transaction with every writer of locations locked out; commits at the end, or nothing stays.
+
+        The lock also waits for a transaction that a killed client left ending in the server, so that what is
+        read under it is final.
+        """
+        tables = sorted({column.table for column in self.location_columns()})
+        with self._explained("lock and change the locations"), self._engine.connect() as connection:
+            if self._sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+                quoted = ", ".join(self._engine.dialect.identifier_preparer.quote(table) for table in tables)
+                connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
+            yield connection
+            connection.commit()
+
+    def backup(self, target: Path) -> int:
+        """Write a complete copy to `target` (mode 0600) and return its size in bytes.
+
+        SQLite: its online backup, while MLflow may go on writing. PostgreSQL: `pg_dump` in custom format.
+        Raises BackupUnavailableError where `pg_dump` is missing or refuses.
+        """
+        with replaced_file(target) as temporary:
+            if self._sqlite:
+                self._backup_sqlite(temporary)
+            else:
+                self._backup_postgresql(temporary)
+        return target.stat().st_size
+
+    def _backup_sqlite(self, target: Path) -> None:
+        with (
+            self._explained("back up"),
+            contextlib.closing(self._engine.raw_connection()) as source,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
+            driver = source.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            driver.backup(copy)
+            verdict = copy.execute("PRAGMA quick_check").fetchone()[0]
+            if verdict != "ok":
+                raise BackupUnavailableError(f"{self.name}: the copy fails SQLite's quick_check: {verdict}")
+
+    def _backup_postgresql(self, target: Path) -> None:
+        if shutil.which("pg_dump") is None:
+            raise BackupUnavailableError(
+                f"{self.name}: pg_dump is not installed here, so no backup was made; install the PostgreSQL "
+                "client, or back the database up yourself and go on without a backup of ours"
+            )
+        # libpq reads the password from the environment: arguments are visible to every user of the host.
+        environment = dict(os.environ)
+        if self.url.password:
+            environment["PGPASSWORD"] = str(self.url.password)
+        address = sa.URL.create(
+            "postgresql",
+            self.url.username,
+            None,
+            self.url.host,
+            self.url.port,
+            self.url.database,
+            self.url.query,
+        )
+        command = ["pg_dump", "--format=custom", "--no-password", f"--file={target}", str(address)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BackupUnavailableError(
+                f"{self.name}: pg_dump failed, nothing was changed: {done.stderr.strip()}"
+            )
+
+    @contextlib.contextmanager
+    def _explained(self, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            hint = ""
+            if "lock" in cause:
+                hint = "; another program is writing to it: stop the MLflow server and its clients first"
+            raise DatabaseError(f"{self.name}: cannot {operation}: {cause}{hint}") from error
+
+
+def _parse(uri: str) -> sa.URL:
+    try:
+        url = sa.make_url(uri)
+    except SQLAlchemyError as error:
+        raise DatabaseError(
+            "the database URI cannot be read; it looks like sqlite:////path/mlflow.db"
+        ) from error
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise DatabaseError(
+            f"{url.get_backend_name()}: only SQLite and PostgreSQL databases can be re-rooted"
+        )
+    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
+        # SQLite would create an empty database under a mistyped name.
+        raise DatabaseError(f"{url.render_as_string(hide_password=True)}: there is no such file")
+    return url
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    try:
+        if url.get_backend_name() != "sqlite":
+            return sa.create_engine(url, poolclass=sa.NullPool)
+        # No implicit BEGIN of the driver's: it would come only before the first write, after our reads.
+        arguments = {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}
+        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+    except (NoSuchModuleError, ImportError) as error:
+        name = url.render_as_string(hide_password=True)
+        raise DatabaseError(f"{name}: the database driver is not installed: {error}") from error

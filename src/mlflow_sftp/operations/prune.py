@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removing from a store what is proven to be at another one, and what nothing leads to any more.
+
+A file goes only when both sides, read just before, hold the very bytes that a manifest of the copy recorded.
+So whenever this is interrupted, every file is at the destination, and what is still at the source as well.
+"""
+
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_sftp import event_loop
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.location import Location, normal_parts, parse_root
+from mlflow_sftp.operations.copy import printable
+from mlflow_sftp.operations.manifest import Record, Totals, manifest_places, read_manifest
+from mlflow_sftp.operations.relocate.plan import location_rows
+from mlflow_sftp.settings import Settings
+from mlflow_sftp.storage_errors import LocationError, StorageError
+from mlflow_sftp.stores.sftp import FileProblemError, Limiter, LocalPlace, Place, open_place
+from mlflow_sftp.transfer import temporary_names
+from mlflow_sftp.wire.flow_control import for_each, iterate
+
+NAMED_FILES = 100
+
+_REFERENCED = "a row of the database leads there"
+_UNKNOWN = "no manifest has it"
+_UNPROVEN = "no manifest says that it was copied and compared by SHA-256"
+_LINK = "it is, or lies behind, a symbolic link"
+_CHANGED = "it has changed since it was copied"
+_DIFFERS = "the destination has other bytes"
+
+
+@dataclass
+class PruneReport:
+    """What was deleted, or would be, and how many files stay; `reasons` counts those by why they stay.
+
+    `kept` names the first NAMED_FILES of them.
+    """
+
+    deleted: Totals = field(default_factory=lambda: Totals(0, 0))
+    directories: int = 0
+    kept_files: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.deleted.files or self.directories)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON; names that are not UTF-8 are escaped."""
+        kept = {printable(path): reason for path, reason in self.kept.items()}
+        return {**vars(self), "deleted": self.deleted._asdict(), "kept": kept, "changed": self.changed}
+
+
+def prune(
+    source: str,
+    target: str,
+    manifests: Sequence[Path],
+    database: Database,
+    *,
+    root: str | None = None,
+    working_directory: str | None = None,
+    check: bool = False,
+    settings: Settings | None = None,
+) -> PruneReport:
+    """Delete from `source` what `manifests`, of copies from there to `target`, prove to be at `target`.
+
+    Args:
+        root: How the database spells `source`, if it does so in another way.
+        working_directory: Where relative paths in the database start.
+        check: Compare everything, and only tell what would be deleted.
+
+    Directories below `source` that rows of the database lead to are kept as they are, and so is everything that
+    no manifest has. Directories that became empty go, `source` itself does not. Raises StorageError
+    where a manifest is of another copy or both places are one, SftpError where a server fails; what was deleted
+    until then was proven.
+    """
+    settings = settings or Settings.from_environment()
+    places = open_place(source, Limiter(None), settings), open_place(target, Limiter(None), settings)
+    roots = [parse_root(each, working_directory) for each in (source, root) if each]
+    protected = _protected(database, roots, working_directory)
+    return event_loop.run(_Prune(*places, protected, check).run(manifests))
+
+
+class _Prune:
+    def __init__(self, source: Place, target: Place, protected: set[str], check: bool) -> None:
+        self._source = source
+        self._target = target
+        self._protected = protected
+        self._check = check
+        self._report = PruneReport()
+        self._reasons: dict[str, str] = {}
+        self._going: set[str] = set()
+        self._copied_directories: set[str] = set()
+        self._direct: dict[str, bool] = {"": True}
+
+    async def run(self, manifests: Sequence[Path]) -> PruneReport:
+        try:
+            for manifest in manifests:
+                self._refuse_other_copy(manifest)
+            await self._refuse_one_place()
+            for manifest in manifests:
+                with closing(read_manifest(manifest)) as records:
+                    await for_each(iterate(records), self._settle, self._width)
+            await self._sweep()
+        finally:
+            await self._source.close()
+            await self._target.close()
+        return self._report
+
+    def _width(self) -> int:
+        return min(self._source.width(), self._target.width())
+
+    def _refuse_other_copy(self, manifest: Path) -> None:
+        copied = manifest_places(manifest)
+        if copied != (self._source.name, self._target.name):
+            raise StorageError(f"{manifest} belongs to a copy from {copied[0]} to {copied[1]}")
+
+    async def _refuse_one_place(self) -> None:
+        """Two spellings of one place would prove each other, and the file be gone from both."""
+        for place in (self._source, self._target):
+            if not await place.exists():
+                raise StorageError(f"{place.name}: there is no such directory")
+        if isinstance(self._source, LocalPlace) and isinstance(self._target, LocalPlace):
+            self._refuse_if(_is_same_directory(self._source.root, self._target.root))
+            return
+        if self._check:
+            return
+        probe = temporary_names.temporary()
+        await self._source.make_directory(probe)
+        try:
+            seen = await self._target.kind(probe)
+        finally:
+            await self._source.remove_directory(probe)
+        self._refuse_if(seen is not None)
+
+    def _refuse_if(self, one_place: bool) -> None:
+        if one_place:
+            raise StorageError(f"{self._source.name} and {self._target.name} are one place")
+
+    # --- files ---
+
+    async def _settle(self, record: Record) -> None:
+        """Delete one file, or note why it stays."""
+        proven = record.state == "done" and record.sha256 is not None
+        if proven:
+            self._copied_directories.update(_above(record.path))
+        try:
+            reason = await self._delete(record) if proven else _UNPROVEN
+        except FileProblemError as problem:
+            reason = str(problem)
+        if reason:
+            self._reasons[record.path] = reason
+
+    async def _delete(self, record: Record) -> str:
+        """Delete a file, unless there is a reason to keep it; returns that."""
+        path, expected = record.path, (record.size or 0, record.sha256)
+        if path in self._going:
+            return ""
+        if self._leads_there(path):
+            return _REFERENCED
+        kind = await self._kind(path)
+        if kind is None:
+            return ""
+        if kind != "file":
+            return _LINK
+        if await self._source.digest(path, expected[0]) != expected:
+            return _CHANGED
+        if await self._digest_at_target(path, expected[0]) != expected:
+            return _DIFFERS
+        if self._check:
+            self._going.add(path)
+        else:
+            await self._source.remove_file(path)
+        deleted = self._report.deleted
+        self._report.deleted = Totals(deleted.files + 1, deleted.bytes + expected[0])
+        return ""
+
+    async def _digest_at_target(self, path: str, size: int) -> tuple[int, str]:
+        try:
+            return await self._target.digest(path, size)
+        except FileProblemError as problem:
+            raise FileProblemError(f"the destination cannot give it: {problem}") from problem
+
+    async def _kind(self, path: str) -> str | None:
+        """What is there under this name; a link also where one is on the way."""
+        if not await self._is_direct(posixpath.dirname(path)):
+            return "link"
+        return await self._source.kind(path)
+
+    async def _is_direct(self, directory: str) -> bool:
+        """Whether no link is on the way to a directory, or it is gone."""
+        if directory not in self._direct:
+            above = await self._is_direct(posixpath.dirname(directory))
+            self._direct[directory] = above and await self._source.kind(directory) in ("directory", None)
+        return self._direct[directory]
+
+    def _leads_there(self, path: str) -> bool:
+        return "" in self._protected or any(each in self._protected for each in (path, *_above(path)))
+
+    # --- directories ---
+
+    async def _sweep(self) -> None:
+        """Tell which files stay, and remove the directories that lost all they had."""
+        kept: dict[str, str] = {}
+        directories: set[str] = set()
+        async for items in self._source.walk("", kept.__setitem__):
+            for item in items:
+                if item.is_directory:
+                    directories.add(item.path)
+                elif item.path not in self._going:
+                    kept[item.path] = self._reason(item.path)
+        self._tell(kept)
+        emptied = set()
+        for directory in directories & self._copied_directories - {
+            each for path in kept for each in _above(path)
+        }:
+            if not self._leads_there(directory) and await self._kind(directory) == "directory":
+                emptied.add(directory)
+        staying = {above for directory in directories - emptied for above in _above(directory)}
+        await self._remove_directories(emptied - staying)
+
+    async def _remove_directories(self, emptied: Iterable[str]) -> None:
+        by_depth: dict[int, list[str]] = {}
+        for directory in emptied:
+            by_depth.setdefault(directory.count("/"), []).append(directory)
+
+        async def remove(directory: str) -> None:
+            if self._check or await self._source.remove_directory(directory):
+                self._report.directories += 1
+
+        for depth in sorted(by_depth, reverse=True):
+            await for_each(iterate(by_depth[depth]), remove, self._width)
+
+    def _reason(self, path: str) -> str:
+        known = self._reasons.get(path)
+        return known or (_REFERENCED if self._leads_there(path) else _UNKNOWN)
+
+    def _tell(self, kept: dict[str, str]) -> None:
+        self._report.kept_files = len(kept)
+        self._report.reasons = dict(Counter(kept.values()).most_common())
+        self._report.kept = {path: kept[path] for path in sorted(kept)[:NAMED_FILES]}
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories a path lies in, the innermost first, without ""."""
+    while path := posixpath.dirname(path):
+        yield path
+
+
+def _is_same_directory(one: str, other: str) -> bool:
+    return os.path.samefile(one, other)
+
+
+def _protected(database: Database, roots: Sequence[Location], working_directory: str | None) -> set[str]:
+    """Paths below the source, "" for itself, that locations in the database lead to."""
+    found: set[str] = set()
+    with database.reading() as connection:
+        for column in database.location_columns():
+            for _, value in location_rows(database, connection, column):
+                try:
+                    location = Location.parse(value, working_directory)
+                except LocationError:
+                    continue
+                if not location.absolute and roots[0].kind == "local":
+                    raise StorageError(
+                        f"{column.name} has the relative location {value}: name the server's working directory"
+                    )
+                found.update(_below(location, root) for root in roots if _may_be_below(location, root))
+                if location.kind == roots[0].kind == "local":
+                    found.update(_really_below(location.path, roots[0].path))
+    return found
+
+
+def _may_be_below(location: Location, root: Location) -> bool:
+    return location.is_under(root) or location.may_be_under(root)
+
+
+def _below(location: Location, root: Location) -> str:
+    return "/".join(normal_parts(location.parts)[len(normal_parts(root.parts)) :])
+
+
+def _really_below(path: str, root: str) -> Iterator[str]:
+    """Where a local path is below the root once links are followed, if it is."""
+    relative = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
+    if relative != ".." and not relative.startswith("../"):
+        yield "" if relative == "." else relative

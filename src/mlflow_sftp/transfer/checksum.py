@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SHA-256 of what is on the server: asked for where the server can tell, read back where it cannot."""
+
+import asyncio
+import hashlib
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from mlflow_sftp.errors import IntegrityError
+from mlflow_sftp.uri import encode
+from mlflow_sftp.wire.session import FX_OP_UNSUPPORTED, READ, SftpSession, StatusError
+
+if TYPE_CHECKING:
+    from mlflow_sftp.transfer.remote import Remote
+
+_READS_AT_ONCE = 32
+_CHUNK = 1 << 20
+
+
+def wanted(remote: "Remote") -> bool:
+    """Tell whether contents are to be compared after each transfer."""
+    return remote.connections.settings.verify == "sha256"
+
+
+def new_digest(remote: "Remote") -> "hashlib._Hash | None":
+    """Return a new SHA-256, or None where contents are not to be compared."""
+    return hashlib.sha256() if wanted(remote) else None
+
+
+def hex_digest(remote: "Remote", data: bytes | memoryview) -> str | None:
+    """Return the SHA-256 of `data`, or None where contents are not to be compared."""
+    return hashlib.sha256(data).hexdigest() if wanted(remote) else None
+
+
+async def file_digest(remote: "Remote", descriptor: int, size: int) -> str | None:
+    """Return the SHA-256 of the first `size` bytes of a local file, or None where it is not wanted."""
+    return await asyncio.to_thread(_hash_file, descriptor, size) if wanted(remote) else None
+
+
+async def contents(remote: "Remote", expected: str | None, path: str) -> None:
+    """Compare the SHA-256 of a file on the server; IntegrityError when it differs. None compares nothing."""
+    if expected is None:
+        return
+    found = await sha256(remote, path)
+    if found != expected:
+        raise IntegrityError(
+            f"verify {path}",
+            remote.name,
+            f"its SHA-256 on the server is {found}, that of what was sent is {expected}",
+            "Send it again; if this repeats, the server's disk or the sending machine's memory is at fault.",
+        )
+
+
+async def sha256(remote: "Remote", path: str) -> str:
+    """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there."""
+
+    async def ask(session: SftpSession) -> str:
+        told = await _check_file(remote, session, encode(path))
+        return told if told is not None else await _read_back(session, encode(path))
+
+    told = await _sha256sum(remote, path)
+    return told if told is not None else await remote.attempt(f"read back {path}", ask)
+
+
+async def _check_file(remote: "Remote", session: SftpSession, path: bytes) -> str | None:
+    """Ask for the hash of the whole file (draft-ietf-secsh-filexfer-extensions).
+
+    ProFTPD can tell and does not say so in protocol version 3: whether a server can is found out once.
+    """
+    if not remote.connections.has_check_file:
+        return None
+    fields = b"".join(len(text).to_bytes(4) + text for text in (path, b"sha256"))
+    try:
+        answer = await session.extended(b"check-file-name", fields + bytes(8) + bytes(8) + bytes(4))
+    except StatusError as error:
+        remote.connections.has_check_file = error.code != FX_OP_UNSUPPORTED
+        return None
+    name_length = int.from_bytes(answer[:4])
+    digest = answer[4 + name_length :]
+    return digest.hex() if answer[4 : 4 + name_length] == b"sha256" and len(digest) == 32 else None
+
+
+async def _sha256sum(remote: "Remote", path: str) -> str | None:
+    """Run sha256sum where the account has a shell; whether it has is found out once."""
+    connections = remote.connections
+    if connections.has_shell is None:
+        connections.has_shell = (await connections.run("echo mlflow-sftp")) == "mlflow-sftp\n"
+    if not connections.has_shell:
+        return None
+    output = await connections.run(f"sha256sum < {shlex.quote(path)}")
+    digest = (output or "").split(" ")[0]
+    return digest if len(digest) == 64 else None
+
+
+async def _read_back(session: SftpSession, path: bytes) -> str:
+    handle = await session.open(path, READ)
+    digest, offset = hashlib.sha256(), 0
+    try:
+        while True:
+            requested = [offset + session.block * step for step in range(_READS_AT_ONCE)]
+            answers = [session.read(handle, at, session.block) for at in requested]
+            for at, answer in zip(requested, answers, strict=True):
+                data = await answer
+                if at != offset:
+                    continue  # An answer before this one was short; this range is asked for again.
+                if not data:
+                    return digest.hexdigest()
+                digest.update(data)
+                offset += len(data)
+    finally:
+        session.close_handle(handle)
+
+
+def _hash_file(descriptor: int, size: int) -> str:
+    digest, offset = hashlib.sha256(), 0
+    while offset < size:
+        data = os.pread(descriptor, min(_CHUNK, size - offset), offset)
+        if not data:
+            break
+        digest.update(data)
+        offset += len(data)
+    return digest.hexdigest()

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the server to local files: to a temporary name beside the target, then renamed over it."""
+
+import asyncio
+import os
+import posixpath
+
+from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
+from mlflow_sftp.transfer import checksum, local_files, temporary_names
+from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
+from mlflow_sftp.transfer.remote import Entry, Remote
+from mlflow_sftp.uri import encode
+from mlflow_sftp.wire.flow_control import Report, for_each, ignore
+from mlflow_sftp.wire.session import FX_FAILURE, READ, Attributes, SftpSession, StatusError
+
+SMALL_FILE = 1 << 20
+RESUMABLE_FILE = 32 << 20
+_SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
+
+
+async def get_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+    """Download everything below the directory `source` into the local directory `target`, which is made."""
+    _make_directory(remote, target)
+
+    async def get(entry: Entry) -> None:
+        destination = os.path.join(target, entry.path)
+        if entry.is_directory:
+            _make_directory(remote, destination)
+        else:
+            found = Attributes(entry.size, None, entry.mtime)
+            await _get(remote, posixpath.join(source, entry.path), destination, found, report)
+
+    await for_each(remote.walk(source), get, remote.connections.width)
+
+
+async def get_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+    """Download one file; the local directory must exist."""
+
+    async def look(session: SftpSession) -> Attributes:
+        check = remote.locating(session, source)
+        answer = session.stat(encode(source))
+        await check()
+        attributes = await answer
+        if attributes.is_directory:
+            raise StatusError(FX_FAILURE, "it is a directory")
+        return attributes
+
+    found = await remote.attempt(f"download {source}", look, early=True)
+    await _get(remote, source, target, found, report)
+
+
+async def get_bytes(remote: Remote, source: str, size: int) -> bytes:
+    """Return the contents of a file of about `size` bytes, whole."""
+    return await remote.attempt(
+        f"download {source}", lambda session: _read_whole(session, encode(source), size)
+    )
+
+
+async def _get(remote: Remote, source: str, target: str, found: Attributes, report: Report) -> None:
+    size = found.size or 0
+    try:
+        if size > SMALL_FILE:
+            async with remote.connections.large_files:
+                await _get_blocks(remote, source, target, found, report)
+            return
+        async with remote.connections.budget.holding(size):
+            data = await get_bytes(remote, source, size)
+            await checksum.contents(remote, checksum.hex_digest(remote, data), source)
+            _write_file(target, data)
+        report(size)
+    except OSError as error:
+        raise LocalError(
+            f"download {source}", remote.name, f"{target} cannot be written: {error.strerror or error}"
+        ) from error
+
+
+async def _read_whole(session: SftpSession, path: bytes, size: int) -> bytes:
+    """Read, ask for the size and close in one flight; read on where that was not all."""
+    handle = await session.open(path, READ)
+    reads = [session.read(handle, at, min(session.block, size - at)) for at in range(0, size, session.block)]
+    attributes = session.fstat(handle)
+    closed = session.close_handle(handle)
+    data = b"".join([await read for read in reads])
+    actual = (await attributes).size
+    await closed
+    if actual is None or len(data) == actual:
+        return data
+    return await _read_changed(session, path, actual)
+
+
+async def _read_changed(session: SftpSession, path: bytes, size: int) -> bytes:
+    """Read a file again, step by step, that gave short answers or is not as long as its listing said."""
+    handle = await session.open(path, READ)
+    try:
+        data = bytearray()
+        while part := await session.read(handle, len(data), session.block):
+            data += part
+        actual = (await session.fstat(handle)).size
+    finally:
+        session.close_handle(handle)
+    if len(data) != actual:
+        raise StatusError(FX_FAILURE, f"the server has {actual} bytes and sent {len(data)}")
+    return bytes(data)
+
+
+async def _get_blocks(remote: Remote, source: str, target: str, found: Attributes, report: Report) -> None:
+    size = found.size or 0
+    resumable = size >= RESUMABLE_FILE
+    name = (
+        temporary_names.resumable(remote.name, source, size, found.mtime, target)
+        if resumable
+        else temporary_names.temporary()
+    )
+    temporary = os.path.join(os.path.dirname(target), name)
+    reader = _BlockReader(remote, source, found)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+    keep = False
+    try:
+        begin = await _unfinished(remote, reader, descriptor)
+        os.ftruncate(descriptor, begin)
+        report(begin)
+
+        async def transfer(offset: int, length: int, lane: SftpSession) -> None:
+            os.pwrite(descriptor, await reader.read(offset, length, lane), offset)
+
+        block = (await remote.connections.session()).block
+        await BlockRun(remote.connections, begin, size, block, transfer, report).run()
+        await checksum.contents(remote, await checksum.file_digest(remote, descriptor, size), source)
+        os.replace(temporary, target)
+        keep = True
+    except (UnreachableError, asyncio.CancelledError):
+        keep = resumable
+        raise
+    finally:
+        reader.close()
+        os.close(descriptor)
+        if not keep:
+            os.unlink(temporary)
+
+
+class _BlockReader:
+    """One file on the server, read over one or more sessions, that must not change meanwhile."""
+
+    def __init__(self, remote: Remote, path: str, found: Attributes) -> None:
+        self._remote = remote
+        self._path = path
+        self._found = found
+        self._operation = f"download {path}"
+        self._handles: dict[SftpSession, asyncio.Task[bytes]] = {}
+        self._received = 0
+
+    async def read(self, offset: int, length: int, lane: SftpSession | None = None) -> bytes:
+        """Return exactly these bytes, over `lane` while that lives."""
+
+        async def get(session: SftpSession) -> bytes:
+            over = lane if lane is not None and lane.alive else session
+            handle = await self._handle(over)
+            data = await over.read(handle, offset, length)
+            while len(data) < length:
+                part = await over.read(handle, offset + len(data), length - len(data))
+                if not part:
+                    raise self._changed()
+                data += part
+            return data
+
+        data = await self._remote.attempt(self._operation, get, progress=lambda: self._received)
+        self._received += length
+        return data
+
+    def close(self) -> None:
+        """Close the file on the server, without waiting for it."""
+        for session, opening in self._handles.items():
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                session.close_handle(opening.result())
+
+    async def _handle(self, session: SftpSession) -> bytes:
+        if session not in self._handles:
+            self._handles = {each: task for each, task in self._handles.items() if each.alive}
+            self._handles[session] = asyncio.create_task(self._open(session))
+        return await asyncio.shield(self._handles[session])
+
+    async def _open(self, session: SftpSession) -> bytes:
+        handle = await session.open(encode(self._path), READ)
+        now = await session.fstat(handle)
+        if (now.size, now.mtime) != (self._found.size, self._found.mtime):
+            session.close_handle(handle)
+            raise self._changed()
+        return handle
+
+    def _changed(self) -> IntegrityError:
+        return IntegrityError(
+            self._operation,
+            self._remote.name,
+            "the file on the server changed while it was read",
+            "Try again.",
+        )
+
+
+async def _unfinished(remote: Remote, reader: _BlockReader, descriptor: int) -> int:
+    """Return how many bytes of an unfinished download can be kept, after comparing samples of them."""
+    certain = max(0, os.fstat(descriptor).st_size - SPAN)
+    if not certain:
+        return 0
+    last = max(0, certain - _SAMPLE_SIZE)
+    for step in range(_SAMPLES):
+        offset = last * step // (_SAMPLES - 1)
+        here = await local_files.read_block(descriptor, offset, _SAMPLE_SIZE)
+        if here != await reader.read(offset, len(here)):
+            return 0
+    return certain
+
+
+def _write_file(target: str, data: bytes) -> None:
+    temporary = os.path.join(os.path.dirname(target), temporary_names.temporary())
+    try:
+        with open(temporary, "xb", buffering=0) as file:
+            file.write(data)
+        os.replace(temporary, target)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def _make_directory(remote: Remote, path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise LocalError(
+            f"download to {path}", remote.name, f"the directory cannot be made: {error.strerror}"
+        ) from error

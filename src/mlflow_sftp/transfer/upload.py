@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From local files and streams to the server: to a temporary name beside the target, then renamed over it.
+
+A small file is one unit: read, sent, and sent again as a whole after a drop. A large file or a stream goes in
+blocks (`BlockWriter`), each of which is sent again by itself.
+"""
+
+import asyncio
+import os
+import posixpath
+import socket
+from collections.abc import AsyncIterable, AsyncIterator
+
+from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
+from mlflow_sftp.transfer import checksum, local_files, temporary_names
+from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
+from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.uri import decode, encode
+from mlflow_sftp.wire.flow_control import Report, for_each, ignore, iterate
+from mlflow_sftp.wire.session import (
+    CREATE,
+    EXCLUSIVE,
+    FX_FAILURE,
+    FX_NO_SUCH_FILE,
+    READ,
+    TRUNCATE,
+    WRITE,
+    SftpSession,
+    StatusError,
+)
+
+SMALL_FILE = 1 << 20
+RESUMABLE_FILE = 32 << 20
+_SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
+
+
+async def put_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+    """Upload everything below the local directory `source` into the directory `target`."""
+    await remote.make_directory(target)
+
+    async def put(item: local_files.LocalItem) -> None:
+        destination = posixpath.join(target, item.relative)
+        if item.is_directory:
+            await remote.make_directory(destination)
+        else:
+            await put_file(remote, item.path, destination, report)
+
+    try:
+        await for_each(iterate(local_files.walk(source)), put, remote.connections.width)
+    except OSError as error:
+        raise _unreadable(error.filename or source, remote, error) from error
+
+
+async def put_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+    """Upload one local file as `target`, making the directories above it."""
+    try:
+        descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise _unreadable(source, remote, error) from error
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size <= SMALL_FILE:
+            async with remote.connections.budget.holding(status.st_size):
+                data = await local_files.read_block(descriptor, 0, status.st_size)
+                _require_size(source, remote, len(data), status.st_size)
+                await put_bytes(remote, data, target)
+        else:
+            async with remote.connections.large_files:
+                await _put_blocks(remote, source, descriptor, status, target, report)
+    except OSError as error:
+        raise _unreadable(source, remote, error) from error
+    finally:
+        os.close(descriptor)
+    report(status.st_size if status.st_size <= SMALL_FILE else 0)
+
+
+async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> None:
+    """Make `target` a file of exactly `data`: in full or not at all."""
+    directory = posixpath.dirname(target)
+    temporary = encode(posixpath.join(directory, temporary_names.temporary()))
+
+    making = remote.begin_directory(directory)
+    if making is not None:
+        await asyncio.sleep(0)  # Its requests go first, those that follow travel with them.
+
+    async def put(session: SftpSession) -> None:
+        handle = await _create_early(remote, session, temporary, making)
+        try:
+            size = await _write_and_close(session, handle, data)
+            _require_complete(size, len(data))
+            await _publish(session, temporary, encode(target))
+        except BaseException:
+            session.remove(temporary)
+            raise
+
+    await remote.attempt(f"upload {target}", put, needs=len(data), early=True)
+    await checksum.contents(remote, checksum.hex_digest(remote, data), target)
+
+
+async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) -> None:
+    """Make `target` a file of what the chunks hold, without keeping more of them than the memory budget."""
+    await remote.make_directory(posixpath.dirname(target))
+    digest = checksum.new_digest(remote)
+    async with BlockWriter(remote, target, temporary_names.temporary()) as writer:
+        await writer.create()
+        size = 0
+        async for offset, block in _blocks(chunks, writer.block):
+            if digest is not None:
+                digest.update(block)
+            await writer.submit(offset, block)
+            size = offset + len(block)
+        await writer.commit(size)
+    await checksum.contents(remote, digest.hexdigest() if digest else None, target)
+
+
+class BlockWriter:
+    """A temporary file on the server, written block by block over one or more connections, then published.
+
+    A block is sent again until the server has it. Leaving the context before `commit` removes the file, unless
+    `keep` is set and it was left because of an interrupt or a lost connection.
+    """
+
+    def __init__(self, remote: Remote, target: str, name: str, *, size: int = 1, keep: bool = False) -> None:
+        self._remote = remote
+        self._operation = f"upload {target}"
+        self._target = encode(target)
+        self._directory = posixpath.dirname(target)
+        self._temporary = encode(posixpath.join(self._directory, name))
+        self._handles: dict[SftpSession, asyncio.Future[bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._published = False
+        self._keep = keep
+        self._size = size
+        self.block = 0
+        self.written = 0
+
+    async def __aenter__(self) -> "BlockWriter":
+        self.block = (await self._remote.connections.session()).block
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._close_handles()
+        interrupted = kind is not None and issubclass(kind, UnreachableError | asyncio.CancelledError)
+        if not self._published and not (self._keep and interrupted):
+            self._remote.connections.send_off(lambda session: session.remove(self._temporary))
+
+    async def create(self) -> None:
+        """Create the file; where another upload has one of this name already, under a name of its own."""
+
+        async def create(session: SftpSession) -> None:
+            self._handles[session] = asyncio.ensure_future(
+                _create(self._remote, session, self._temporary, self._directory, EXCLUSIVE)
+            )
+            await self._handles[session]
+
+        try:
+            await self._remote.attempt(self._operation, create)
+        except ServerFailureError:
+            self._handles, self._keep = {}, False
+            self._temporary = encode(posixpath.join(self._directory, temporary_names.temporary()))
+            await self._remote.attempt(self._operation, create)
+
+    async def write(self, offset: int, data: bytes | memoryview, lane: SftpSession | None = None) -> None:
+        """Write one block, over `lane` while that lives, and return when the server has it."""
+
+        async def put(session: SftpSession) -> None:
+            over = lane if lane is not None and lane.alive else session
+            await over.write(await self._handle(over), offset, data)
+
+        await self._remote.attempt(
+            self._operation, put, progress=lambda: self.written, needs=self._size - self.written
+        )
+        self.written += len(data)
+
+    async def submit(self, offset: int, data: bytes) -> None:
+        """Begin to write one block as soon as the link carries it; a failure is raised later."""
+        if self._failure is not None:
+            raise self._failure
+        landed = await self._remote.connections.flight.start(len(data))
+        task = asyncio.create_task(self.write(offset, data))
+        self._tasks.add(task)
+
+        def written(done: "asyncio.Task[None]") -> None:
+            self._tasks.discard(done)
+            error = None if done.cancelled() else done.exception()
+            landed(not done.cancelled() and error is None)
+            self._failure = self._failure or error
+
+        task.add_done_callback(written)
+
+    async def commit(self, size: int) -> None:
+        """Wait for all blocks, check the size on the server and give the file its name."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._failure is not None:
+            raise self._failure
+
+        async def finish(session: SftpSession) -> None:
+            self._close_handles()
+            try:
+                _require_complete((await session.stat(self._temporary)).size, size)
+                await _publish(session, self._temporary, self._target)
+            except StatusError as error:
+                if error.code != FX_NO_SUCH_FILE:
+                    raise
+                # Published already: by this process before a drop took the answer, or by another that resumed.
+                _require_complete((await session.stat(self._target)).size, size)
+
+        await self._remote.attempt(self._operation, finish)
+        self._published = True
+
+    async def _handle(self, session: SftpSession) -> bytes:
+        if session not in self._handles:
+            self._handles = {each: task for each, task in self._handles.items() if each.alive}
+            self._handles[session] = session.open(self._temporary, WRITE)
+        return await asyncio.shield(self._handles[session])
+
+    def _close_handles(self) -> None:
+        for session, opening in self._handles.items():
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                session.close_handle(opening.result())
+        self._handles = {}
+
+
+async def _put_blocks(
+    remote: Remote, source: str, descriptor: int, status: os.stat_result, target: str, report: Report
+) -> None:
+    await remote.make_directory(posixpath.dirname(target))
+    size, name, begin = status.st_size, temporary_names.temporary(), 0
+    if size >= RESUMABLE_FILE:
+        origin = (socket.gethostname(), status.st_dev, status.st_ino, size, status.st_mtime_ns)
+        name = temporary_names.resumable(remote.name, target, *origin)
+        begin = await _unfinished(remote, posixpath.join(posixpath.dirname(target), name), descriptor)
+        report(begin)
+    expected = asyncio.create_task(checksum.file_digest(remote, descriptor, size))
+    try:
+        async with BlockWriter(remote, target, name, size=size, keep=size >= RESUMABLE_FILE) as writer:
+
+            async def transfer(offset: int, length: int, lane: SftpSession) -> None:
+                data = await local_files.read_block(descriptor, offset, length)
+                _require_size(source, remote, len(data), length)
+                await writer.write(offset, data, lane)
+
+            if not begin:
+                await writer.create()
+            await BlockRun(remote.connections, begin, size, writer.block, transfer, report).run()
+            await writer.commit(size)
+        await checksum.contents(remote, await expected, target)
+    finally:
+        expected.cancel()
+
+
+async def _unfinished(remote: Remote, path: str, descriptor: int) -> int:
+    """Return how many bytes of an unfinished upload of the same file can be kept; 0 where there is none.
+
+    The process that began it may still be at it. That does no harm: both write the same bytes to the same file,
+    and the one that comes second finds the file published.
+    """
+    temporary = encode(path)
+
+    async def look(session: SftpSession) -> int:
+        try:
+            size = (await session.lstat(temporary)).size or 0
+        except StatusError as error:
+            if error.code == FX_NO_SUCH_FILE:
+                return 0
+            raise
+        certain = max(0, size - SPAN)
+        return certain if certain and await _is_prefix(session, temporary, descriptor, certain) else 0
+
+    return await remote.attempt(f"look for the unfinished upload {path}", look)
+
+
+async def _is_prefix(session: SftpSession, path: bytes, descriptor: int, size: int) -> bool:
+    """Compare samples, the last bytes among them, of an unfinished upload with the local file."""
+    handle = await session.open(path, READ)
+    last = max(0, size - _SAMPLE_SIZE)
+    offsets = [last * step // (_SAMPLES - 1) for step in range(_SAMPLES)]
+    try:
+        answers = [session.read(handle, offset, _SAMPLE_SIZE) for offset in offsets]
+        for offset, answer in zip(offsets, answers, strict=True):
+            there = await answer
+            if not there or there != await local_files.read_block(descriptor, offset, len(there)):
+                return False
+        return True
+    finally:
+        session.close_handle(handle)
+
+
+async def _create_early(
+    remote: Remote, session: SftpSession, path: bytes, making: "asyncio.Task[None] | None"
+) -> bytes:
+    """Create a file while its directory is still being made; return when that is known to lie below the root."""
+    try:
+        # TRUNCATE: after a drop the file may be there, half written by the attempt before.
+        handle = await _create(remote, session, path, posixpath.dirname(decode(path)), TRUNCATE)
+    except StatusError:
+        if making is not None:
+            await asyncio.shield(making)  # What went wrong there is the reason.
+        raise
+    if making is None:
+        return handle
+    try:
+        await asyncio.shield(making)
+    except BaseException:
+        session.close_handle(handle)
+        session.remove(path)
+        raise
+    return handle
+
+
+async def _create(remote: Remote, session: SftpSession, path: bytes, directory: str, how: int) -> bytes:
+    """Create a file for writing; its directory, if it was removed since it was last seen, too."""
+    try:
+        return await session.open(path, WRITE | CREATE | how)
+    except StatusError as error:
+        if error.code != FX_NO_SUCH_FILE:
+            raise
+    remote.forget_directory(directory)
+    await remote.make_directory(directory)
+    return await session.open(path, WRITE | CREATE | how)
+
+
+async def _write_and_close(session: SftpSession, handle: bytes, data: bytes | memoryview) -> int | None:
+    """Write, ask for the size and close in one flight; return the size as the server sees it."""
+    view = memoryview(data)
+    writes = [
+        session.write(handle, offset, view[offset : offset + session.block])
+        for offset in range(0, len(data), session.block)
+    ]
+    attributes = session.fstat(handle)
+    closed = session.close_handle(handle)
+    for write in writes:
+        await write
+    size = (await attributes).size
+    await closed
+    return size
+
+
+async def _publish(session: SftpSession, temporary: bytes, target: bytes) -> None:
+    """Give a finished file its name, replacing what has it; atomically where the server can."""
+    if session.replaces:
+        await session.posix_rename(temporary, target)
+        return
+    try:
+        await session.rename(temporary, target)
+    except StatusError as error:
+        if error.code == FX_NO_SUCH_FILE:
+            raise
+        await _replace(session, temporary, target)
+
+
+async def _replace(session: SftpSession, temporary: bytes, target: bytes) -> None:
+    """Rename where the server refuses to replace: the old file steps aside first and comes back on failure."""
+    aside = posixpath.join(posixpath.dirname(target), temporary_names.temporary().encode())
+    await session.rename(target, aside)
+    try:
+        await session.rename(temporary, target)
+    except BaseException:
+        await session.rename(aside, target)
+        raise
+    session.remove(aside)
+
+
+async def _blocks(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[tuple[int, bytes]]:
+    """Cut and join chunks of any size into blocks; yield each with its offset."""
+    buffer, offset = bytearray(), 0
+    async for chunk in chunks:
+        buffer += chunk
+        while len(buffer) >= size:
+            yield offset, bytes(buffer[:size])
+            del buffer[:size]
+            offset += size
+    if buffer:
+        yield offset, bytes(buffer)
+
+
+def _require_complete(seen: int | None, sent: int) -> None:
+    if seen is not None and seen != sent:
+        raise StatusError(FX_FAILURE, f"{sent} bytes were sent and the server has {seen}")
+
+
+def _require_size(source: str, remote: Remote, got: int, expected: int) -> None:
+    if got != expected:
+        raise LocalError(f"upload {source}", remote.name, "the file became shorter while it was read")
+
+
+def _unreadable(source: str, remote: Remote, error: OSError) -> LocalError:
+    return LocalError(
+        f"upload {source}", remote.name, f"the local file cannot be read: {error.strerror or error}"
+    )
