@@ -26,8 +26,8 @@ def open_database(options: Mapping[str, Any], environment: Mapping[str, str] = o
     Raises:
         StorageError: There is none, it cannot be used, or the option holds a password.
     """
+    from mlflow_sftp.errors import DatabaseError
     from mlflow_sftp.operations.relocate import Database
-    from mlflow_sftp.storage_errors import DatabaseError
 
     uri = options["database"] or environment.get(VARIABLE)
     if not uri:

@@ -164,10 +164,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from mlflow_sftp.errors import SftpError
+    from mlflow_sftp.errors import SftpError, StorageError
     from mlflow_sftp.operations import copy as copying
     from mlflow_sftp.operations.progress_file import ProgressFile
-    from mlflow_sftp.storage_errors import StorageError
 
     LIBRARY_ERROR = None
 except ImportError:

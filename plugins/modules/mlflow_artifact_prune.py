@@ -110,9 +110,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_databa
 )
 
 try:
-    from mlflow_sftp.errors import SftpError
+    from mlflow_sftp.errors import SftpError, StorageError
     from mlflow_sftp.operations.prune import prune
-    from mlflow_sftp.storage_errors import StorageError
 
     LIBRARY_ERROR = None
 except ImportError:

@@ -115,9 +115,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_databa
 )
 
 try:
-    from mlflow_sftp.errors import SftpError
+    from mlflow_sftp.errors import SftpError, StorageError
     from mlflow_sftp.operations.read_back import read_back
-    from mlflow_sftp.storage_errors import StorageError
 
     LIBRARY_ERROR = None
 except ImportError:

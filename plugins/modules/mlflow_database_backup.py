@@ -72,7 +72,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_databa
 )
 
 try:
-    from mlflow_sftp.storage_errors import StorageError
+    from mlflow_sftp.errors import StorageError
 
     LIBRARY_ERROR = None
 except ImportError:

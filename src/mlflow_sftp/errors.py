@@ -132,3 +132,27 @@ class LocalError(SftpError):
     """A local file cannot be read or written."""
 
     error_code = "IO_ERROR"
+
+
+class StorageError(Exception):
+    """An operation on stored artifacts or their locations was refused or failed; nothing was half done."""
+
+
+class LocationError(StorageError, ValueError):
+    """A location cannot be read, or cannot be spelled under another root."""
+
+
+class DatabaseError(StorageError):
+    """The database cannot be used, or does not hold what the operation expects."""
+
+
+class BackupUnavailableError(StorageError):
+    """No backup of the database can be made from here."""
+
+
+class JournalError(StorageError):
+    """The journal is missing, cut short, or belongs to something else."""
+
+
+class BlockedError(StorageError):
+    """Rows under the old root cannot take their new value."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from mlflow_sftp.storage_errors import LocationError
+from mlflow_sftp.errors import LocationError
 
 Kind = Literal["local", "sftp", "mlflow-artifacts"]
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from mlflow_sftp.errors import SftpError
-from mlflow_sftp.storage_errors import StorageError
+from mlflow_sftp.errors import SftpError, StorageError
 
 # Done, but something was found or left behind; 1 is a failure, 2 wrong usage.
 EXIT_LEFT = 3

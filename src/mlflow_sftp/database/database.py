@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -15,39 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from mlflow_sftp.database.durable_file import replaced_file
-from mlflow_sftp.storage_errors import BackupUnavailableError, DatabaseError
+from mlflow_sftp.database.location_columns import LOCATION_COLUMNS, Key, LocationColumn
+from mlflow_sftp.errors import BackupUnavailableError, DatabaseError
 
 # A server that still writes holds its locks for milliseconds; longer means somebody sits on a transaction.
 LOCK_TIMEOUT_S = 30
 
-TRACE_LOCATION_TAGS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
-
-
-@dataclass(frozen=True)
-class LocationColumn:
-    """A column whose values are artifact locations; `tag_keys` restricts a key/value table to some keys."""
-
-    table: str
-    column: str
-    new_runs: bool = False
-    tag_keys: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return f"{self.table}.{self.column}"
-
-
-# `new_runs`: MLflow derives the locations of what is created from now on from these.
-LOCATION_COLUMNS = (
-    LocationColumn("experiments", "artifact_location", new_runs=True),
-    LocationColumn("runs", "artifact_uri"),
-    LocationColumn("logged_models", "artifact_location"),
-    LocationColumn("model_versions", "storage_location"),
-    LocationColumn("model_versions", "source"),
-    LocationColumn("trace_tags", "value", tag_keys=TRACE_LOCATION_TAGS),
-    LocationColumn("workspaces", "default_artifact_root", new_runs=True),
-    LocationColumn("workspaces", "trace_archival_location", new_runs=True),
-)
 
 # Those of the columns above and what relates them to experiments.
 _TABLES = frozenset({column.table for column in LOCATION_COLUMNS} | {"alembic_version", "tags", "trace_info"})
@@ -220,3 +192,17 @@ def _engine(url: sa.URL) -> sa.Engine:
     except (NoSuchModuleError, ImportError) as error:
         name = url.render_as_string(hide_password=True)
         raise DatabaseError(f"{name}: the database driver is not installed: {error}") from error
+
+
+def location_rows(
+    database: Database, connection: sa.Connection, column: LocationColumn
+) -> Iterator[tuple[Key, str]]:
+    """Primary key and value of every row with a location, deleted runs and experiments included."""
+    table = database.tables[column.table]
+    keys = list(table.primary_key.columns)
+    query = sa.select(*keys, table.c[column.column]).where(table.c[column.column].is_not(None))
+    if column.tag_keys:
+        query = query.where(table.c.key.in_(column.tag_keys))
+    names = [key.name for key in keys]
+    for row in connection.execute(query.order_by(*keys)):
+        yield dict(zip(names, row[:-1], strict=True)), row[-1]

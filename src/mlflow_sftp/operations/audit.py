@@ -14,13 +14,15 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from mlflow_sftp import event_loop
-from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.database import Database, location_rows
+from mlflow_sftp.database.location_columns import Key
+from mlflow_sftp.errors import LocationError, StorageError
 from mlflow_sftp.location import Location, parse_root, redact
 from mlflow_sftp.operations.manifest import read_manifest
-from mlflow_sftp.operations.relocate.plan import Key, location_rows
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.storage_errors import LocationError, StorageError
-from mlflow_sftp.stores.sftp import FileProblemError, Limiter, Place, open_place
+from mlflow_sftp.stores.base import FileProblemError
+from mlflow_sftp.stores.open_store import Store, open_store
+from mlflow_sftp.stores.rate_limit import RateLimiter
 
 Kind = Literal["missing", "truncated", "orphaned", "unknown_location", "unreadable"]
 
@@ -104,7 +106,7 @@ def audit(
     Rows are read again before anything is taken for orphaned, so that what is logged meanwhile is not. Raises
     StorageError where `quarantine` would move everything, because no row leads below `root`.
     """
-    place = open_place(store or root, Limiter(None), settings or Settings.from_environment())
+    place = open_store(store or root, RateLimiter(None), settings or Settings.from_environment())
     return event_loop.run(
         _Auditor(database, parse_root(root, working_directory), working_directory, place).run(
             manifest, quarantine, check
@@ -114,7 +116,7 @@ def audit(
 
 class _Auditor:
     def __init__(
-        self, database: Database, root: Location, working_directory: str | None, place: Place
+        self, database: Database, root: Location, working_directory: str | None, place: Store
     ) -> None:
         self._database = database
         self._root = root

@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlflow_sftp import event_loop
-from mlflow_sftp.errors import InvalidPathError, LocalError, NotFoundError, PermissionRefusedError
-from mlflow_sftp.location import Location, redact
-from mlflow_sftp.operations.manifest import Item, Manifest, Totals, Work
-from mlflow_sftp.settings import Settings
-from mlflow_sftp.storage_errors import LocationError, StorageError
-from mlflow_sftp.stores.mlflow_names import is_readable_locally
-from mlflow_sftp.stores.sftp import (
-    FileProblemError,
-    Limiter,
-    LocalPlace,
-    Place,
-    SftpPlace,
-    copy_local,
-    open_place,
+from mlflow_sftp.errors import (
+    InvalidPathError,
+    LocalError,
+    LocationError,
+    NotFoundError,
+    PermissionRefusedError,
+    StorageError,
 )
+from mlflow_sftp.location import Location, redact
+from mlflow_sftp.operations.manifest import Manifest, Work
+from mlflow_sftp.settings import Settings
+from mlflow_sftp.stores.base import FileProblemError, Item, Totals, printable
+from mlflow_sftp.stores.local import LocalStore, copy_local
+from mlflow_sftp.stores.mlflow_names import is_readable_locally
+from mlflow_sftp.stores.open_store import Store, open_store
+from mlflow_sftp.stores.rate_limit import RateLimiter
+from mlflow_sftp.stores.sftp import SftpStore
 from mlflow_sftp.transfer.download import get_file
 from mlflow_sftp.transfer.upload import put_file
 from mlflow_sftp.wire.flow_control import for_each, iterate
@@ -144,10 +146,10 @@ def copy(
     SftpError or StorageError; what was done until then is in the manifest.
     """
     _refuse_nesting(source, target)
-    limiter = Limiter(bandwidth)
+    limiter = RateLimiter(bandwidth)
     settings = settings or Settings.from_environment()
-    places = open_place(source, limiter, settings), open_place(target, limiter, settings)
-    minds_names = for_mlflow and isinstance(places[0], SftpPlace) and isinstance(places[1], LocalPlace)
+    places = open_store(source, limiter, settings), open_store(target, limiter, settings)
+    minds_names = for_mlflow and isinstance(places[0], SftpStore) and isinstance(places[1], LocalStore)
     work = _Copy(*places, limiter, verify, on_progress, minds_names)
     return event_loop.run(work.run(manifest, include, frozenset(exclude), check))
 
@@ -155,9 +157,9 @@ def copy(
 class _Copy:
     def __init__(
         self,
-        source: Place,
-        target: Place,
-        limiter: Limiter,
+        source: Store,
+        target: Store,
+        limiter: RateLimiter,
         verify: Verify,
         on_progress: OnProgress,
         minds_names: bool,
@@ -233,7 +235,7 @@ class _Copy:
 
     @staticmethod
     async def _list_side(
-        place: Place, top: str, note: Callable[[list[Item]], None], problem: Callable[[str, str], None]
+        place: Store, top: str, note: Callable[[list[Item]], None], problem: Callable[[str, str], None]
     ) -> None:
         try:
             async for items in place.walk(top, problem):
@@ -327,7 +329,7 @@ async def _pages(manifest: Manifest) -> AsyncIterator[Work]:
 
 
 def _transfer(
-    source: Place, target: Place, limiter: Limiter
+    source: Store, target: Store, limiter: RateLimiter
 ) -> Callable[[str, Callable[[int], None]], Awaitable[None]]:
     """The function that brings one file, by its relative path, from `source` to `target`."""
 
@@ -345,14 +347,14 @@ def _transfer(
             raise StorageError(f"cannot write {target.path(path)}: {error.strerror}") from error
 
     async def up(path: str, report: Callable[[int], None]) -> None:
-        assert isinstance(target, SftpPlace)
+        assert isinstance(target, SftpStore)
         try:
             await put_file(target.remote, source.path(path), target.path(path), report)
         except LocalError as error:
             raise FileProblemError(error.seen) from error
 
     async def down(path: str, report: Callable[[int], None]) -> None:
-        assert isinstance(source, SftpPlace)
+        assert isinstance(source, SftpStore)
         if not path:
             os.makedirs(os.path.dirname(target.root), exist_ok=True)
         try:
@@ -361,8 +363,8 @@ def _transfer(
             raise FileProblemError(error.seen) from error
 
     async def across(path: str, report: Callable[[int], None]) -> None:
-        assert isinstance(source, SftpPlace)
-        assert isinstance(target, SftpPlace)
+        assert isinstance(source, SftpStore)
+        assert isinstance(target, SftpStore)
         with tempfile.TemporaryDirectory(prefix="mlflow-sftp-") as directory:
             passing = f"{directory}/file"
             try:
@@ -371,9 +373,9 @@ def _transfer(
                 raise FileProblemError(error.seen) from error
             await put_file(target.remote, passing, target.path(path), report)
 
-    if isinstance(source, LocalPlace):
-        return within if isinstance(target, LocalPlace) else up
-    return down if isinstance(target, LocalPlace) else across
+    if isinstance(source, LocalStore):
+        return within if isinstance(target, LocalStore) else up
+    return down if isinstance(target, LocalStore) else across
 
 
 def _refuse_nesting(source: str, target: str) -> None:
@@ -384,8 +386,3 @@ def _refuse_nesting(source: str, target: str) -> None:
 
 def _plus(totals: Totals, size: int) -> Totals:
     return Totals(totals.files + 1, totals.bytes + size)
-
-
-def printable(path: str) -> str:
-    """A path with bytes that are not UTF-8 escaped."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

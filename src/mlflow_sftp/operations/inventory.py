@@ -8,12 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlflow_sftp import event_loop
-from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.database import Database, location_rows
+from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location
-from mlflow_sftp.operations.relocate.plan import location_rows
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.storage_errors import LocationError
-from mlflow_sftp.stores.sftp import Limiter, open_place
+from mlflow_sftp.stores.open_store import open_store
+from mlflow_sftp.stores.rate_limit import RateLimiter
 
 _COUNTED = ("experiments", "runs", "logged_models", "model_versions", "trace_info")
 
@@ -39,7 +39,7 @@ def store_info(location: str, settings: Settings | None = None) -> dict[str, Any
 
 
 async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
-    place = open_place(location, Limiter(None), settings)
+    place = open_store(location, RateLimiter(None), settings)
     unreadable: dict[str, str] = {}
     files = size = 0
     try:

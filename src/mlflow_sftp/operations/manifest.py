@@ -9,7 +9,8 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mlflow_sftp.storage_errors import StorageError
+from mlflow_sftp.errors import StorageError
+from mlflow_sftp.stores.base import Item, Totals
 
 _FORMAT = "1"
 _PAGE = 500
@@ -39,15 +40,6 @@ _RECORDS_BELOW = (
 )
 
 
-class Item(NamedTuple):
-    """A file or directory; `path` is relative, with "/" and surrogate escapes, `stamp` changes with it."""
-
-    path: str
-    is_directory: bool
-    size: int
-    stamp: str
-
-
 class Work(NamedTuple):
     """A file to see to; `at_target` is the size of what is there under its name, None for nothing."""
 
@@ -65,13 +57,6 @@ class Record(NamedTuple):
     sha256: str | None
     state: str
     reason: str | None
-
-
-class Totals(NamedTuple):
-    """Files, bytes."""
-
-    files: int
-    bytes: int
 
 
 class Manifest:

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from mlflow_sftp.errors import StorageError
 from mlflow_sftp.operations.copy import Progress
-from mlflow_sftp.storage_errors import StorageError
 
 _SECONDS_BETWEEN = 1.0
 

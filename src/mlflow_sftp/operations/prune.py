@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_sftp import event_loop
-from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.database import Database, location_rows
+from mlflow_sftp.errors import LocationError, StorageError
 from mlflow_sftp.location import Location, normal_parts, parse_root
-from mlflow_sftp.operations.copy import printable
-from mlflow_sftp.operations.manifest import Record, Totals, manifest_places, read_manifest
-from mlflow_sftp.operations.relocate.plan import location_rows
+from mlflow_sftp.operations.manifest import Record, manifest_places, read_manifest
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.storage_errors import LocationError, StorageError
-from mlflow_sftp.stores.sftp import FileProblemError, Limiter, LocalPlace, Place, open_place
+from mlflow_sftp.stores.base import FileProblemError, Totals, printable
+from mlflow_sftp.stores.local import LocalStore
+from mlflow_sftp.stores.open_store import Store, open_store
+from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer import temporary_names
 from mlflow_sftp.wire.flow_control import for_each, iterate
 
@@ -83,14 +84,14 @@ def prune(
     until then was proven.
     """
     settings = settings or Settings.from_environment()
-    places = open_place(source, Limiter(None), settings), open_place(target, Limiter(None), settings)
+    places = open_store(source, RateLimiter(None), settings), open_store(target, RateLimiter(None), settings)
     roots = [parse_root(each, working_directory) for each in (source, root) if each]
     protected = _protected(database, roots, working_directory)
     return event_loop.run(_Prune(*places, protected, check).run(manifests))
 
 
 class _Prune:
-    def __init__(self, source: Place, target: Place, protected: set[str], check: bool) -> None:
+    def __init__(self, source: Store, target: Store, protected: set[str], check: bool) -> None:
         self._source = source
         self._target = target
         self._protected = protected
@@ -128,7 +129,7 @@ class _Prune:
         for place in (self._source, self._target):
             if not await place.exists():
                 raise StorageError(f"{place.name}: there is no such directory")
-        if isinstance(self._source, LocalPlace) and isinstance(self._target, LocalPlace):
+        if isinstance(self._source, LocalStore) and isinstance(self._target, LocalStore):
             self._refuse_if(_is_same_directory(self._source.root, self._target.root))
             return
         if self._check:

@@ -21,12 +21,13 @@ from mlflow.utils.rest_utils import http_request
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database
-from mlflow_sftp.errors import NotFoundError
+from mlflow_sftp.errors import LocationError, NotFoundError
 from mlflow_sftp.location import Location, parse_root
 from mlflow_sftp.operations.manifest import read_manifest
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.storage_errors import LocationError
-from mlflow_sftp.stores.sftp import FileProblemError, Limiter, Place, open_place
+from mlflow_sftp.stores.base import FileProblemError
+from mlflow_sftp.stores.open_store import Store, open_store
+from mlflow_sftp.stores.rate_limit import RateLimiter
 
 Kind = Literal["run", "model"]
 
@@ -118,7 +119,7 @@ def read_back(
     One file of each run is also fetched from the server's own endpoint, as the browser does. Raises StorageError
     or SftpError where the choice cannot be made; all else is in the result.
     """
-    place = open_place(store or root, Limiter(None), settings or Settings.from_environment())
+    place = open_store(store or root, RateLimiter(None), settings or Settings.from_environment())
     source = _Manifest(manifest) if manifest else _Store(place)
     try:
         entities = _entities(database, parse_root(root, working_directory), working_directory)
@@ -147,7 +148,7 @@ class _Manifest:
 class _Store:
     """What the store itself has."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Store) -> None:
         self._place = place
 
     def files(self, directory: str = "") -> Iterator[_Expected]:
@@ -171,7 +172,7 @@ class _Store:
 class _Reader:
     """Reads back one run or model at a time in each of some threads, and adds up what comes of it."""
 
-    def __init__(self, place: Place, source: _Manifest | _Store, tracking_uri: str) -> None:
+    def __init__(self, place: Store, source: _Manifest | _Store, tracking_uri: str) -> None:
         self.result = ReadBack()
         self._lock = threading.Lock()
         self._place = place

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp.errors import HostKeyRejectedError, SftpError
+from mlflow_sftp.errors import HostKeyRejectedError, SftpError, StorageError
 from mlflow_sftp.operations.copy import copy
 from mlflow_sftp.operations.manifest import read_manifest
-from mlflow_sftp.storage_errors import StorageError
 from tests.support.server import keygen
 from tests.support.sshd import SshServer
 

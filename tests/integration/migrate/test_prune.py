@@ -16,9 +16,10 @@ from click.testing import CliRunner
 from mlflow_sftp.cli.prune import prune_command
 from mlflow_sftp.errors import SftpError
 from mlflow_sftp.operations import relocate
-from mlflow_sftp.operations.copy import copy, places
+from mlflow_sftp.operations.copy import copy
 from mlflow_sftp.operations.prune import PruneReport, prune
 from mlflow_sftp.operations.relocate import Database, LocationError, Request, StorageError
+from mlflow_sftp.stores.local import LocalStore
 from tests.integration.migrate.test_copy import Tree, read_tree
 from tests.integration.migrate.test_read_back import execute
 from tests.support.ansible import run_module
@@ -245,17 +246,17 @@ def test_mistakes_are_named(to_sftp: Copied, tmp_path: Path) -> None:
 def test_a_server_that_goes_away_stops_it_with_nothing_lost(
     to_sftp: Copied, sshd: SshServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, removed = places.LocalPlace.remove_file, []
+    original, removed = LocalStore.remove_file, []
     whole = read_tree(to_sftp.path)
 
-    async def stop_after_three(self: places.LocalPlace, relative: str) -> None:
+    async def stop_after_three(self: LocalStore, relative: str) -> None:
         await original(self, relative)
         removed.append(relative)
         if len(removed) == 3:
             sshd.stop()
 
-    monkeypatch.setattr(places.LocalPlace, "remove_file", stop_after_three)
-    monkeypatch.setattr(places.LocalPlace, "width", lambda self: 1)
+    monkeypatch.setattr(LocalStore, "remove_file", stop_after_three)
+    monkeypatch.setattr(LocalStore, "width", lambda self: 1)
     with pytest.raises(SftpError, match=r"127\.0\.0\.1"):
         to_sftp.prune()
     assert len(removed) == 3
@@ -268,11 +269,11 @@ def test_a_server_that_goes_away_stops_it_with_nothing_lost(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from mlflow_sftp.operations.copy import places
+from mlflow_sftp.stores.{module} import {kind}
 from mlflow_sftp.operations.prune import prune
 from mlflow_sftp.operations.relocate import Database
 uri, source, target, manifest, method, count = sys.argv[1:]
-original = getattr(places.{kind}, method)
+original = getattr({kind}, method)
 async def then_die(self, relative):
     global count
     result = await original(self, relative)
@@ -280,7 +281,7 @@ async def then_die(self, relative):
     if not count:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
-setattr(places.{kind}, method, then_die)
+setattr({kind}, method, then_die)
 with Database(uri) as database:
     prune(source, target, [Path(manifest)], database)
 """
@@ -293,7 +294,7 @@ def test_a_killed_prune_has_lost_nothing_and_is_finished_by_the_next(
     copied: Copied, method: str, count: int
 ) -> None:
     whole = read_tree(copied.path)
-    kind = "SftpPlace" if copied.source.startswith("sftp") else "LocalPlace"
+    kind = "SftpStore" if copied.source.startswith("sftp") else "LocalStore"
     arguments = [copied.uri, copied.source, copied.target, str(copied.manifest), method, str(count)]
     child = subprocess.run([sys.executable, "-c", CHILD.format(kind=kind), *arguments], capture_output=True)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()

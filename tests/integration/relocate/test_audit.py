@@ -149,9 +149,10 @@ def test_the_module_moves_orphans_aside(store: Store, sshd: SshServer) -> None:
 KILLED = """
 import os, signal, sys
 from mlflow_sftp.operations.audit import audit
-from mlflow_sftp.operations.copy import places
+from mlflow_sftp.stores.local import LocalStore
+from mlflow_sftp.stores.sftp import SftpStore
 from mlflow_sftp.operations.relocate import Database
-for place in (places.LocalPlace, places.SftpPlace):
+for place in (LocalStore, SftpStore):
     async def move_and_die(self, path, target, move=place.move):
         await move(self, path, target)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -183,7 +184,7 @@ def test_what_is_logged_during_the_audit_is_not_taken_for_orphaned(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The row is there before its first file, but after the audit has read the rows."""
-    from mlflow_sftp import audit as module
+    from mlflow_sftp.operations import audit as module
 
     original = module._Auditor._read_store
 

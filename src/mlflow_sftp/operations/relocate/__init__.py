@@ -2,6 +2,14 @@
 """Re-rooting of every artifact location in MLflow's database: plan, apply, state, undo, redo, scan."""
 
 from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import (
+    BackupUnavailableError,
+    BlockedError,
+    DatabaseError,
+    JournalError,
+    LocationError,
+    StorageError,
+)
 from mlflow_sftp.location import Location
 from mlflow_sftp.operations.relocate.apply import (
     Applied,
@@ -16,14 +24,6 @@ from mlflow_sftp.operations.relocate.apply import (
 )
 from mlflow_sftp.operations.relocate.plan import Blocked, Move, Plan, Request
 from mlflow_sftp.operations.relocate.scan import Finding, scan
-from mlflow_sftp.storage_errors import (
-    BackupUnavailableError,
-    BlockedError,
-    DatabaseError,
-    JournalError,
-    LocationError,
-    StorageError,
-)
 
 __all__ = [
     "Applied",

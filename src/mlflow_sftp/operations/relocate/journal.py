@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_sftp.database.durable_file import replaced_file
+from mlflow_sftp.errors import JournalError
 from mlflow_sftp.operations.relocate.plan import Move
-from mlflow_sftp.storage_errors import JournalError
 
 FORMAT = 1
 

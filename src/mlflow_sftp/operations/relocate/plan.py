@@ -2,18 +2,17 @@
 """What a re-rooting would change, row by row, and what it cannot change."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
-from mlflow_sftp.database.database import Database, LocationColumn
+from mlflow_sftp.database.database import Database, location_rows
+from mlflow_sftp.database.location_columns import Key, LocationColumn
+from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location, parse_root, redact
-from mlflow_sftp.storage_errors import LocationError
-
-Key = dict[str, str | int]
 
 
 @dataclass(frozen=True)
@@ -139,20 +138,6 @@ def make_plan(database: Database, connection: sa.Connection, request: Request) -
             continue
         _plan_column(database, connection, request, selection, column, plan)
     return plan
-
-
-def location_rows(
-    database: Database, connection: sa.Connection, column: LocationColumn
-) -> Iterator[tuple[Key, str]]:
-    """Primary key and value of every row with a location, deleted runs and experiments included."""
-    table = database.tables[column.table]
-    keys = list(table.primary_key.columns)
-    query = sa.select(*keys, table.c[column.column]).where(table.c[column.column].is_not(None))
-    if column.tag_keys:
-        query = query.where(table.c.key.in_(column.tag_keys))
-    names = [key.name for key in keys]
-    for row in connection.execute(query.order_by(*keys)):
-        yield dict(zip(names, row[:-1], strict=True)), row[-1]
 
 
 def _plan_column(

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.database import Database, location_rows
+from mlflow_sftp.database.location_columns import Key
+from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import PATH_SAFE, Location, parse_root, redact
-from mlflow_sftp.operations.relocate.plan import Key, location_rows
-from mlflow_sftp.storage_errors import LocationError
 
 _EXCERPT = 60
 _ROWS_AT_ONCE = 1000
