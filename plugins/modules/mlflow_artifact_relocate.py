@@ -170,8 +170,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_databa
 )
 
 try:
-    from mlflow_sftp.location import redact
     from mlflow_sftp.operations import relocate
+    from mlflow_sftp.uri import redact
 
     LIBRARY_ERROR = None
 except ImportError:

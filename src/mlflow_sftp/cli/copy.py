@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from mlflow_sftp.cli.output import EXIT_LEFT, FILE, Reporting, json_option, print_json, readable_size
-from mlflow_sftp.location import redact
 from mlflow_sftp.operations.copy import OnProgress, Progress, copy
+from mlflow_sftp.uri import redact
 
 _SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_FRAMES = 10.0, 0.1
 

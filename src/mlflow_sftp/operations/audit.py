@@ -17,12 +17,13 @@ from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.database.location_columns import Key
 from mlflow_sftp.errors import LocationError, StorageError
-from mlflow_sftp.location import Location, parse_root, redact
+from mlflow_sftp.location import Location, parse_root
 from mlflow_sftp.operations.manifest import read_manifest
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import FileProblemError
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
+from mlflow_sftp.uri import redact
 
 Kind = Literal["missing", "truncated", "orphaned", "unknown_location", "unreadable"]
 

@@ -19,7 +19,7 @@ from mlflow_sftp.errors import (
     PermissionRefusedError,
     StorageError,
 )
-from mlflow_sftp.location import Location, redact
+from mlflow_sftp.location import Location
 from mlflow_sftp.operations.manifest import Manifest, Work
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import FileProblemError, Item, Totals, printable
@@ -30,6 +30,7 @@ from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.stores.sftp import SftpStore
 from mlflow_sftp.transfer.download import get_file
 from mlflow_sftp.transfer.upload import put_file
+from mlflow_sftp.uri import redact
 from mlflow_sftp.wire.flow_control import for_each, iterate
 
 Verify = Literal["sha256", "size"]

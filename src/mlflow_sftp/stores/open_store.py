@@ -4,11 +4,12 @@
 import os
 
 from mlflow_sftp.errors import LocationError
-from mlflow_sftp.location import Location, redact
+from mlflow_sftp.location import Location
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.local import LocalStore
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.stores.sftp import SftpStore
+from mlflow_sftp.uri import redact
 
 Store = LocalStore | SftpStore
 

@@ -20,9 +20,9 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.database.location_columns import Key
 from mlflow_sftp.errors import BlockedError, DatabaseError, JournalError
-from mlflow_sftp.location import redact
 from mlflow_sftp.operations.relocate.journal import read_journal, write_journal
 from mlflow_sftp.operations.relocate.plan import Blocked, Move, Plan, Request, make_plan
+from mlflow_sftp.uri import redact
 
 Verdict = Literal["applied", "not_applied", "diverged"]
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.database.location_columns import Key, LocationColumn
 from mlflow_sftp.errors import LocationError
-from mlflow_sftp.location import Location, parse_root, redact
+from mlflow_sftp.location import Location, parse_root
+from mlflow_sftp.uri import redact
 
 
 @dataclass(frozen=True)
