@@ -176,3 +176,28 @@ class JournalError(StorageError):
 
 class BlockedError(StorageError):
     """Rows under the old root cannot take their new value."""
+
+
+class RoundTripError(StorageError):
+    """Artifacts did not come back through MLflow as they were logged.
+
+    Args:
+        cause: What failed, as a word: `mlflow_unreachable`, `artifacts_differ`, ... (docs/data-plane.md).
+        seen: What happened.
+        remedy: What the reader can do about it.
+        uri: The artifact location that it is about, if it is about one.
+    """
+
+    def __init__(self, cause: str, seen: str, remedy: str = "", uri: str = "") -> None:
+        super().__init__(seen, remedy)
+        self._cause = cause
+        self.uri = uri
+        # What pickle rebuilds the error from.
+        self.args = (cause, seen, remedy, uri)
+
+    def __str__(self) -> str:
+        return f"{self.seen}. {self.remedy}" if self.remedy else self.seen
+
+    @property
+    def cause(self) -> str:
+        return self._cause

@@ -169,7 +169,7 @@ def parse_root(text: str, working_directory: str | None = None) -> Location:
     if root.climbs or root.has_query:
         raise LocationError(f"{redact(text)}: a root must not hold '..', a query or a fragment")
     if root.kind == "sftp" and root.host is None:
-        raise LocationError(f"{text}: name the host, as in sftp://user@host:port/path")
+        raise LocationError(text, "name the host, as in sftp://user@host:port/path")
     if root.kind == "local" and not root.parts:
         raise LocationError(f"{text}: the whole file system cannot be an artifact root")
     return root

@@ -37,7 +37,7 @@ class LocalStore:
     def width(self) -> int:
         return _LOCAL_WIDTH
 
-    async def walk(self, top: str, problem: OnUnreadable) -> AsyncIterator[list[Item]]:
+    async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Everything below `top`, directory by directory; links are followed, except back to above them."""
         unread: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset())]
         while unread:
@@ -45,14 +45,14 @@ class LocalStore:
             try:
                 inode, found = await asyncio.to_thread(self._read_directory, directory)
             except OSError as error:
-                problem(directory, f"cannot be listed: {error.strerror}")
+                on_unreadable(directory, f"cannot be listed: {error.strerror}")
                 continue
             above |= {inode}
             items = []
             for path, status in found:
                 reason = _unusable(status, above)
                 if isinstance(status, OSError) or reason:
-                    problem(path, reason)
+                    on_unreadable(path, reason)
                     continue
                 items.append(_item(path, status))
                 if items[-1].is_directory:
@@ -84,7 +84,7 @@ class LocalStore:
         return await asyncio.to_thread(os.path.isdir, self.root)
 
     async def file(self) -> Item | None:
-        """The place itself where it is a file and no directory."""
+        """The store itself where it is a file and no directory."""
         if not await asyncio.to_thread(os.path.isfile, self.root):
             return None
         return _item("", await asyncio.to_thread(os.stat, self.root))
@@ -106,7 +106,7 @@ class LocalStore:
             raise FileProblemError(_reason(error)) from error
 
     async def move(self, relative: str, target: str) -> None:
-        """Rename a file or directory within the place; its new directory is made."""
+        """Rename a file or directory within the store; its new directory is made."""
         try:
             await asyncio.to_thread(os.makedirs, os.path.dirname(self.path(target)), exist_ok=True)
             await asyncio.to_thread(os.rename, self.path(relative), self.path(target))
@@ -139,7 +139,7 @@ class LocalStore:
         return True
 
     async def free_bytes(self) -> int | None:
-        """What is free for this user where the place is or would be."""
+        """What is free for this user where the store is or would be."""
         return await asyncio.to_thread(_free_bytes, Path(self.root))
 
     async def close(self) -> None:

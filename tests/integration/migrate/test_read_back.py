@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.copy import copy
-from mlflow_sftp.operations.read_back import Problem, ReadBack, read_back
+from mlflow_sftp.operations.read_back import ReadBack, ReadBackFailure, read_back
 from mlflow_sftp.operations.relocate import Database, Request
 from tests.support.ansible import run_module
 from tests.support.mlflow_content import Content
@@ -145,7 +145,7 @@ def test_a_store_that_is_gone_ends_it_early(
     sshd.stop()
     found = moved.read_back(runs=None)
     assert 1 <= len(found.problems) <= 4
-    assert isinstance(found.problems[0], Problem)
+    assert isinstance(found.problems[0], ReadBackFailure)
     assert f"127.0.0.1:{sshd.port}" in found.problems[0].cause
 
 
