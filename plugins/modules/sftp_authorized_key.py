@@ -110,19 +110,22 @@ import posixpath
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _authorized_keys as authorized
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import PublicKey, is_public_key
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys import authorized_keys as authorized
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import (
+    PublicKey,
+    is_public_key,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _remote_files as files
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import (
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import files as files
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
         SftpClient,
         login_keys,
         sftp_session,
     )
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import target_from_options
 
     PARAMIKO_ERROR = None
 except ImportError:

@@ -127,10 +127,10 @@ msg:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._doctor import Plan, examine
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.check import Plan, examine
 
     PARAMIKO_ERROR = None
 except ImportError:

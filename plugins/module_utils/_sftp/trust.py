@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     Endpoint,
     connect,
     negotiate,
     read_banner,
     resolve,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import PublicKey
 
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 

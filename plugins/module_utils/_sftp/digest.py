@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import SftpClient
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient
 
 _BLOCK = 1 << 20
 

@@ -14,15 +14,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import paramiko
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import STAGES, DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import (
+    STAGES,
+    DiagnosedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+    Target,
+    target_from_options,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     SocketAddress,
     connect,
     negotiate,
     read_banner,
     resolve,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
     SftpClient,
     authenticate,
     is_broken_line,
@@ -31,7 +38,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session impor
     translated_errors,
     trust_rules,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import Target, target_from_options
 
 _PROBE_STAGES = ("write", "read", "rename", "delete")
 _SLOW_ROUND_TRIP = 0.15

@@ -4,10 +4,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._known_hosts import read_known_hosts
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import PublicKey
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import ServerKey, TrustRules
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.known_hosts import read_known_hosts
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import ServerKey, TrustRules
 
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZ1UQtXGDoShNzKfC7uTLVpmUWJBVnPSDEKbC1nKVH1"
 _OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHl2kzmGKHgXDYLMXbnxHGzYZ2ZtrPpCtUGxIFXOBX9w"

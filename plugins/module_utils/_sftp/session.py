@@ -10,23 +10,28 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import paramiko
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _host_certificate as certificates
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys import (
+    host_certificate as certificates,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.known_hosts import (
+    KnownKey,
+    read_known_hosts,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.private_key import load_private_key
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import KEY_TYPES, PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Target
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     SocketAddress,
     connect,
     negotiate,
     read_banner,
     resolve,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._host_keys import scan, signature_algorithms
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._known_hosts import (
-    KnownKey,
-    read_known_hosts,
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
+    scan,
+    signature_algorithms,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._private_key import load_private_key
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import KEY_TYPES, PublicKey
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import Target
 from paramiko.sftp import CMD_EXTENDED
 
 
