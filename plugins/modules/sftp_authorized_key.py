@@ -121,9 +121,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options 
 try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import files as files
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import login_keys
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
         SftpClient,
-        login_keys,
         sftp_session,
     )
 

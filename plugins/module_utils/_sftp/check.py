@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import errno
 import posixpath
 import secrets
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,13 +27,20 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect 
     read_banner,
     resolve,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
-    SftpClient,
-    authenticate,
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.directory import (
+    check_directory,
+    refusal,
+    space_error,
+    write_error,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import (
     is_broken_line,
-    negotiate_trusted,
-    open_sftp,
     translated_errors,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import authenticate
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient, open_sftp
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
+    negotiate_trusted,
     trust_rules,
 )
 
@@ -48,7 +53,6 @@ _SLOWEST_PROBE = 100_000
 _THROUGHPUT_PROBE = 1_000_000
 # Seconds between the clocks of client and server.
 _TOLERATED_SKEW = 60
-_SHOWN_ENTRIES = 12
 
 
 @dataclass
@@ -219,7 +223,7 @@ class Doctor:
 
     def _write(self, sftp: SftpClient, path: str) -> str:
         start = time.monotonic()
-        with _refusal(lambda error: _write_error(error, sftp, path)):
+        with refusal(lambda error: write_error(error, sftp, path)):
             with sftp.open(self._probe, "wx") as file:
                 file.set_pipelined(True)
                 file.write(self._content)
@@ -228,7 +232,7 @@ class Doctor:
         seconds = time.monotonic() - start
         if stored != len(self._content):
             seen = f"{stored} of {len(self._content)} bytes arrived"
-            raise _space_error(sftp, path) or DiagnosedError("write_failed", seen)
+            raise space_error(sftp, path) or DiagnosedError("write_failed", seen)
         if stored >= _THROUGHPUT_PROBE:
             self._throughput = stored / seconds
         skew = (status.st_mtime or time.time()) - time.time()
@@ -239,7 +243,7 @@ class Doctor:
         return f"{stored} bytes in {path}"
 
     def _read(self, sftp: SftpClient, path: str) -> str:
-        refused = _refusal(lambda error: DiagnosedError("read_failed", f"{self._probe}: {error}"))
+        refused = refusal(lambda error: DiagnosedError("read_failed", f"{self._probe}: {error}"))
         with refused, sftp.open(self._probe, "rb") as file:
             file.prefetch(len(self._content))
             content = file.read()
@@ -250,7 +254,7 @@ class Doctor:
     def _rename(self, sftp: SftpClient, path: str) -> str:
         """Replace an existing file, as an upload that overwrites does."""
         new = f"{self._probe}.new"
-        with _refusal(lambda error: DiagnosedError("rename_failed", f"{new}: {error}")):
+        with refusal(lambda error: DiagnosedError("rename_failed", f"{new}: {error}")):
             with sftp.open(new, "wx"):
                 pass
             try:
@@ -265,7 +269,7 @@ class Doctor:
         return "replaces a file in one step"
 
     def _delete(self, sftp: SftpClient, path: str) -> str:
-        with _refusal(lambda error: DiagnosedError("delete_failed", f"{self._probe}: {error}")):
+        with refusal(lambda error: DiagnosedError("delete_failed", f"{self._probe}: {error}")):
             sftp.remove(self._probe)
         return "nothing left behind"
 
@@ -281,100 +285,8 @@ class Doctor:
                 self._explain(stage, DiagnosedError("link_slow", seen))
 
 
-@contextmanager
-def _refusal(diagnose: Callable[[OSError], DiagnosedError]) -> Iterator[None]:
-    """Give what the server refuses inside the block a cause; a broken line is not a refusal."""
-    try:
-        yield
-    except OSError as error:
-        if is_broken_line(error):
-            raise
-        raise diagnose(error) from error
-
-
 class _WarningError(DiagnosedError):
     """Something worth a remark that does not keep artifacts from being stored."""
-
-
-def check_directory(sftp: SftpClient, path: str) -> str:
-    """Return what is known of a directory.
-
-    Raises:
-        DiagnosedError: path_missing, path_other_root, path_not_directory, path_denied.
-    """
-    with _refusal(lambda error: _stat_error(error, sftp, path)):
-        status = sftp.stat(path)
-    if not stat.S_ISDIR(status.st_mode or stat.S_IFDIR):
-        raise DiagnosedError("path_not_directory", f"{path} is {stat.filemode(status.st_mode or 0)}")
-    with _refusal(lambda error: DiagnosedError("path_denied", f"listing {path}: {error}")):
-        next(sftp.listdir_iter(path, read_aheads=1), None)
-    try:
-        space = f", {sftp.statvfs(path).free / 1e9:.1f} GB free"
-    except OSError:
-        space = ""
-    return f"{path}{space}"
-
-
-def _stat_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
-    if isinstance(error, FileNotFoundError):
-        return _missing(sftp, path)
-    return DiagnosedError("path_denied", f"{path}: {error}")
-
-
-def _missing(sftp: SftpClient, path: str) -> DiagnosedError:
-    home = sftp.normalize(".")
-    parts = path.strip("/").split("/")
-    elsewhere = [posixpath.join("/", *parts[start:]) for start in range(1, len(parts))]
-    elsewhere.append(posixpath.join(home, *parts))
-    for candidate in elsewhere:
-        if candidate != path and _is_there(sftp, candidate):
-            seen = f"{path} does not exist, but {candidate} does; {_listing(sftp, '/')}"
-            return DiagnosedError("path_other_root", seen)
-    parent = posixpath.dirname(path)
-    while parent not in ("/", "") and not _is_there(sftp, parent):
-        parent = posixpath.dirname(parent)
-    seen = f"{path} does not exist; {_listing(sftp, parent or '.')}"
-    if parent != "/":
-        seen += f"; {_listing(sftp, '/')}"
-    return DiagnosedError("path_missing", seen)
-
-
-def _is_there(sftp: SftpClient, path: str) -> bool:
-    try:
-        sftp.stat(path)
-    except OSError:
-        return False
-    return True
-
-
-def _listing(sftp: SftpClient, path: str) -> str:
-    try:
-        names = sorted(sftp.listdir(path))
-    except OSError as error:
-        return f"{path} cannot be listed ({error})"
-    more = f" and {len(names) - _SHOWN_ENTRIES} more" if len(names) > _SHOWN_ENTRIES else ""
-    return f"{path} holds {', '.join(names[:_SHOWN_ENTRIES]) or 'nothing'}{more}"
-
-
-def _write_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DiagnosedError("path_read_only", f"{path}: {error.strerror or error}")
-    return _space_error(sftp, path) or DiagnosedError("write_failed", f"{path}: {error}")
-
-
-def _space_error(sftp: SftpClient, path: str) -> DiagnosedError | None:
-    """Ask the file system why writing fails: SFTP's own answer is only 'Failure'."""
-    try:
-        system = sftp.statvfs(path)
-    except OSError:
-        return None
-    if system.read_only:
-        return DiagnosedError("path_read_only", f"{path} is on a file system mounted read-only")
-    if system.free_inodes == 0:
-        return DiagnosedError("no_space", f"{path}: no inodes free")
-    if system.free < _THROUGHPUT_PROBE:
-        return DiagnosedError("no_space", f"{path}: {system.free} bytes free")
-    return None
 
 
 def _timed(action: Callable[[], object]) -> float:
