@@ -179,7 +179,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options 
 
 try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._roundtrip import RoundTrip, sftp_path
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+        account_from_options,
+    )
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.digest import (
         FileDigest,
         compare,
@@ -210,7 +212,7 @@ def read_back(trip: RoundTrip, files: list[FileDigest], account: dict) -> None:
     directory = sftp_path(trip.artifact_uri, account["path"])
     with trip.step("read_back", "reading back over SFTP"):
         try:
-            with sftp_session(target_from_options(account)) as sftp:
+            with sftp_session(account_from_options(account)) as sftp:
                 found = digest_tree(sftp, directory)
         except FileNotFoundError:
             found = []
@@ -247,7 +249,7 @@ def clean_up(trip: RoundTrip, account: dict | None) -> None:
         return
     run_directory = posixpath.dirname(sftp_path(trip.artifact_uri, account["path"]))
     empty = [run_directory] + [posixpath.dirname(run_directory)] * trip.removed_experiment
-    with sftp_session(target_from_options(account)) as sftp, contextlib.suppress(OSError):
+    with sftp_session(account_from_options(account)) as sftp, contextlib.suppress(OSError):
         for directory in empty:
             sftp.rmdir(directory)
 

@@ -120,7 +120,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options 
 
 try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import files as files
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+        account_from_options,
+    )
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import login_keys
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
         SftpClient,
@@ -229,9 +231,9 @@ def main() -> None:
     where = f"{path} on {module.params['host']}"
     doing = f"Cannot make key {wanted.key.fingerprint} {module.params['state']} in {where}"
     try:
-        target = target_from_options(module.params)
-        with sftp_session(target) as sftp:
-            result = ensure(module, sftp, login_keys(target), wanted)
+        account = account_from_options(module.params)
+        with sftp_session(account) as sftp:
+            result = ensure(module, sftp, login_keys(account), wanted)
     except DiagnosedError as error:
         module.fail_json(msg=f"{doing}: {error}. {error.remedy}", cause=error.cause.code)
     except OSError as error:

@@ -77,7 +77,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.cau
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+        account_from_options,
+    )
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.digest import compare, digest_tree
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import sftp_session
 
@@ -101,7 +103,7 @@ def main() -> None:
     path = module.params["path"]
     where = f"{path} on {module.params['host']}"
     try:
-        with sftp_session(target_from_options(module.params)) as sftp:
+        with sftp_session(account_from_options(module.params)) as sftp:
             files = digest_tree(sftp, path)
     except DiagnosedError as error:
         module.fail_json(msg=f"Cannot read {where}: {error}. {error.remedy}", cause=error.cause.code)

@@ -101,7 +101,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options 
 
 try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import files as files
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+        account_from_options,
+    )
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
         SftpClient,
         sftp_session,
@@ -202,7 +204,7 @@ def main() -> None:
     doing = f"Cannot make {path} on {module.params['host']} {state}"
     mode = wanted_mode(module)
     try:
-        with sftp_session(target_from_options(module.params)) as sftp:
+        with sftp_session(account_from_options(module.params)) as sftp:
             present = state == "present"
             result = ensure_present(module, sftp, mode) if present else ensure_absent(module, sftp)
     except DiagnosedError as error:

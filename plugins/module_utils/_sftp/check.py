@@ -17,8 +17,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.cau
     DiagnosedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
-    Target,
-    target_from_options,
+    Account,
+    account_from_options,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     SocketAddress,
@@ -35,7 +35,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.director
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import (
     is_broken_line,
-    translated_errors,
+    translate_errors,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import authenticate
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient, open_sftp
@@ -79,7 +79,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CheckOptions:
     """What to check beyond the login.
 
     Attributes:
@@ -93,18 +93,18 @@ class Plan:
     no_probe: str | None = None
 
 
-class Doctor:
+class AccountCheck:
     """Checks one account; `run` returns the stages."""
 
-    def __init__(self, target: Target, plan: Plan) -> None:
-        self._target = target
-        self._plan = plan
-        self._facts = {**target.facts, "path": plan.path or "."}
+    def __init__(self, account: Account, options: CheckOptions) -> None:
+        self._account = account
+        self._options = options
+        self._facts = {**account.facts, "path": options.path or "."}
         self._stages: list[Stage] = []
         self._addresses: list[SocketAddress] = []
         self._transport: paramiko.Transport | None = None
-        self._probe = posixpath.join(plan.path or ".", f".sftp_check-{secrets.token_hex(6)}")
-        self._content = secrets.token_bytes(plan.probe_size)
+        self._probe = posixpath.join(options.path or ".", f".sftp_check-{secrets.token_hex(6)}")
+        self._content = secrets.token_bytes(options.probe_size)
         self._throughput: float | None = None
 
     def run(self) -> list[Stage]:
@@ -130,9 +130,9 @@ class Doctor:
         failed = next((stage.name for stage in self._stages if stage.status == "failed"), None)
         if failed:
             return f"not reached: {failed} failed"
-        if self._plan.path is None:
+        if self._options.path is None:
             return "no path given"
-        return self._plan.no_probe or ""
+        return self._options.no_probe or ""
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[Stage]:
@@ -143,11 +143,11 @@ class Doctor:
             yield stage
         except DiagnosedError as error:
             stage.status = "failed"
-            self._explain(stage, error)
+            self._record_cause(stage, error)
         stage.seconds = round(time.monotonic() - start, 4)
         self._stages.append(stage)
 
-    def _explain(self, stage: Stage, error: DiagnosedError) -> None:
+    def _record_cause(self, stage: Stage, error: DiagnosedError) -> None:
         known = error.with_facts(self._facts)
         stage.detail = known.seen
         stage.cause = known.cause.code
@@ -155,66 +155,68 @@ class Doctor:
         stage.remedy = known.remedy
 
     def _connect(self) -> None:
-        target = self._target
+        account = self._account
         with self._stage("resolve") as stage:
-            self._addresses = resolve(target.endpoint, target.timeout)
+            self._addresses = resolve(account.endpoint, account.timeout)
             stage.detail = ", ".join(dict.fromkeys(address[0] for _, address in self._addresses))
         if self._failed:
             return
         with self._stage("connect") as stage:
-            sock = connect(self._addresses, target.timeout)
+            sock = connect(self._addresses, account.timeout)
             stage.detail = f"{sock.getpeername()[0]} port {sock.getpeername()[1]}"
         if self._failed:
             return
         with self._stage("banner") as stage:
-            stage.detail = read_banner(sock, target.timeout)
+            stage.detail = read_banner(sock, account.timeout)
         if self._failed:
             sock.close()
             return
         with self._stage("host_key") as stage:
-            rules = trust_rules(target)
-            self._transport = negotiate(sock, rules.key_algorithms, target.timeout)
-            self._transport, stage.detail = negotiate_trusted(target, self._addresses, self._transport, rules)
+            rules = trust_rules(account)
+            self._transport = negotiate(sock, rules.key_algorithms, account.timeout)
+            self._transport, stage.detail = negotiate_trusted(
+                account, self._addresses, self._transport, rules
+            )
 
     def _examine(self, transport: paramiko.Transport) -> None:
         with self._stage("authenticate") as stage:
-            stage.detail = authenticate(transport, self._target)
+            stage.detail = authenticate(transport, self._account)
         if self._failed:
             return
         with self._stage("sftp") as stage:
-            sftp = open_sftp(transport, self._target.timeout)
-            with translated_errors(transport, self._target.timeout, "asking for the start directory"):
+            sftp = open_sftp(transport, self._account.timeout)
+            with translate_errors(transport, self._account.timeout, "asking for the start directory"):
                 stage.detail = f"starts in {sftp.normalize('.')}"
         if self._failed:
             return
-        if self._plan.path is not None:
-            self._examine_path(transport, sftp, self._plan.path)
+        if self._options.path is not None:
+            self._examine_path(transport, sftp, self._options.path)
         if not self._failed:
             self._measure(transport, sftp)
 
     def _examine_path(self, transport: paramiko.Transport, sftp: SftpClient, path: str) -> None:
         steps: dict[str, Callable[[SftpClient, str], str]] = {"path": check_directory}
-        if self._plan.no_probe is None:
+        if self._options.no_probe is None:
             steps |= {
                 "write": self._write,
                 "read": self._read,
                 "rename": self._rename,
                 "delete": self._delete,
             }
-        limit = self._target.timeout + self._plan.probe_size / _SLOWEST_PROBE
+        limit = self._account.timeout + self._options.probe_size / _SLOWEST_PROBE
         for name, step in steps.items():
-            with self._stage(name) as stage, translated_errors(transport, limit, f"in stage {name}"):
+            with self._stage(name) as stage, translate_errors(transport, limit, f"in stage {name}"):
                 try:
                     stage.detail = step(sftp, path)
                 except _WarningError as warning:
                     stage.status = "warning"
-                    self._explain(stage, warning)
+                    self._record_cause(stage, warning)
             if self._failed:
                 break
         if self._failed and transport.is_active():
-            self._sweep(sftp)
+            self._remove_probe(sftp)
 
-    def _sweep(self, sftp: SftpClient) -> None:
+    def _remove_probe(self, sftp: SftpClient) -> None:
         for name in (self._probe, f"{self._probe}.new"):
             try:
                 sftp.remove(name)
@@ -274,7 +276,7 @@ class Doctor:
         return "nothing left behind"
 
     def _measure(self, transport: paramiko.Transport, sftp: SftpClient) -> None:
-        with self._stage("link") as stage, translated_errors(transport, self._target.timeout, "measuring"):
+        with self._stage("link") as stage, translate_errors(transport, self._account.timeout, "measuring"):
             round_trip = min(_timed(lambda: sftp.stat(".")) for _ in range(3))
             seen = f"round trip {round_trip * 1000:.1f} ms"
             if self._throughput is not None:
@@ -282,7 +284,7 @@ class Doctor:
             stage.detail = seen
             if round_trip > _SLOW_ROUND_TRIP or (self._throughput or _SLOW_THROUGHPUT) < _SLOW_THROUGHPUT:
                 stage.status = "warning"
-                self._explain(stage, DiagnosedError("link_slow", seen))
+                self._record_cause(stage, DiagnosedError("link_slow", seen))
 
 
 class _WarningError(DiagnosedError):
@@ -295,23 +297,27 @@ def _timed(action: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-def examine(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-    """Check the account that `CONNECTION_OPTIONS` describe.
+def check_account(connection: Mapping[str, Any], options: CheckOptions) -> dict[str, Any]:
+    """Check an account.
+
+    Args:
+        connection: Who logs in where, as `CONNECTION_OPTIONS` declare it.
+        options: What to check beyond the login.
 
     Returns:
         ``ok`` and ``stages``; after a failure ``cause``, ``remedy`` and ``msg`` as well.
     """
-    label = str(options["host"])
+    label = str(connection["host"])
     try:
-        target = target_from_options(options)
+        account = account_from_options(connection)
     except DiagnosedError as unknown:
         error = unknown.with_facts({"host": label})
         first = Stage(STAGES[0], "failed", 0.0, error.seen, error.cause.code, error.meaning, error.remedy)
         skipped = [Stage(name, "skipped", detail=f"not reached: {first.name} failed") for name in STAGES[1:]]
         stages = [first, *skipped]
     else:
-        label = target.label
-        stages = Doctor(target, plan).run()
+        label = account.label
+        stages = AccountCheck(account, options).run()
     report: dict[str, Any] = {"ok": True, "stages": [asdict(stage) for stage in stages]}
     failed = next((stage for stage in stages if stage.status == "failed"), None)
     if failed:

@@ -18,7 +18,7 @@ def is_broken_line(error: OSError) -> bool:
 
 
 @contextmanager
-def translated_errors(transport: paramiko.Transport, timeout: float, doing: str) -> Iterator[None]:
+def translate_errors(transport: paramiko.Transport, timeout: float, doing: str) -> Iterator[None]:
     """Give connection failures inside the block a named cause, and end what outlasts the time limit.
 
     Some waits of paramiko know no limit; closing the connection wakes them up.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Target
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Account
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     connect,
     negotiate,
@@ -18,7 +18,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect 
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import (
     raise_diagnosed,
-    translated_errors,
+    translate_errors,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import authenticate
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
@@ -64,7 +64,7 @@ def open_sftp(transport: paramiko.Transport, timeout: float) -> SftpClient:
     Raises:
         DiagnosedError: no_sftp_subsystem, sftp_garbled, connection_lost, server_stalled.
     """
-    with translated_errors(transport, timeout, "opening SFTP"):
+    with translate_errors(transport, timeout, "opening SFTP"):
         channel = transport.open_session(timeout=timeout)
         channel.settimeout(timeout)
         try:
@@ -101,31 +101,31 @@ def _first_output(transport: paramiko.Transport, timeout: float) -> str:
 
 
 @contextmanager
-def sftp_session(target: Target) -> Iterator[SftpClient]:
+def sftp_session(account: Account) -> Iterator[SftpClient]:
     """Connect, log in and open SFTP in one go, for modules that then work on files.
 
     Raises:
         DiagnosedError: for every stage before the session is open, and if it breaks inside the block.
     """
     try:
-        with _open_session(target) as sftp:
+        with _open_session(account) as sftp:
             yield sftp
     except DiagnosedError as error:
-        raise error.with_facts(target.facts) from error
+        raise error.with_facts(account.facts) from error
 
 
 @contextmanager
-def _open_session(target: Target) -> Iterator[SftpClient]:
-    rules = trust_rules(target)
-    addresses = resolve(target.endpoint, target.timeout)
-    sock = connect(addresses, target.timeout)
-    read_banner(sock, target.timeout)
-    transport = negotiate(sock, rules.key_algorithms, target.timeout)
+def _open_session(account: Account) -> Iterator[SftpClient]:
+    rules = trust_rules(account)
+    addresses = resolve(account.endpoint, account.timeout)
+    sock = connect(addresses, account.timeout)
+    read_banner(sock, account.timeout)
+    transport = negotiate(sock, rules.key_algorithms, account.timeout)
     try:
-        transport, _ = negotiate_trusted(target, addresses, transport, rules)
-        authenticate(transport, target)
-        yield open_sftp(transport, target.timeout)
+        transport, _ = negotiate_trusted(account, addresses, transport, rules)
+        authenticate(transport, account)
+        yield open_sftp(transport, account.timeout)
     except (paramiko.SSHException, EOFError, OSError) as error:
-        raise_diagnosed(error, target.timeout, "working on files")
+        raise_diagnosed(error, account.timeout, "working on files")
     finally:
         transport.close()

@@ -16,7 +16,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.known_ho
     read_known_hosts,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import KEY_TYPES, PublicKey
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Target
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Account
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     Endpoint,
     SocketAddress,
@@ -142,19 +142,19 @@ class TrustRules:
         raise DiagnosedError(code, f"the server shows {key}; listed: {listed}")
 
 
-def trust_rules(target: Target) -> TrustRules:
-    """Read what the target trusts.
+def trust_rules(account: Account) -> TrustRules:
+    """Read which host keys the account trusts.
 
     Raises:
         DiagnosedError: known_hosts_unreadable.
     """
-    files = target.known_hosts_files
-    known = read_known_hosts(files, target.endpoint.known_hosts_name) if files else []
-    return TrustRules(target.endpoint.host, known, target.fingerprints, bool(files))
+    files = account.known_hosts_files
+    known = read_known_hosts(files, account.endpoint.known_hosts_name) if files else []
+    return TrustRules(account.endpoint.host, known, account.fingerprints, bool(files))
 
 
 def negotiate_trusted(
-    target: Target, addresses: Sequence[SocketAddress], transport: paramiko.Transport, rules: TrustRules
+    account: Account, addresses: Sequence[SocketAddress], transport: paramiko.Transport, rules: TrustRules
 ) -> tuple[paramiko.Transport, str]:
     """Return a connection whose host key is trusted, and why it is.
 
@@ -171,15 +171,15 @@ def negotiate_trusted(
         transport.close()
         if rules.checks_files or error.cause.code != "host_key_changed":
             raise
-        offered = scan(target.endpoint, KEY_TYPES, target.timeout)
+        offered = scan(account.endpoint, KEY_TYPES, account.timeout)
         pinned = [other for other in offered if other.fingerprint in rules.fingerprints]
         if not pinned:
             shown = ", ".join(map(str, offered))
             seen = f"the server shows {shown}; pinned: {', '.join(rules.fingerprints)}"
             raise DiagnosedError("host_key_changed", seen) from None
-    sock = connect(addresses, target.timeout)
-    read_banner(sock, target.timeout)
-    transport = negotiate(sock, signature_algorithms(pinned[0].type), target.timeout)
+    sock = connect(addresses, account.timeout)
+    read_banner(sock, account.timeout)
+    transport = negotiate(sock, signature_algorithms(pinned[0].type), account.timeout)
     return transport, rules.check(server_key(transport))
 
 
