@@ -44,7 +44,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust im
     trust_rules,
 )
 
-_PROBE_STAGES = ("write", "read", "rename", "delete")
 _SLOW_ROUND_TRIP = 0.15
 _SLOW_THROUGHPUT = 1_000_000
 # Bytes a second below which a probe counts as stalled.
