@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: mlflow_artifact_verify
+module: mlflow_artifact_read_back
 short_description: Read artifacts back through MLflow and compare them
 version_added: 0.1.0
 author:
@@ -66,13 +66,13 @@ seealso:
 
 EXAMPLES = r"""
 - name: Read ten runs and ten models back after a move
-  freegee.mlflow_sftp.mlflow_artifact_verify:
+  freegee.mlflow_sftp.mlflow_artifact_read_back:
     root: sftp://me@sftp.example.org:2121/artifacts
     manifest: /mlflow/switch/manifest
   delegate_to: mlflow_container
 
 - name: Read everything back through the proxy
-  freegee.mlflow_sftp.mlflow_artifact_verify:
+  freegee.mlflow_sftp.mlflow_artifact_read_back:
     root: mlflow-artifacts:/
     store: sftp://me@sftp.example.org:2121/artifacts
     runs: all
@@ -146,7 +146,7 @@ def count(value: object) -> int | None:
     return number
 
 
-def verify(module: AnsibleModule, tracking_uri: str) -> dict:
+def run(module: AnsibleModule, tracking_uri: str) -> dict:
     """Read back what the options ask for."""
     options = module.params
     try:
@@ -199,7 +199,7 @@ def main() -> None:
             msg="name the server: tracking_uri is not given, and MLFLOW_TRACKING_URI is not set here"
         )
     try:
-        result = verify(module, tracking_uri)
+        result = run(module, tracking_uri)
     except (StorageError, SftpError) as error:
         module.fail_json(msg=f"Reading artifacts back failed: {error}")
     if result["problems"]:
