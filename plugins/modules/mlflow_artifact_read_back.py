@@ -109,6 +109,7 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.client import shorten_waits
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
@@ -124,12 +125,6 @@ except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
 
 NAMED_PROBLEMS = 3
-# Each of a hundred runs would wait for a store that is not there.
-PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_SFTP_RETRY_TIMEOUT": "20",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 
 
 def count(value: object) -> int | None:
@@ -191,8 +186,7 @@ def main() -> None:
         module.fail_json(
             msg=missing_required_lib("mlflow, mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR
         )
-    for variable, value in PATIENCE.items():
-        os.environ.setdefault(variable, value)
+    shorten_waits(sftp=20)
     tracking_uri = module.params["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     if not tracking_uri:
         module.fail_json(

@@ -175,6 +175,7 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.client import shorten_waits
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
@@ -192,15 +193,6 @@ try:
     LIBRARY_ERROR = None
 except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
-
-
-# Training may wait minutes for a server that restarts; who checks wants to know now.
-PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SFTP_RETRY_TIMEOUT": "5",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 
 
 def read_back(trip: RoundTrip, files: list[FileDigest], account: dict) -> None:
@@ -305,8 +297,7 @@ def main() -> None:
         module.fail_json(
             msg=missing_required_lib("mlflow, mlflow-sftp and paramiko"), exception=LIBRARY_ERROR
         )
-    for variable, value in PATIENCE.items():
-        os.environ.setdefault(variable, value)
+    shorten_waits(sftp=5, http=20)
     tracking_uri = module.params["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     result: dict = {"changed": False}
     trip = None
