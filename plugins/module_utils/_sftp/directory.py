@@ -41,11 +41,8 @@ def check_directory(sftp: SftpClient, path: str) -> str:
         raise DiagnosedError("path_not_directory", f"{path} is {stat.filemode(status.st_mode or 0)}")
     with refusal(lambda error: DiagnosedError("path_denied", f"listing {path}: {error}")):
         next(sftp.listdir_iter(path, read_aheads=1), None)
-    try:
-        space = f", {sftp.statvfs(path).free / 1e9:.1f} GB free"
-    except OSError:
-        space = ""
-    return f"{path}{space}"
+    system = sftp.statvfs(path)
+    return path if system is None else f"{path}, {system.free / 1e9:.1f} GB free"
 
 
 def _stat_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
@@ -97,9 +94,8 @@ def write_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
 
 def space_error(sftp: SftpClient, path: str) -> DiagnosedError | None:
     """Ask the file system why writing fails: SFTP's own answer is only 'Failure'."""
-    try:
-        system = sftp.statvfs(path)
-    except OSError:
+    system = sftp.statvfs(path)
+    if system is None:
         return None
     if system.read_only:
         return DiagnosedError("path_read_only", f"{path} is on a file system mounted read-only")

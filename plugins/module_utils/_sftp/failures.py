@@ -12,7 +12,7 @@ import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 
 
-def is_broken_line(error: OSError) -> bool:
+def is_broken_line(error: Exception) -> bool:
     """Tell a connection that failed from a server that answered "no"; paramiko raises OSError for both."""
     return isinstance(error, TimeoutError | ConnectionError) or str(error) == "Socket is closed"
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect 
     resolve,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import (
+    is_broken_line,
     raise_diagnosed,
     translate_errors,
 )
@@ -25,7 +27,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust im
     negotiate_trusted,
     trust_rules,
 )
-from paramiko.sftp import CMD_EXTENDED
+from paramiko.sftp import CMD_EXTENDED, CMD_EXTENDED_REPLY
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class FileSystem:
 
 
 _NO_EXIT_STATUS = -1
+_STATVFS = struct.Struct(">11Q")
 
 
 class SftpClient(paramiko.SFTPClient):
@@ -51,10 +54,26 @@ class SftpClient(paramiko.SFTPClient):
         channel = self.get_channel()
         return channel.get_transport().remote_version if channel else ""
 
-    def statvfs(self, path: str) -> FileSystem:
-        """Ask about the file system that holds `path`; OSError where the server cannot tell."""
-        _, reply = self._request(CMD_EXTENDED, "statvfs@openssh.com", path)
-        _, fragment, _, _, free, _, _, free_inodes, _, flags, _ = (reply.get_int64() for _ in range(11))
+    def statvfs(self, path: str) -> FileSystem | None:
+        """Ask about the file system that holds `path`.
+
+        Returns:
+            None where the server cannot tell, also one that says it can: some refuse, some answer with no numbers.
+
+        Raises:
+            OSError, EOFError, paramiko.SSHException: The connection broke.
+        """
+        try:
+            kind, reply = self._request(CMD_EXTENDED, "statvfs@openssh.com", path)
+        except (OSError, EOFError) as error:
+            # The status "end of file" is an EOFError too, and no less a refusal.
+            if is_broken_line(error) or self.sock.closed:
+                raise
+            return None
+        numbers = reply.get_remainder()
+        if kind != CMD_EXTENDED_REPLY or len(numbers) < _STATVFS.size:
+            return None
+        _, fragment, _, _, free, _, _, free_inodes, _, flags, _ = _STATVFS.unpack_from(numbers)
         return FileSystem(free * fragment, free_inodes, bool(flags & 1))
 
 
