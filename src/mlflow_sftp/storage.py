@@ -14,6 +14,8 @@ from mlflow_sftp.uri import SftpUri
 from mlflow_sftp.wire.connections import connections
 from mlflow_sftp.wire.flow_control import Report, ignore
 
+__all__ = ["Entry", "SftpStorage"]
+
 T = TypeVar("T")
 _STREAM_CHUNK = 1 << 20
 _ENTRIES_AT_ONCE = 1000
