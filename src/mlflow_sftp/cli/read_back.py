@@ -49,7 +49,8 @@ def read_back_command(
 ) -> None:
     """Download runs and models through MLflow, and compare them.
 
-    Logged models and runs below ROOT are read as users read them, every file is compared. Exit code 3 if something is not as it was.
+    Logged models and runs below ROOT are read as users read them, every file is compared. Exit code 3 if something
+    is not as it was.
     """
     shorten_waits(sftp=20)
     found = read_back(database, root, tracking_uri, **options)
