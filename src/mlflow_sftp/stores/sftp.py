@@ -25,7 +25,8 @@ from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
 from mlflow_sftp.wire.flow_control import Budget, Flight
-from mlflow_sftp.wire.session import FX_NO_SUCH_FILE, SftpSession, StatusError
+from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
+from mlflow_sftp.wire.session import SftpSession
 
 _CHUNK = 1 << 20
 _SMALL_FILE = 1 << 20

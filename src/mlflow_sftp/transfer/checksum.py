@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mlflow_sftp.errors import IntegrityError
 from mlflow_sftp.uri import encode
-from mlflow_sftp.wire.session import FX_OP_UNSUPPORTED, READ, SftpSession, StatusError
+from mlflow_sftp.wire.packets import FX_OP_UNSUPPORTED, READ, StatusError
+from mlflow_sftp.wire.session import SftpSession
 
 if TYPE_CHECKING:
     from mlflow_sftp.transfer.remote import Remote

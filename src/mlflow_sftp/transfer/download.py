@@ -11,7 +11,8 @@ from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
 from mlflow_sftp.transfer.remote import Entry, Remote
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.flow_control import Report, for_each, ignore
-from mlflow_sftp.wire.session import FX_FAILURE, READ, Attributes, SftpSession, StatusError
+from mlflow_sftp.wire.packets import FX_FAILURE, READ, Attributes, StatusError
+from mlflow_sftp.wire.session import SftpSession
 
 SMALL_FILE = 1 << 20
 RESUMABLE_FILE = 32 << 20

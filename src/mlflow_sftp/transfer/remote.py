@@ -21,15 +21,15 @@ from mlflow_sftp.transfer import temporary_names
 from mlflow_sftp.uri import decode, encode
 from mlflow_sftp.wire.connections import Connections
 from mlflow_sftp.wire.flow_control import for_each, iterate
-from mlflow_sftp.wire.session import (
+from mlflow_sftp.wire.packets import (
     FX_FAILURE,
     FX_NO_SUCH_FILE,
     FX_PERMISSION_DENIED,
     Attributes,
     Name,
-    SftpSession,
     StatusError,
 )
+from mlflow_sftp.wire.session import SftpSession
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import decode, encode
 from mlflow_sftp.wire.flow_control import Report, for_each, ignore, iterate
-from mlflow_sftp.wire.session import (
+from mlflow_sftp.wire.packets import (
     CREATE,
     EXCLUSIVE,
     FX_FAILURE,
@@ -25,9 +25,9 @@ from mlflow_sftp.wire.session import (
     READ,
     TRUNCATE,
     WRITE,
-    SftpSession,
     StatusError,
 )
+from mlflow_sftp.wire.session import SftpSession
 
 SMALL_FILE = 1 << 20
 RESUMABLE_FILE = 32 << 20

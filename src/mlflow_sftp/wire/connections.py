@@ -26,7 +26,8 @@ from mlflow_sftp.settings import Settings
 from mlflow_sftp.uri import Endpoint
 from mlflow_sftp.wire.flow_control import Budget, Flight
 from mlflow_sftp.wire.login import BriskClient, acknowledge_at_once, stop_padding
-from mlflow_sftp.wire.session import SAFE_HANDLES, SessionLostError, SftpSession
+from mlflow_sftp.wire.packets import SessionLostError
+from mlflow_sftp.wire.session import SAFE_HANDLES, SftpSession
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
