@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -14,33 +13,26 @@ import asyncssh
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.errors import (
-    AuthenticationFailedError,
     ConnectionDroppedError,
-    HostKeyRejectedError,
-    InvalidSettingError,
-    SessionRefusedError,
     SftpError,
     UnreachableError,
 )
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.uri import Endpoint
 from mlflow_sftp.wire.flow_control import Budget, Flight
-from mlflow_sftp.wire.login import BriskClient, acknowledge_at_once, stop_padding
+from mlflow_sftp.wire.login import (
+    PublickeyFirstClient,
+    acknowledge_at_once,
+    read_options,
+    suppress_ignore_packets,
+    translate_error,
+)
 from mlflow_sftp.wire.packets import SessionLostError
 from mlflow_sftp.wire.session import SAFE_HANDLES, SftpSession
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# AES-GCM first: with the CPU's AES instructions about twice as fast as asyncssh's first choice.
-_CIPHERS = (
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
-    "aes128-ctr",
-    "aes192-ctr",
-    "aes256-ctr",
-)
 # What the server may send without being asked again: enough for 1 Gbit/s over 250 ms.
 _RECEIVE_WINDOW = 32 << 20
 # When a request made now is certainly on its way, in seconds.
@@ -295,92 +287,24 @@ class Connections:
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
                 ssh = await asyncssh.connect(
-                    self.endpoint.host, options=await self._connect_options(), client_factory=BriskClient
+                    self.endpoint.host,
+                    options=await self._connect_options(),
+                    client_factory=PublickeyFirstClient,
                 )
-                stop_padding(ssh)
+                suppress_ignore_packets(ssh)
                 session = await self._open_session(ssh, begun)
         except BaseException as error:
             if ssh is not None:
                 ssh.abort()
             if isinstance(error, Exception) and not isinstance(error, SftpError):
-                raise self._explain(error) from error
+                raise translate_error(error, self.name, self.settings.connect_timeout) from error
             raise
         return Link(ssh, session, loop.time() - started)
 
     async def _connect_options(self) -> asyncssh.SSHClientConnectionOptions:
         if self._options is None:
-            self._options = await asyncio.to_thread(self._read_options)
+            self._options = await asyncio.to_thread(read_options, self.endpoint, self.settings)
         return self._options
-
-    def _read_options(self) -> asyncssh.SSHClientConnectionOptions:
-        # Half a second for each RSA key, to find flaws in a file that is the user's own.
-        asyncssh.set_default_skip_rsa_key_validation(True)
-        given: dict[str, Any] = {"keepalive_interval": self.settings.keepalive, "keepalive_count_max": 3}
-        if self.settings.ssh_config:
-            given["config"] = [str(self.settings.ssh_config)]
-        if self.endpoint.port:
-            given["port"] = self.endpoint.port
-        if self.endpoint.user:
-            given["username"] = self.endpoint.user
-        if self.endpoint.password:
-            given["password"] = self.endpoint.password
-        if self.settings.key_passphrase:
-            given["passphrase"] = self.settings.key_passphrase
-        options = asyncssh.SSHClientConnectionOptions(host=self.endpoint.host, **given)
-        if options.known_hosts is None:
-            # asyncssh reads "UserKnownHostsFile none" as "check nothing".
-            raise InvalidSettingError(
-                "UserKnownHostsFile none",
-                self.name,
-                "without known hosts no server's identity could be checked",
-                "Name a known_hosts file that lists the server's key.",
-            )
-        if not options.config.get("Ciphers"):
-            options = asyncssh.SSHClientConnectionOptions(options, encryption_algs=list(_CIPHERS))
-        return options
-
-    def _explain(self, error: Exception) -> SftpError:
-        what, where = "connect", self.name
-        if isinstance(error, asyncssh.HostKeyNotVerifiable):
-            return HostKeyRejectedError(what, where, f"the server's host key is not trusted ({error.reason})")
-        if isinstance(error, asyncssh.PermissionDenied):
-            return AuthenticationFailedError(what, where, f"the server refused to log in ({error.reason})")
-        if isinstance(error, asyncssh.ChannelOpenError):
-            return SessionRefusedError(what, where, f"the server opened no SFTP session ({error.reason})")
-        if isinstance(error, asyncssh.KeyImportError | asyncssh.KeyEncryptionError):
-            return AuthenticationFailedError(what, where, f"the private key cannot be read ({error})")
-        if isinstance(error, asyncssh.ConfigParseError):
-            return InvalidSettingError("OpenSSH client configuration", where, str(error))
-        if isinstance(error, socket.gaierror):
-            seen = f"the host name does not resolve ({error.strerror})"
-            temporary = error.errno == socket.EAI_AGAIN
-            return UnreachableError(what, where, seen) if temporary else _UnresolvableError(what, where, seen)
-        if isinstance(error, TimeoutError):
-            return UnreachableError(
-                what, where, f"no SFTP session within {self.settings.connect_timeout:g} s"
-            )
-        if isinstance(error, SessionLostError | asyncssh.Error):
-            return UnreachableError(what, where, f"the connection ended during set-up ({_reason(error)})")
-        if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
-            return InvalidSettingError(
-                "OpenSSH client configuration", where, f"{error.strerror}: {error.filename}"
-            )
-        if isinstance(error, OSError):
-            return UnreachableError(what, where, f"the connection failed ({error.strerror or error})")
-        if isinstance(error, ValueError):
-            return InvalidSettingError("OpenSSH client configuration", where, str(error))
-        return SftpError(what, where, f"{type(error).__name__}: {error}")
-
-
-class _UnresolvableError(SftpError):
-    """A host name that DNS says does not exist: trying again will not help."""
-
-    error_code = UnreachableError.error_code
-    default_remedy = UnreachableError.default_remedy
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", "") or error)
 
 
 _registry: dict[tuple[Endpoint, Settings], Connections] = {}
