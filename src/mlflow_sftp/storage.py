@@ -7,12 +7,13 @@ from typing import Any, BinaryIO, TypeVar
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.transfer import checksum, download, upload
-from mlflow_sftp.transfer.remote import Entry, Remote
+from mlflow_sftp.transfer import checksum, directories, download, listing, removal, upload
+from mlflow_sftp.transfer.listing import Entry
+from mlflow_sftp.transfer.progress import Report, ignore
+from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.stream_bridge import Feed
 from mlflow_sftp.uri import SftpUri
 from mlflow_sftp.wire.connections import connections
-from mlflow_sftp.wire.flow_control import Report, ignore
 
 T = TypeVar("T")
 _STREAM_CHUNK = 1 << 20
@@ -41,7 +42,7 @@ class SftpStorage:
 
     def list_directory(self, path: str = "") -> list[Entry] | None:
         """Entries of one directory, sorted; [] for a file; None where there is nothing."""
-        return self._run(lambda remote: remote.list_directory(self.uri.join(path)))
+        return self._run(lambda remote: listing.list_directory(remote, self.uri.join(path)))
 
     def stat(self, path: str = "") -> Entry | None:
         """The file or directory `path` (links followed), or None where there is nothing."""
@@ -59,7 +60,7 @@ class SftpStorage:
         async def next_entries(remote: Remote) -> list[Entry]:
             nonlocal entries
             if entries is None:
-                entries = remote.walk(self.uri.join(path))
+                entries = listing.walk(remote, self.uri.join(path))
             batch = []
             async for entry in entries:
                 batch.append(entry)
@@ -122,11 +123,11 @@ class SftpStorage:
 
     def make_directory(self, path: str = "") -> None:
         """Make a directory and those above it."""
-        self._run(lambda remote: remote.make_directory(self.uri.join(path)))
+        self._run(lambda remote: directories.make_directory(remote, self.uri.join(path)))
 
     def remove(self, path: str = "") -> bool:
         """Remove a file, a link (not its target) or a directory with all it holds; False where there is nothing."""
-        return self._run(lambda remote: remote.remove(self.uri.join(path)))
+        return self._run(lambda remote: removal.remove(remote, self.uri.join(path)))
 
     def _feed(self, path: str) -> Feed:
         target = self.uri.join(path)

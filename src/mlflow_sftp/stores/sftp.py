@@ -20,7 +20,9 @@ from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import LimitedBudget, RateLimiter
 from mlflow_sftp.transfer import checksum
+from mlflow_sftp.transfer.directories import forget_directory, make_directory
 from mlflow_sftp.transfer.download import get_bytes
+from mlflow_sftp.transfer.listing import walk
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
@@ -61,12 +63,12 @@ class SftpStore:
         def unreadable(directory: str, error: SftpError) -> None:
             problem(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
 
-        async for entry in self.remote.walk(self.path(top), unreadable=unreadable):
+        async for entry in walk(self.remote, self.path(top), unreadable=unreadable):
             path = posixpath.join(top, entry.path)
             yield [Item(path, entry.is_directory, entry.size, str(entry.mtime))]
 
     async def make_directory(self, relative: str) -> None:
-        await self.remote.make_directory(self.path(relative))
+        await make_directory(self.remote, self.path(relative))
 
     async def exists(self) -> bool:
         attributes = await self.remote.stat(self.root)
@@ -104,7 +106,7 @@ class SftpStore:
     async def move(self, relative: str, target: str) -> None:
         """Rename a file or directory within the place; its new directory is made."""
         old, new = self.path(relative), self.path(target)
-        await self.remote.make_directory(posixpath.dirname(new))
+        await make_directory(self.remote, posixpath.dirname(new))
         await self.remote.attempt(f"move {old}", lambda session: session.rename(encode(old), encode(new)))
 
     async def kind(self, relative: str) -> EntryKind | None:
@@ -146,7 +148,7 @@ class SftpStore:
     async def remove_directory(self, relative: str) -> bool:
         """Remove a directory if it is empty and that is allowed; tells whether it is gone now."""
         path = self.path(relative)
-        self.remote.forget_directory(path)
+        forget_directory(self.remote, path)
         try:
             await self.remote.attempt(f"delete {path}", lambda session: session.rmdir(encode(path)))
         except _UNREADABLE:

@@ -5,8 +5,8 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
+from mlflow_sftp.transfer.progress import Report
 from mlflow_sftp.wire.connections import Connections
-from mlflow_sftp.wire.flow_control import Report
 from mlflow_sftp.wire.session import SftpSession
 
 Transfer = Callable[[int, int, SftpSession], Awaitable[None]]

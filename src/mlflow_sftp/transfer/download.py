@@ -8,9 +8,11 @@ import posixpath
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
 from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
-from mlflow_sftp.transfer.remote import Entry, Remote
+from mlflow_sftp.transfer.concurrency import for_each
+from mlflow_sftp.transfer.listing import Entry, walk
+from mlflow_sftp.transfer.progress import Report, ignore
+from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import encode
-from mlflow_sftp.wire.flow_control import Report, for_each, ignore
 from mlflow_sftp.wire.packets import FX_FAILURE, READ, Attributes, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
@@ -31,7 +33,7 @@ async def get_tree(remote: Remote, source: str, target: str, report: Report = ig
             found = Attributes(entry.size, None, entry.mtime)
             await _get(remote, posixpath.join(source, entry.path), destination, found, report)
 
-    await for_each(remote.walk(source), get, remote.connections.width)
+    await for_each(walk(remote, source), get, remote.connections.width)
 
 
 async def get_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:

@@ -14,9 +14,11 @@ from collections.abc import AsyncIterable, AsyncIterator
 from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
 from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
+from mlflow_sftp.transfer.concurrency import for_each, iterate
+from mlflow_sftp.transfer.directories import begin_directory, forget_directory, make_directory
+from mlflow_sftp.transfer.progress import Report, ignore
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import decode, encode
-from mlflow_sftp.wire.flow_control import Report, for_each, ignore, iterate
 from mlflow_sftp.wire.packets import (
     CREATE,
     EXCLUSIVE,
@@ -36,12 +38,12 @@ _SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 async def put_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
     """Upload everything below the local directory `source` into the directory `target`."""
-    await remote.make_directory(target)
+    await make_directory(remote, target)
 
     async def put(item: local_files.LocalItem) -> None:
         destination = posixpath.join(target, item.relative)
         if item.is_directory:
-            await remote.make_directory(destination)
+            await make_directory(remote, destination)
         else:
             await put_file(remote, item.path, destination, report)
 
@@ -79,7 +81,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
     directory = posixpath.dirname(target)
     temporary = encode(posixpath.join(directory, temporary_names.temporary()))
 
-    making = remote.begin_directory(directory)
+    making = begin_directory(remote, directory)
     if making is not None:
         await asyncio.sleep(0)  # Its requests go first, those that follow travel with them.
 
@@ -99,7 +101,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
 
 async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) -> None:
     """Make `target` a file of what the chunks hold, without keeping more of them than the memory budget."""
-    await remote.make_directory(posixpath.dirname(target))
+    await make_directory(remote, posixpath.dirname(target))
     digest = checksum.new_digest(remote)
     async with BlockWriter(remote, target, temporary_names.temporary()) as writer:
         await writer.create()
@@ -229,7 +231,7 @@ class BlockWriter:
 async def _put_blocks(
     remote: Remote, source: str, descriptor: int, status: os.stat_result, target: str, report: Report
 ) -> None:
-    await remote.make_directory(posixpath.dirname(target))
+    await make_directory(remote, posixpath.dirname(target))
     size, name, begin = status.st_size, temporary_names.temporary(), 0
     if size >= RESUMABLE_FILE:
         origin = (socket.gethostname(), status.st_dev, status.st_ino, size, status.st_mtime_ns)
@@ -320,8 +322,8 @@ async def _create(remote: Remote, session: SftpSession, path: bytes, directory: 
     except StatusError as error:
         if error.code != FX_NO_SUCH_FILE:
             raise
-    remote.forget_directory(directory)
-    await remote.make_directory(directory)
+    forget_directory(remote, directory)
+    await make_directory(remote, directory)
     return await session.open(path, WRITE | CREATE | how)
 
 

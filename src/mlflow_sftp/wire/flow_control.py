@@ -4,11 +4,10 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-Report = Callable[[int], None]
 
 # Two blocks, so that one is on its way while the other is answered; and what is sent before anything is known.
 _LEAST_WINDOW, _FIRST_WINDOW = 512 << 10, 1 << 20
@@ -19,10 +18,6 @@ _SLACK_SECONDS = 0.005
 _GROWING, _STEADY, _STILL_GROWING, _FULL_ROUNDS = 4, 2, 1.25, 3
 # How long a delivery rate counts.
 _RATE_SECONDS, _RATE_ROUND_TRIPS = 1.0, 10
-
-
-def ignore(count: int) -> None:
-    """A progress report that goes nowhere."""
 
 
 class Budget:
@@ -174,48 +169,3 @@ class Flight:
                 self._gain = _STEADY
         window = rate * (self._gain * self.round_trip + _SLACK_SECONDS)
         self.window = int(min(max(window, _LEAST_WINDOW), self._budget.capacity // 2))
-
-
-async def for_each(
-    items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], width: Callable[[], int]
-) -> None:
-    """Await `work(item)` for every item, at most `width()` at once; items are pulled only as fast as they are
-    worked on. The first failure cancels the rest and is raised."""
-    freed = asyncio.Event()
-    running: set[asyncio.Task[None]] = set()
-    failures: list[BaseException] = []
-
-    def ended(task: asyncio.Task[None]) -> None:
-        running.discard(task)
-        freed.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failures.append(error)
-
-    try:
-        async for item in items:
-            while len(running) >= width() and not failures:
-                freed.clear()
-                await freed.wait()
-            if failures:
-                break
-            task = asyncio.create_task(_await(work(item)))
-            running.add(task)
-            task.add_done_callback(ended)
-        while running and not failures:
-            await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-    if failures:
-        raise failures[0]
-
-
-async def _await(work: Awaitable[None]) -> None:
-    await work
-
-
-async def iterate(items: Iterable[T]) -> AsyncIterator[T]:
-    """Present an ordinary iterable as an asynchronous one."""
-    for item in items:
-        yield item

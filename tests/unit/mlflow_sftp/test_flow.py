@@ -3,7 +3,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mlflow_sftp.wire.flow_control import Budget, Flight, for_each, iterate
+from mlflow_sftp.transfer.concurrency import for_each, iterate
+from mlflow_sftp.wire.flow_control import Budget, Flight
 
 
 async def _settle() -> None:
