@@ -6,19 +6,19 @@ import os
 import posixpath
 
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
-from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
+from mlflow_sftp.transfer import checksum, temporary_names
+from mlflow_sftp.transfer.block_transfer import BlockRun
 from mlflow_sftp.transfer.concurrency import for_each
+from mlflow_sftp.transfer.handles import SessionHandles
 from mlflow_sftp.transfer.listing import Entry, walk
 from mlflow_sftp.transfer.progress import Report, ignore
 from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_download
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.packets import FX_FAILURE, READ, Attributes, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
 SMALL_FILE = 1 << 20
-RESUMABLE_FILE = 32 << 20
-_SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 
 async def get_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
@@ -119,7 +119,7 @@ async def _get_blocks(remote: Remote, source: str, target: str, found: Attribute
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
     keep = False
     try:
-        begin = await _unfinished(remote, reader, descriptor)
+        begin = await unfinished_download(descriptor, reader.read)
         os.ftruncate(descriptor, begin)
         report(begin)
 
@@ -149,7 +149,7 @@ class _BlockReader:
         self._path = path
         self._found = found
         self._operation = f"download {path}"
-        self._handles: dict[SftpSession, asyncio.Task[bytes]] = {}
+        self._handles = SessionHandles(lambda session: asyncio.create_task(self._open(session)))
         self._received = 0
 
     async def read(self, offset: int, length: int, lane: SftpSession | None = None) -> bytes:
@@ -157,7 +157,7 @@ class _BlockReader:
 
         async def get(session: SftpSession) -> bytes:
             over = lane if lane is not None and lane.alive else session
-            handle = await self._handle(over)
+            handle = await self._handles.get(over)
             data = await over.read(handle, offset, length)
             while len(data) < length:
                 part = await over.read(handle, offset + len(data), length - len(data))
@@ -172,15 +172,7 @@ class _BlockReader:
 
     def close(self) -> None:
         """Close the file on the server, without waiting for it."""
-        for session, opening in self._handles.items():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                session.close_handle(opening.result())
-
-    async def _handle(self, session: SftpSession) -> bytes:
-        if session not in self._handles:
-            self._handles = {each: task for each, task in self._handles.items() if each.alive}
-            self._handles[session] = asyncio.create_task(self._open(session))
-        return await asyncio.shield(self._handles[session])
+        self._handles.close()
 
     async def _open(self, session: SftpSession) -> bytes:
         handle = await session.open(encode(self._path), READ)
@@ -197,20 +189,6 @@ class _BlockReader:
             "the file on the server changed while it was read",
             "Try again.",
         )
-
-
-async def _unfinished(remote: Remote, reader: _BlockReader, descriptor: int) -> int:
-    """Return how many bytes of an unfinished download can be kept, after comparing samples of them."""
-    certain = max(0, os.fstat(descriptor).st_size - SPAN)
-    if not certain:
-        return 0
-    last = max(0, certain - _SAMPLE_SIZE)
-    for step in range(_SAMPLES):
-        offset = last * step // (_SAMPLES - 1)
-        here = await local_files.read_block(descriptor, offset, _SAMPLE_SIZE)
-        if here != await reader.read(offset, len(here)):
-            return 0
-    return certain
 
 
 def _write_file(target: str, data: bytes) -> None:

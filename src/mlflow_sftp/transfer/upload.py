@@ -13,18 +13,19 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
+from mlflow_sftp.transfer.block_transfer import BlockRun
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import begin_directory, forget_directory, make_directory
+from mlflow_sftp.transfer.handles import SessionHandles
 from mlflow_sftp.transfer.progress import Report, ignore
 from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_upload
 from mlflow_sftp.uri import decode, encode
 from mlflow_sftp.wire.packets import (
     CREATE,
     EXCLUSIVE,
     FX_FAILURE,
     FX_NO_SUCH_FILE,
-    READ,
     TRUNCATE,
     WRITE,
     StatusError,
@@ -32,8 +33,6 @@ from mlflow_sftp.wire.packets import (
 from mlflow_sftp.wire.session import SftpSession
 
 SMALL_FILE = 1 << 20
-RESUMABLE_FILE = 32 << 20
-_SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 
 async def put_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
@@ -128,7 +127,7 @@ class BlockWriter:
         self._target = encode(target)
         self._directory = posixpath.dirname(target)
         self._temporary = encode(posixpath.join(self._directory, name))
-        self._handles: dict[SftpSession, asyncio.Future[bytes]] = {}
+        self._handles = SessionHandles(lambda session: session.open(self._temporary, WRITE))
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._published = False
@@ -145,7 +144,7 @@ class BlockWriter:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._close_handles()
+        self._handles.close()
         interrupted = kind is not None and issubclass(kind, UnreachableError | asyncio.CancelledError)
         if not self._published and not (self._keep and interrupted):
             self._remote.connections.send_off(lambda session: session.remove(self._temporary))
@@ -154,15 +153,17 @@ class BlockWriter:
         """Create the file; where another upload has one of this name already, under a name of its own."""
 
         async def create(session: SftpSession) -> None:
-            self._handles[session] = asyncio.ensure_future(
+            creating = asyncio.create_task(
                 _create(self._remote, session, self._temporary, self._directory, EXCLUSIVE)
             )
-            await self._handles[session]
+            self._handles.add(session, creating)
+            await creating
 
         try:
             await self._remote.attempt(self._operation, create)
         except ServerFailureError:
-            self._handles, self._keep = {}, False
+            self._handles.forget()
+            self._keep = False
             self._temporary = encode(posixpath.join(self._directory, temporary_names.temporary()))
             await self._remote.attempt(self._operation, create)
 
@@ -171,7 +172,7 @@ class BlockWriter:
 
         async def put(session: SftpSession) -> None:
             over = lane if lane is not None and lane.alive else session
-            await over.write(await self._handle(over), offset, data)
+            await over.write(await self._handles.get(over), offset, data)
 
         await self._remote.attempt(
             self._operation, put, progress=lambda: self.written, needs=self._size - self.written
@@ -202,7 +203,7 @@ class BlockWriter:
             raise self._failure
 
         async def finish(session: SftpSession) -> None:
-            self._close_handles()
+            self._handles.close()
             try:
                 _require_complete((await session.stat(self._temporary)).size, size)
                 await _publish(session, self._temporary, self._target)
@@ -215,18 +216,6 @@ class BlockWriter:
         await self._remote.attempt(self._operation, finish)
         self._published = True
 
-    async def _handle(self, session: SftpSession) -> bytes:
-        if session not in self._handles:
-            self._handles = {each: task for each, task in self._handles.items() if each.alive}
-            self._handles[session] = session.open(self._temporary, WRITE)
-        return await asyncio.shield(self._handles[session])
-
-    def _close_handles(self) -> None:
-        for session, opening in self._handles.items():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                session.close_handle(opening.result())
-        self._handles = {}
-
 
 async def _put_blocks(
     remote: Remote, source: str, descriptor: int, status: os.stat_result, target: str, report: Report
@@ -236,7 +225,7 @@ async def _put_blocks(
     if size >= RESUMABLE_FILE:
         origin = (socket.gethostname(), status.st_dev, status.st_ino, size, status.st_mtime_ns)
         name = temporary_names.resumable(remote.name, target, *origin)
-        begin = await _unfinished(remote, posixpath.join(posixpath.dirname(target), name), descriptor)
+        begin = await unfinished_upload(remote, posixpath.join(posixpath.dirname(target), name), descriptor)
         report(begin)
     expected = asyncio.create_task(checksum.file_digest(remote, descriptor, size))
     try:
@@ -254,43 +243,6 @@ async def _put_blocks(
         await checksum.contents(remote, await expected, target)
     finally:
         expected.cancel()
-
-
-async def _unfinished(remote: Remote, path: str, descriptor: int) -> int:
-    """Return how many bytes of an unfinished upload of the same file can be kept; 0 where there is none.
-
-    The process that began it may still be at it. That does no harm: both write the same bytes to the same file,
-    and the one that comes second finds the file published.
-    """
-    temporary = encode(path)
-
-    async def look(session: SftpSession) -> int:
-        try:
-            size = (await session.lstat(temporary)).size or 0
-        except StatusError as error:
-            if error.code == FX_NO_SUCH_FILE:
-                return 0
-            raise
-        certain = max(0, size - SPAN)
-        return certain if certain and await _is_prefix(session, temporary, descriptor, certain) else 0
-
-    return await remote.attempt(f"look for the unfinished upload {path}", look)
-
-
-async def _is_prefix(session: SftpSession, path: bytes, descriptor: int, size: int) -> bool:
-    """Compare samples, the last bytes among them, of an unfinished upload with the local file."""
-    handle = await session.open(path, READ)
-    last = max(0, size - _SAMPLE_SIZE)
-    offsets = [last * step // (_SAMPLES - 1) for step in range(_SAMPLES)]
-    try:
-        answers = [session.read(handle, offset, _SAMPLE_SIZE) for offset in offsets]
-        for offset, answer in zip(offsets, answers, strict=True):
-            there = await answer
-            if not there or there != await local_files.read_block(descriptor, offset, len(there)):
-                return False
-        return True
-    finally:
-        session.close_handle(handle)
 
 
 async def _create_early(
