@@ -26,7 +26,7 @@ from mlflow_sftp.transfer.listing import walk
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
-from mlflow_sftp.wire.flow_control import Budget, Flight
+from mlflow_sftp.wire.flow_control import CongestionWindow, MemoryBudget
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
@@ -46,16 +46,16 @@ class SftpStore:
         # What is copied is compared here, file by file; once is enough.
         settings = dataclasses.replace(settings, verify="size")
         self._connections = Connections(parsed.endpoint, settings)
-        self._connections.budget = LimitedBudget(settings.memory << 20, limiter)
-        self._connections.flight = Flight(self._connections.budget)
-        self._read_back = Budget(settings.memory << 20)
+        self._connections.memory_budget = LimitedBudget(settings.memory << 20, limiter)
+        self._connections.congestion_window = CongestionWindow(self._connections.memory_budget)
+        self._read_back = MemoryBudget(settings.memory << 20)
         self.remote = Remote(self._connections, self.root)
 
     def path(self, relative: str) -> str:
         return posixpath.join(self.root, relative) if relative else self.root
 
     def width(self) -> int:
-        return self._connections.width()
+        return self._connections.max_concurrent_files()
 
     async def walk(self, top: str, problem: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Everything below `top`; the server tells whole seconds, so a stamp is no finer."""
@@ -63,7 +63,7 @@ class SftpStore:
         def unreadable(directory: str, error: SftpError) -> None:
             problem(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
 
-        async for entry in walk(self.remote, self.path(top), unreadable=unreadable):
+        async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable):
             path = posixpath.join(top, entry.path)
             yield [Item(path, entry.is_directory, entry.size, str(entry.mtime))]
 

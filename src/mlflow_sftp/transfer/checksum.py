@@ -57,11 +57,11 @@ async def sha256(remote: "Remote", path: str) -> str:
     """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there."""
 
     async def ask(session: SftpSession) -> str:
-        told = await _check_file(remote, session, encode(path))
-        return told if told is not None else await _read_back(session, encode(path))
+        digest = await _check_file(remote, session, encode(path))
+        return digest if digest is not None else await _read_back(session, encode(path))
 
-    told = await _sha256sum(remote, path)
-    return told if told is not None else await remote.attempt(f"read back {path}", ask)
+    digest = await _sha256sum(remote, path)
+    return digest if digest is not None else await remote.attempt(f"read back {path}", ask)
 
 
 async def _check_file(remote: "Remote", session: SftpSession, path: bytes) -> str | None:

@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 async def for_each(
-    items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], width: Callable[[], int]
+    items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], limit: Callable[[], int]
 ) -> None:
-    """Await `work(item)` for every item, at most `width()` at once; items are pulled only as fast as they are
+    """Await `work(item)` for every item, at most `limit()` at once; items are pulled only as fast as they are
     worked on. The first failure cancels the rest and is raised."""
     freed = asyncio.Event()
     running: set[asyncio.Task[None]] = set()
@@ -25,7 +25,7 @@ async def for_each(
 
     try:
         async for item in items:
-            while len(running) >= width() and not failures:
+            while len(running) >= limit() and not failures:
                 freed.clear()
                 await freed.wait()
             if failures:

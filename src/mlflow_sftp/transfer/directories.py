@@ -47,7 +47,7 @@ async def _make_directory(remote: Remote, path: str) -> None:
     async def make_at_once(session: SftpSession) -> bool:
         for level in levels:
             session.mkdir(level)
-        check = remote.locating(session, path)
+        check = remote.containment_check(session, path)
         answer = session.stat(encode(path))
         await check()
         try:
@@ -71,7 +71,7 @@ async def _make_directory(remote: Remote, path: str) -> None:
             raise failure or error from None
         raise StatusError(FX_FAILURE, "there is a file of this name")
 
-    if not await remote.attempt(operation, make_at_once, early=True):
+    if not await remote.attempt(operation, make_at_once, before_handshake=True):
         await remote.attempt(operation, make_one_by_one)
     known = remote.connections.known_directories
     if len(known) > _REMEMBERED_DIRECTORIES:

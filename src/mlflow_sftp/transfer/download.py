@@ -7,11 +7,11 @@ import posixpath
 
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
 from mlflow_sftp.transfer import checksum, temporary_names
-from mlflow_sftp.transfer.block_transfer import BlockRun
+from mlflow_sftp.transfer.block_transfer import ParallelTransfer
 from mlflow_sftp.transfer.concurrency import for_each
 from mlflow_sftp.transfer.handles import SessionHandles
 from mlflow_sftp.transfer.listing import Entry, walk
-from mlflow_sftp.transfer.progress import Report, ignore
+from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_download
 from mlflow_sftp.uri import encode
@@ -21,7 +21,7 @@ from mlflow_sftp.wire.session import SftpSession
 SMALL_FILE = 1 << 20
 
 
-async def get_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+async def get_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
     """Download everything below the directory `source` into the local directory `target`, which is made."""
     _make_directory(remote, target)
 
@@ -31,16 +31,16 @@ async def get_tree(remote: Remote, source: str, target: str, report: Report = ig
             _make_directory(remote, destination)
         else:
             found = Attributes(entry.size, None, entry.mtime)
-            await _get(remote, posixpath.join(source, entry.path), destination, found, report)
+            await _get(remote, posixpath.join(source, entry.path), destination, found, on_bytes)
 
-    await for_each(walk(remote, source), get, remote.connections.width)
+    await for_each(walk(remote, source), get, remote.connections.max_concurrent_files)
 
 
-async def get_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+async def get_file(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
     """Download one file; the local directory must exist."""
 
     async def look(session: SftpSession) -> Attributes:
-        check = remote.locating(session, source)
+        check = remote.containment_check(session, source)
         answer = session.stat(encode(source))
         await check()
         attributes = await answer
@@ -48,8 +48,8 @@ async def get_file(remote: Remote, source: str, target: str, report: Report = ig
             raise StatusError(FX_FAILURE, "it is a directory")
         return attributes
 
-    found = await remote.attempt(f"download {source}", look, early=True)
-    await _get(remote, source, target, found, report)
+    found = await remote.attempt(f"download {source}", look, before_handshake=True)
+    await _get(remote, source, target, found, on_bytes)
 
 
 async def get_bytes(remote: Remote, source: str, size: int) -> bytes:
@@ -59,18 +59,18 @@ async def get_bytes(remote: Remote, source: str, size: int) -> bytes:
     )
 
 
-async def _get(remote: Remote, source: str, target: str, found: Attributes, report: Report) -> None:
+async def _get(remote: Remote, source: str, target: str, found: Attributes, on_bytes: OnBytes) -> None:
     size = found.size or 0
     try:
         if size > SMALL_FILE:
             async with remote.connections.large_files:
-                await _get_blocks(remote, source, target, found, report)
+                await _get_blocks(remote, source, target, found, on_bytes)
             return
-        async with remote.connections.budget.holding(size):
+        async with remote.connections.memory_budget.holding(size):
             data = await get_bytes(remote, source, size)
             await checksum.contents(remote, checksum.hex_digest(remote, data), source)
             _write_file(target, data)
-        report(size)
+        on_bytes(size)
     except OSError as error:
         raise LocalError(
             f"download {source}", remote.name, f"{target} cannot be written: {error.strerror or error}"
@@ -106,7 +106,7 @@ async def _read_changed(session: SftpSession, path: bytes, size: int) -> bytes:
     return bytes(data)
 
 
-async def _get_blocks(remote: Remote, source: str, target: str, found: Attributes, report: Report) -> None:
+async def _get_blocks(remote: Remote, source: str, target: str, found: Attributes, on_bytes: OnBytes) -> None:
     size = found.size or 0
     resumable = size >= RESUMABLE_FILE
     name = (
@@ -121,13 +121,13 @@ async def _get_blocks(remote: Remote, source: str, target: str, found: Attribute
     try:
         begin = await unfinished_download(descriptor, reader.read)
         os.ftruncate(descriptor, begin)
-        report(begin)
+        on_bytes(begin)
 
-        async def transfer(offset: int, length: int, lane: SftpSession) -> None:
-            os.pwrite(descriptor, await reader.read(offset, length, lane), offset)
+        async def transfer(offset: int, length: int, session: SftpSession) -> None:
+            os.pwrite(descriptor, await reader.read(offset, length, session), offset)
 
         block = (await remote.connections.session()).block
-        await BlockRun(remote.connections, begin, size, block, transfer, report).run()
+        await ParallelTransfer(remote.connections, begin, size, block, transfer, on_bytes).run()
         await checksum.contents(remote, await checksum.file_digest(remote, descriptor, size), source)
         os.replace(temporary, target)
         keep = True
@@ -152,15 +152,15 @@ class _BlockReader:
         self._handles = SessionHandles(lambda session: asyncio.create_task(self._open(session)))
         self._received = 0
 
-    async def read(self, offset: int, length: int, lane: SftpSession | None = None) -> bytes:
-        """Return exactly these bytes, over `lane` while that lives."""
+    async def read(self, offset: int, length: int, preferred: SftpSession | None = None) -> bytes:
+        """Return exactly these bytes, in the session `preferred` while that lives."""
 
         async def get(session: SftpSession) -> bytes:
-            over = lane if lane is not None and lane.alive else session
-            handle = await self._handles.get(over)
-            data = await over.read(handle, offset, length)
+            used = preferred if preferred is not None and preferred.alive else session
+            handle = await self._handles.get(used)
+            data = await used.read(handle, offset, length)
             while len(data) < length:
-                part = await over.read(handle, offset + len(data), length - len(data))
+                part = await used.read(handle, offset + len(data), length - len(data))
                 if not part:
                     raise self._changed()
                 data += part

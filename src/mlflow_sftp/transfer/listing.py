@@ -65,14 +65,14 @@ async def walk(
     path: str,
     *,
     raw: bool = False,
-    unreadable: Callable[[str, SftpError], None] | None = None,
+    on_unreadable: Callable[[str, SftpError], None] | None = None,
 ) -> AsyncIterator[Entry]:
     """Everything below a directory, a directory before its contents, otherwise unsorted.
 
     Directories are read many at once, as fast as the entries are consumed. A link to a directory above it
     is left out. With `raw`, links are shown as themselves and temporary files too. NotFoundError where there is
     no directory. A directory below it that is gone or may not be read ends the walk, unless there is
-    `unreadable` to be told of it.
+    `on_unreadable` to be told of it.
     """
     batches: asyncio.Queue[tuple[str, tuple[bytes, ...], list[_Found]] | SftpError | None]
     batches = asyncio.Queue(_DIRECTORIES_AT_ONCE)
@@ -83,10 +83,10 @@ async def walk(
                 await batches.put((prefix, chain, batch))
             await batches.put(None)
         except (NotFoundError, PermissionRefusedError) as error:
-            if not prefix or unreadable is None:
+            if not prefix or on_unreadable is None:
                 await batches.put(error)
             else:
-                unreadable(prefix, error)
+                on_unreadable(prefix, error)
                 await batches.put(None)
         except SftpError as error:
             await batches.put(error)
@@ -135,7 +135,7 @@ async def _read_directory(remote: Remote, path: str, *, raw: bool = False) -> As
         return now, at, found, ended
 
     while True:
-        now, handle, found, ended = await remote.attempt(operation, step, early=True)
+        now, handle, found, ended = await remote.attempt(operation, step, before_handshake=True)
         if session is not None and now is not session:
             skip = set(seen)
         session = now
@@ -149,7 +149,7 @@ async def _read_directory(remote: Remote, path: str, *, raw: bool = False) -> As
 
 
 async def _open_directory(remote: Remote, session: SftpSession, path: str) -> bytes:
-    check = remote.locating(session, path)
+    check = remote.containment_check(session, path)
     handle = session.opendir(encode(path))
     try:
         await check()

@@ -4,8 +4,8 @@
 from collections.abc import Callable
 
 # Called with the number of bytes done since the last call.
-Report = Callable[[int], None]
+OnBytes = Callable[[int], None]
 
 
-def ignore(count: int) -> None:
-    """A progress report that goes nowhere."""
+def ignore_bytes(count: int) -> None:
+    """Ignore progress."""

@@ -55,11 +55,13 @@ class Remote:
         *,
         progress: Callable[[], int] = lambda: 0,
         needs: int = 1,
-        early: bool = False,
+        before_handshake: bool = False,
     ) -> T:
         """Like Connections.attempt, with error statuses explained; `needs` is the bytes of disk it takes."""
         try:
-            return await self.connections.attempt(operation, action, progress=progress, early=early)
+            return await self.connections.attempt(
+                operation, action, progress=progress, before_handshake=before_handshake
+            )
         except StatusError as error:
             raise await self._explain(operation, error, needs) from error
 
@@ -67,7 +69,7 @@ class Remote:
         """Attributes of what `path` leads to; None where there is nothing, and for a dangling link."""
 
         async def look(session: SftpSession) -> Attributes | None:
-            check = self.locating(session, path)
+            check = self.containment_check(session, path)
             answer = session.stat(encode(path))
             await check()
             try:
@@ -77,9 +79,9 @@ class Remote:
                     return None
                 raise
 
-        return await self.attempt(f"look at {path}", look, early=True)
+        return await self.attempt(f"look at {path}", look, before_handshake=True)
 
-    def locating(self, session: SftpSession, path: str) -> Callable[[], Awaitable[None]]:
+    def containment_check(self, session: SftpSession, path: str) -> Callable[[], Awaitable[None]]:
         """Ask where `path` really is; await the returned function to get InvalidPathError if that is outside the root.
 
         The questions are sent at once, so that requests made before awaiting travel with them.

@@ -21,7 +21,7 @@ async def remove(remote: Remote, path: str) -> bool:
     operation = f"delete {path}"
 
     async def look(session: SftpSession) -> bool:
-        check = remote.locating(session, posixpath.dirname(path) if path != remote.root else path)
+        check = remote.containment_check(session, posixpath.dirname(path) if path != remote.root else path)
         # ProFTPD answers LSTAT for the target of a link, so that alone would delete what a link points to.
         attributes, link = session.lstat(encode(path)), session.readlink(encode(path))
         await check()

@@ -9,7 +9,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from mlflow_sftp.transfer import local_files
-from mlflow_sftp.transfer.block_transfer import SPAN
+from mlflow_sftp.transfer.block_transfer import MAX_REORDER_BYTES
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, READ, StatusError
@@ -35,7 +35,7 @@ async def unfinished_upload(remote: Remote, path: str, descriptor: int) -> int:
             if error.code == FX_NO_SUCH_FILE:
                 return 0
             raise
-        certain = max(0, size - SPAN)
+        certain = max(0, size - MAX_REORDER_BYTES)
         return certain if certain and await _is_prefix(session, temporary, descriptor, certain) else 0
 
     return await remote.attempt(f"look for the unfinished upload {path}", look)
@@ -46,7 +46,7 @@ async def unfinished_download(descriptor: int, read: Callable[[int, int], Awaita
 
     `read(offset, length)` returns what the server has there.
     """
-    certain = max(0, os.fstat(descriptor).st_size - SPAN)
+    certain = max(0, os.fstat(descriptor).st_size - MAX_REORDER_BYTES)
     if not certain:
         return 0
     for offset in _sample_offsets(certain):

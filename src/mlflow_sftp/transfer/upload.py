@@ -13,11 +13,11 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import BlockRun
+from mlflow_sftp.transfer.block_transfer import ParallelTransfer
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import begin_directory, forget_directory, make_directory
 from mlflow_sftp.transfer.handles import SessionHandles
-from mlflow_sftp.transfer.progress import Report, ignore
+from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_upload
 from mlflow_sftp.uri import decode, encode
@@ -35,7 +35,7 @@ from mlflow_sftp.wire.session import SftpSession
 SMALL_FILE = 1 << 20
 
 
-async def put_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+async def put_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
     """Upload everything below the local directory `source` into the directory `target`."""
     await make_directory(remote, target)
 
@@ -44,15 +44,15 @@ async def put_tree(remote: Remote, source: str, target: str, report: Report = ig
         if item.is_directory:
             await make_directory(remote, destination)
         else:
-            await put_file(remote, item.path, destination, report)
+            await put_file(remote, item.path, destination, on_bytes)
 
     try:
-        await for_each(iterate(local_files.walk(source)), put, remote.connections.width)
+        await for_each(iterate(local_files.walk(source)), put, remote.connections.max_concurrent_files)
     except OSError as error:
         raise _unreadable(error.filename or source, remote, error) from error
 
 
-async def put_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+async def put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
     """Upload one local file as `target`, making the directories above it."""
     try:
         descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -61,18 +61,18 @@ async def put_file(remote: Remote, source: str, target: str, report: Report = ig
     try:
         status = os.fstat(descriptor)
         if status.st_size <= SMALL_FILE:
-            async with remote.connections.budget.holding(status.st_size):
+            async with remote.connections.memory_budget.holding(status.st_size):
                 data = await local_files.read_block(descriptor, 0, status.st_size)
                 _require_size(source, remote, len(data), status.st_size)
                 await put_bytes(remote, data, target)
         else:
             async with remote.connections.large_files:
-                await _put_blocks(remote, source, descriptor, status, target, report)
+                await _put_blocks(remote, source, descriptor, status, target, on_bytes)
     except OSError as error:
         raise _unreadable(source, remote, error) from error
     finally:
         os.close(descriptor)
-    report(status.st_size if status.st_size <= SMALL_FILE else 0)
+    on_bytes(status.st_size if status.st_size <= SMALL_FILE else 0)
 
 
 async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> None:
@@ -85,7 +85,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
         await asyncio.sleep(0)  # Its requests go first, those that follow travel with them.
 
     async def put(session: SftpSession) -> None:
-        handle = await _create_early(remote, session, temporary, making)
+        handle = await _create_meanwhile(remote, session, temporary, making)
         try:
             size = await _write_and_close(session, handle, data)
             _require_complete(size, len(data))
@@ -94,7 +94,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
             session.remove(temporary)
             raise
 
-    await remote.attempt(f"upload {target}", put, needs=len(data), early=True)
+    await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
     await checksum.contents(remote, checksum.hex_digest(remote, data), target)
 
 
@@ -115,7 +115,7 @@ async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) 
 
 
 class BlockWriter:
-    """A temporary file on the server, written block by block over one or more connections, then published.
+    """A temporary file on the server, written block by block over one or more sessions, then published.
 
     A block is sent again until the server has it. Leaving the context before `commit` removes the file, unless
     `keep` is set and it was left because of an interrupt or a lost connection.
@@ -147,7 +147,7 @@ class BlockWriter:
         self._handles.close()
         interrupted = kind is not None and issubclass(kind, UnreachableError | asyncio.CancelledError)
         if not self._published and not (self._keep and interrupted):
-            self._remote.connections.send_off(lambda session: session.remove(self._temporary))
+            self._remote.connections.send_unawaited(lambda session: session.remove(self._temporary))
 
     async def create(self) -> None:
         """Create the file; where another upload has one of this name already, under a name of its own."""
@@ -167,12 +167,14 @@ class BlockWriter:
             self._temporary = encode(posixpath.join(self._directory, temporary_names.temporary()))
             await self._remote.attempt(self._operation, create)
 
-    async def write(self, offset: int, data: bytes | memoryview, lane: SftpSession | None = None) -> None:
-        """Write one block, over `lane` while that lives, and return when the server has it."""
+    async def write(
+        self, offset: int, data: bytes | memoryview, preferred: SftpSession | None = None
+    ) -> None:
+        """Write one block, in the session `preferred` while that lives, and return when the server has it."""
 
         async def put(session: SftpSession) -> None:
-            over = lane if lane is not None and lane.alive else session
-            await over.write(await self._handles.get(over), offset, data)
+            used = preferred if preferred is not None and preferred.alive else session
+            await used.write(await self._handles.get(used), offset, data)
 
         await self._remote.attempt(
             self._operation, put, progress=lambda: self.written, needs=self._size - self.written
@@ -183,14 +185,14 @@ class BlockWriter:
         """Begin to write one block as soon as the link carries it; a failure is raised later."""
         if self._failure is not None:
             raise self._failure
-        landed = await self._remote.connections.flight.start(len(data))
+        acknowledge = await self._remote.connections.congestion_window.acquire(len(data))
         task = asyncio.create_task(self.write(offset, data))
         self._tasks.add(task)
 
         def written(done: "asyncio.Task[None]") -> None:
             self._tasks.discard(done)
             error = None if done.cancelled() else done.exception()
-            landed(not done.cancelled() and error is None)
+            acknowledge(delivered=not done.cancelled() and error is None)
             self._failure = self._failure or error
 
         task.add_done_callback(written)
@@ -218,7 +220,7 @@ class BlockWriter:
 
 
 async def _put_blocks(
-    remote: Remote, source: str, descriptor: int, status: os.stat_result, target: str, report: Report
+    remote: Remote, source: str, descriptor: int, status: os.stat_result, target: str, on_bytes: OnBytes
 ) -> None:
     await make_directory(remote, posixpath.dirname(target))
     size, name, begin = status.st_size, temporary_names.temporary(), 0
@@ -226,26 +228,26 @@ async def _put_blocks(
         origin = (socket.gethostname(), status.st_dev, status.st_ino, size, status.st_mtime_ns)
         name = temporary_names.resumable(remote.name, target, *origin)
         begin = await unfinished_upload(remote, posixpath.join(posixpath.dirname(target), name), descriptor)
-        report(begin)
+        on_bytes(begin)
     expected = asyncio.create_task(checksum.file_digest(remote, descriptor, size))
     try:
         async with BlockWriter(remote, target, name, size=size, keep=size >= RESUMABLE_FILE) as writer:
 
-            async def transfer(offset: int, length: int, lane: SftpSession) -> None:
+            async def transfer(offset: int, length: int, session: SftpSession) -> None:
                 data = await local_files.read_block(descriptor, offset, length)
                 _require_size(source, remote, len(data), length)
-                await writer.write(offset, data, lane)
+                await writer.write(offset, data, session)
 
             if not begin:
                 await writer.create()
-            await BlockRun(remote.connections, begin, size, writer.block, transfer, report).run()
+            await ParallelTransfer(remote.connections, begin, size, writer.block, transfer, on_bytes).run()
             await writer.commit(size)
         await checksum.contents(remote, await expected, target)
     finally:
         expected.cancel()
 
 
-async def _create_early(
+async def _create_meanwhile(
     remote: Remote, session: SftpSession, path: bytes, making: "asyncio.Task[None] | None"
 ) -> bytes:
     """Create a file while its directory is still being made; return when that is known to lie below the root."""
@@ -297,7 +299,7 @@ async def _write_and_close(session: SftpSession, handle: bytes, data: bytes | me
 
 async def _publish(session: SftpSession, temporary: bytes, target: bytes) -> None:
     """Give a finished file its name, replacing what has it; atomically where the server can."""
-    if session.replaces:
+    if session.replaces_atomically:
         await session.posix_rename(temporary, target)
         return
     try:

@@ -69,7 +69,7 @@ _MAX_PACKET = 16 << 20
 _SAFE_BLOCK, _LARGEST_BLOCK = 32 << 10, 255 << 10
 SAFE_HANDLES = 128
 # How much of what waits for the channel's window is handed over at once.
-_HAND_OVER = 256 << 10
+_SEND_CHUNK = 256 << 10
 _SPARE_HANDLES = 16
 
 
@@ -96,16 +96,16 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
 
     Futures raise StatusError or SessionLostError. Paths and handles are bytes. `block` is the largest number of
     bytes for one read or write, `max_handles` the number of files the server lets one session hold open; both are
-    what every server takes until `limits` is done. `begun(session)` is called as soon as requests may be made, which
+    what every server takes until `limits` is done. `on_open(session)` is called as soon as requests may be made, which
     is before the server's greeting (`ready`) tells what extensions it has.
     """
 
     def __init__(
-        self, stall_timeout: float, begun: Callable[["SftpSession"], object] = lambda _: None
+        self, stall_timeout: float, on_open: Callable[["SftpSession"], object] = lambda _: None
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._stall_timeout = stall_timeout
-        self._begun = begun
+        self._on_open = on_open
         self._channel: _Channel | None = None
         self._buffer = bytearray()
         self._queued: list[bytes | memoryview] = []
@@ -116,12 +116,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._flushing = False
         self._pending: dict[int, _Pending[Any]] = {}
         self._next_id = 0
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
         self._version: asyncio.Future[None] = self._loop.create_future()
         self._limits: asyncio.Future[None] = self._loop.create_future()
-        self._greeted = 0.0
+        self._init_sent = 0.0
         self.extensions: dict[bytes, bytes] = {}
         self.block = _SAFE_BLOCK
         self.max_handles = SAFE_HANDLES
@@ -132,12 +132,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: Any) -> None:
         self._channel = chan
         # The server drops data that comes before the subsystem request, which is sent right after this returns.
-        self._loop.call_soon(self._greet)
+        self._loop.call_soon(self._send_init)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         if datatype is not None:
             return
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         buffer = self._buffer
         buffer += data
         start, end = 0, len(buffer)
@@ -186,7 +186,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return self._lost is None
 
     @property
-    def replaces(self) -> bool:
+    def replaces_atomically(self) -> bool:
         """Whether the server can rename over an existing file, atomically."""
         return b"posix-rename@openssh.com" in self.extensions
 
@@ -206,7 +206,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         known = b"limits@openssh.com" in self.extensions
         answer = self.extended(b"limits@openssh.com") if known else self.realpath(b".")
 
-        def told(answer: "asyncio.Future[bytes]") -> None:
+        def on_limits(answer: "asyncio.Future[bytes]") -> None:
             # The greeting came later by what it takes to start a server process.
             self.round_trip = min(self.round_trip, self._loop.time() - asked)
             if known and answer.exception() is None:
@@ -214,7 +214,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             if not self._limits.done():
                 self._limits.set_result(None)
 
-        answer.add_done_callback(told)
+        answer.add_done_callback(on_limits)
 
     async def limits(self) -> "SftpSession":
         """Wait until `block`, `max_handles` and `round_trip` (seconds) are known."""
@@ -308,7 +308,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             _fail(future, SessionLostError(self._lost))
             return future
         if not self._pending:
-            self._heard = self._loop.time()
+            self._last_received = self._loop.time()
         number = self._next_id
         self._next_id = (number + 1) & 0xFFFFFFFF
         self._pending[number] = _Pending(answer, decode, future)
@@ -331,7 +331,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def _flush(self) -> None:
         self._flushing = False
         queued, self._queued = self._queued, []
-        room = 0 if self._window_full else _HAND_OVER
+        room = 0 if self._window_full else _SEND_CHUNK
         while self._waiting and room > 0:
             request = self._next_waiting()
             room -= sum(map(len, request))
@@ -353,12 +353,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             del self._waiting_on[handle]
         return request
 
-    def _greet(self) -> None:
+    def _send_init(self) -> None:
         self._queued.append(U32.pack(5) + bytes([FXP_INIT]) + U32.pack(VERSION))
         self._flush_soon()
-        self._greeted = self._loop.time()
+        self._init_sent = self._loop.time()
         self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
-        self._begun(self)
+        self._on_open(self)
 
     # --- receiving ---
 
@@ -376,7 +376,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             if kind == FXP_HANDLE:
                 self.close_handle(decode_handle(packet))
         elif kind == FXP_STATUS:
-            self._settle_status(waiting, packet)
+            self._resolve_status(waiting, packet)
         elif kind == waiting.kind:
             waiting.future.set_result(waiting.decode(packet))
         else:
@@ -384,7 +384,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         # Not before: what cannot be understood must fail with the session, not wait for ever.
         del self._pending[number]
 
-    def _settle_status(self, waiting: _Pending[Any], packet: bytes) -> None:
+    def _resolve_status(self, waiting: _Pending[Any], packet: bytes) -> None:
         (code,) = U32.unpack_from(packet, 5)
         if code == FX_OK and waiting.kind == FXP_STATUS:
             waiting.future.set_result(None)
@@ -401,7 +401,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         while not reader.at_end():
             name = reader.string()
             self.extensions[name] = reader.string()
-        self.round_trip = self._loop.time() - self._greeted
+        self.round_trip = self._loop.time() - self._init_sent
         if not self._version.done():
             self._version.set_result(None)
 
@@ -409,7 +409,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._watch = None
         if self._lost is not None or not (self._pending or not self._version.done()):
             return
-        silent = self._loop.time() - self._heard
+        silent = self._loop.time() - self._last_received
         if silent >= self._stall_timeout:
             self.abort(f"the server has not answered for {silent:.0f} s")
             return
