@@ -26,7 +26,7 @@ from mlflow_sftp.transfer.listing import walk
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
-from mlflow_sftp.wire.flow_control import CongestionWindow, MemoryBudget
+from mlflow_sftp.wire.flow_control import MemoryBudget
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
@@ -45,9 +45,8 @@ class SftpStore:
         self.name = str(parsed)
         # What is copied is compared here, file by file; once is enough.
         settings = dataclasses.replace(settings, verify="size")
-        self._connections = Connections(parsed.endpoint, settings)
-        self._connections.memory_budget = LimitedBudget(settings.memory << 20, limiter)
-        self._connections.congestion_window = CongestionWindow(self._connections.memory_budget)
+        budget = LimitedBudget(settings.memory << 20, limiter)
+        self._connections = Connections(parsed.endpoint, settings, budget)
         self._read_back = MemoryBudget(settings.memory << 20)
         self.remote = Remote(self._connections, self.root)
 

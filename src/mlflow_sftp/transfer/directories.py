@@ -8,8 +8,6 @@ from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.packets import FX_FAILURE, FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
-_REMEMBERED_DIRECTORIES = 10_000
-
 
 async def make_directory(remote: Remote, path: str) -> None:
     """Make a directory and those above it; those known to exist are not asked for again."""
@@ -20,7 +18,7 @@ async def make_directory(remote: Remote, path: str) -> None:
 
 def begin_directory(remote: Remote, path: str) -> "asyncio.Task[None] | None":
     """Begin to make a directory and those above it; None where they are known to exist."""
-    if encode(path) in remote.connections.known_directories:
+    if encode(path) in remote.known_directories:
         return None
     if path not in remote.directories_being_made:
         task = asyncio.create_task(_make_directory(remote, path))
@@ -31,7 +29,7 @@ def begin_directory(remote: Remote, path: str) -> "asyncio.Task[None] | None":
 
 def forget_directory(remote: Remote, path: str) -> None:
     """Ask for this directory and those above it again next time: it was found missing."""
-    remote.connections.known_directories.difference_update(_levels(path))
+    remote.known_directories.forget(path)
 
 
 def _made(remote: Remote, path: str, task: "asyncio.Task[None]") -> None:
@@ -42,7 +40,7 @@ def _made(remote: Remote, path: str, task: "asyncio.Task[None]") -> None:
 
 async def _make_directory(remote: Remote, path: str) -> None:
     operation = f"make the directory {path}"
-    levels = _unknown_levels(remote, path)
+    levels = remote.known_directories.missing_levels(path)
 
     async def make_at_once(session: SftpSession) -> bool:
         for level in levels:
@@ -73,18 +71,4 @@ async def _make_directory(remote: Remote, path: str) -> None:
 
     if not await remote.attempt(operation, make_at_once, before_handshake=True):
         await remote.attempt(operation, make_one_by_one)
-    known = remote.connections.known_directories
-    if len(known) > _REMEMBERED_DIRECTORIES:
-        known.clear()
-    known.update(levels)
-
-
-def _unknown_levels(remote: Remote, path: str) -> list[bytes]:
-    known = remote.connections.known_directories
-    return [level for level in _levels(path) if level not in known]
-
-
-def _levels(path: str) -> list[bytes]:
-    """Return a directory and all above it but "/", the highest first."""
-    parts = encode(path).split(b"/")[1:]
-    return [b"/" + b"/".join(parts[: count + 1]) for count in range(len(parts)) if parts[count]]
+    remote.known_directories.add(levels)

@@ -17,6 +17,7 @@ from mlflow_sftp.errors import (
     ServerFailureError,
     SftpError,
 )
+from mlflow_sftp.transfer.known_directories import known_directories
 from mlflow_sftp.uri import decode, encode
 from mlflow_sftp.wire.connections import Connections
 from mlflow_sftp.wire.packets import (
@@ -45,6 +46,7 @@ class Remote:
         self.connections = connections
         self.root = root
         self.name = connections.name
+        self.known_directories = known_directories(connections)
         self._real_root = b""
         self.directories_being_made: dict[str, asyncio.Task[None]] = {}
 

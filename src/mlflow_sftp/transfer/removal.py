@@ -37,7 +37,7 @@ async def remove(remote: Remote, path: str) -> bool:
         is_directory = await remote.attempt(operation, look)
     except NotFoundError:
         return False
-    remote.connections.known_directories.clear()
+    remote.known_directories.forget_all()
     if is_directory:
         await _remove_directory(remote, path)
     else:

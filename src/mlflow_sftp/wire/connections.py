@@ -28,6 +28,7 @@ from mlflow_sftp.wire.login import (
     translate_error,
 )
 from mlflow_sftp.wire.packets import SessionLostError
+from mlflow_sftp.wire.server_traits import server_traits
 from mlflow_sftp.wire.session import SAFE_HANDLES, SftpSession
 
 _log = logging.getLogger(__name__)
@@ -68,18 +69,21 @@ class _Opening(NamedTuple):
 
 
 class Connections:
-    """All connections of this process to one endpoint; methods run on the background loop."""
+    """All connections of this process to one endpoint; methods run on the background loop.
 
-    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+    `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, settings: Settings, memory_budget: MemoryBudget | None = None
+    ) -> None:
         self.endpoint = endpoint
         self.settings = settings
         self.name = str(endpoint)
-        self.memory_budget = MemoryBudget(settings.memory << 20)
+        self.memory_budget = memory_budget or MemoryBudget(settings.memory << 20)
         self.congestion_window = CongestionWindow(self.memory_budget)
         self.large_files = asyncio.Semaphore(_LARGE_FILES_AT_ONCE)
-        self.known_directories: set[bytes] = set()
-        self.has_shell: bool | None = None
-        self.has_check_file = True
+        self.traits = server_traits(endpoint, settings)
         self._options: asyncssh.SSHClientConnectionOptions | None = None
         self._connection: Connection | None = None
         self._opening: _Opening | None = None

@@ -195,10 +195,6 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         """Why the session ended; empty while it lives."""
         return self._lost or ""
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._pending)
-
     async def ready(self) -> None:
         """Wait for the server's version and extensions, and ask for its limits without waiting for them."""
         await self._version
