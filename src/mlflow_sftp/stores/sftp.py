@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import posixpath
 import stat
-import struct
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -159,16 +158,7 @@ class SftpStore:
         path = self.root
         while path != "/" and await self.remote.stat(path) is None:
             path = posixpath.dirname(path)
-
-        async def ask(session: SftpSession) -> int | None:
-            if b"statvfs@openssh.com" not in session.extensions:
-                return None
-            name = encode(path)
-            answer = await session.extended(b"statvfs@openssh.com", len(name).to_bytes(4) + name)
-            fragment_size, available = struct.unpack_from(">8xQ16xQ", answer)
-            return int(fragment_size * available)
-
-        return await self.remote.attempt(f"ask for free space at {path}", ask)
+        return await self.remote.free_bytes(path)
 
     async def close(self) -> None:
         await self._connections.close()

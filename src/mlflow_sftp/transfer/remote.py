@@ -5,8 +5,8 @@ What is done below it are functions that take a `Remote`: listing, directories, 
 """
 
 import asyncio
-import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from mlflow_sftp.errors import (
@@ -30,9 +30,6 @@ from mlflow_sftp.wire.packets import (
 from mlflow_sftp.wire.session import SftpSession
 
 T = TypeVar("T")
-
-# statvfs@openssh.com: block size, fragment size, then blocks: all, free, free to this user, ...
-_STATVFS = struct.Struct(">11Q")
 
 
 class Remote:
@@ -65,7 +62,7 @@ class Remote:
                 operation, action, progress=progress, before_handshake=before_handshake
             )
         except StatusError as error:
-            raise await self._explain(operation, error, needs) from error
+            raise await self._translate_status(operation, error, needs) from error
 
     async def stat(self, path: str) -> Attributes | None:
         """Attributes of what `path` leads to; None where there is nothing, and for a dangling link."""
@@ -110,7 +107,25 @@ class Remote:
 
         return check
 
-    async def _explain(self, operation: str, error: StatusError, needs: int) -> SftpError:
+    async def free_bytes(self, path: str) -> int | None:
+        """Bytes free to this user on the file system of `path`, which exists; None where the server does not tell."""
+        traits = self.connections.traits
+
+        async def ask(session: SftpSession) -> int | None:
+            if traits.has_statvfs is False or not session.announces_statvfs:
+                return None
+            try:
+                free = await session.statvfs(encode(path))
+            except StatusError as error:
+                if error.code not in (FX_NO_SUCH_FILE, FX_PERMISSION_DENIED):  # Those are about the path.
+                    traits.has_statvfs = False
+                return None
+            traits.has_statvfs = free is not None
+            return free
+
+        return await self.connections.attempt(f"ask for free space at {path}", ask)
+
+    async def _translate_status(self, operation: str, error: StatusError, needs: int) -> SftpError:
         if error.code == FX_NO_SUCH_FILE:
             return NotFoundError(operation, self.name, "there is no such file or directory")
         if error.code == FX_PERMISSION_DENIED:
@@ -119,23 +134,11 @@ class Remote:
             "space" in error.message.lower() or "quota" in error.message.lower()
         ):
             return NoSpaceError(operation, self.name, error.message)
-        if error.code == FX_FAILURE and (free := await self._free_bytes()) is not None and free < needs:
-            return NoSpaceError(operation, self.name, f"{free} bytes are free and {needs} are needed")
+        if error.code == FX_FAILURE:
+            with suppress(SftpError):
+                if (free := await self.free_bytes(self.root)) is not None and free < needs:
+                    return NoSpaceError(operation, self.name, f"{free} bytes are free and {needs} are needed")
         return ServerFailureError(operation, self.name, str(error))
-
-    async def _free_bytes(self) -> int | None:
-        async def ask(session: SftpSession) -> int | None:
-            if b"statvfs@openssh.com" not in session.extensions:
-                return None
-            path = encode(self.root)
-            answer = await session.extended(b"statvfs@openssh.com", len(path).to_bytes(4) + path)
-            _, fragment, _, _, available, *_ = _STATVFS.unpack_from(answer)
-            return int(fragment * available)
-
-        try:
-            return await self.connections.attempt("ask for free space", ask)
-        except (StatusError, SftpError, struct.error):
-            return None
 
 
 async def _no_check() -> None:

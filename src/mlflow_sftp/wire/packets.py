@@ -28,6 +28,8 @@ HEADER = struct.Struct(">IBI")
 U32 = struct.Struct(">I")
 U64 = struct.Struct(">Q")
 LIMITS = struct.Struct(">QQQQ")
+# statvfs@openssh.com: block size, fragment size, then fragments: all, free, free to this user, ...
+_STATVFS = struct.Struct(">11Q")
 
 
 class StatusError(Exception):
@@ -158,6 +160,14 @@ def decode_names(packet: bytes) -> list[Name]:
 
 def decode_first_name(packet: bytes) -> bytes:
     return decode_names(packet)[0].name
+
+
+def decode_free_bytes(packet: bytes) -> int | None:
+    """Return the bytes free to this user; None where the answer is cut short or of a file system of no size."""
+    if len(packet) < 5 + _STATVFS.size:
+        return None
+    _, fragment, fragments, _, available, *_ = _STATVFS.unpack_from(packet, 5)
+    return int(fragment * available) if fragment * fragments else None
 
 
 def decode_status_text(packet: bytes) -> str:

@@ -56,6 +56,7 @@ from mlflow_sftp.wire.packets import (
     decode_body,
     decode_data,
     decode_first_name,
+    decode_free_bytes,
     decode_handle,
     decode_names,
     decode_nothing,
@@ -191,6 +192,11 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return b"posix-rename@openssh.com" in self.extensions
 
     @property
+    def announces_statvfs(self) -> bool:
+        """Whether the server says that it can tell what is free."""
+        return b"statvfs@openssh.com" in self.extensions
+
+    @property
     def lost(self) -> str:
         """Why the session ended; empty while it lives."""
         return self._lost or ""
@@ -284,6 +290,11 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return self._request(
             FXP_EXTENDED, FXP_STATUS, decode_nothing, name, encode_string(old), encode_string(new)
         )
+
+    def statvfs(self, path: bytes) -> "asyncio.Future[int | None]":
+        """Bytes free to this user where `path` is, None where the answer makes no sense; see `announces_statvfs`."""
+        name = encode_string(b"statvfs@openssh.com")
+        return self._request(FXP_EXTENDED, FXP_EXTENDED_REPLY, decode_free_bytes, name, encode_string(path))
 
     def extended(self, name: bytes, *parts: bytes) -> "asyncio.Future[bytes]":
         return self._request(FXP_EXTENDED, FXP_EXTENDED_REPLY, decode_body, encode_string(name), *parts)
