@@ -2,6 +2,7 @@
 """Making directories on the server; those known to exist are not asked for again."""
 
 import asyncio
+from collections.abc import Iterable
 
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import encode
@@ -72,3 +73,14 @@ async def _make_directory(remote: Remote, path: str) -> None:
     if not await remote.attempt(operation, make_at_once, before_handshake=True):
         await remote.attempt(operation, make_one_by_one)
     remote.known_directories.add(levels)
+
+
+def deepest_first(directories: Iterable[str]) -> list[list[str]]:
+    """Group directories by their depth, the deepest first: the order in which empty ones can be removed.
+
+    Those of one group do not contain each other, so they may be removed at the same time.
+    """
+    by_depth: dict[int, list[str]] = {}
+    for directory in directories:
+        by_depth.setdefault(directory.count("/"), []).append(directory)
+    return [by_depth[depth] for depth in sorted(by_depth, reverse=True)]

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 
 from mlflow_sftp.errors import NotFoundError, ServerFailureError
 from mlflow_sftp.transfer.concurrency import for_each, iterate
+from mlflow_sftp.transfer.directories import deepest_first
 from mlflow_sftp.transfer.listing import Entry, walk
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import encode
@@ -74,17 +75,13 @@ async def _remove_files(remote: Remote, path: str) -> list[str]:
 
 
 async def _remove_empty(remote: Remote, directories: list[str]) -> None:
-    by_depth: dict[int, list[str]] = {}
-    for directory in directories:
-        by_depth.setdefault(directory.count("/"), []).append(directory)
-
     async def remove_empty(directory: str) -> None:
         await remote.attempt(
             f"delete {directory}", lambda session: _unless_missing(session.rmdir(encode(directory)))
         )
 
-    for depth in sorted(by_depth, reverse=True):
-        await for_each(iterate(by_depth[depth]), remove_empty, _changes_at_once)
+    for group in deepest_first(directories):
+        await for_each(iterate(group), remove_empty, _changes_at_once)
 
 
 def _changes_at_once() -> int:
