@@ -3,17 +3,16 @@
 
 import asyncio
 import hashlib
-import os
 import shlex
 
 from mlflow_sftp.errors import IntegrityError
+from mlflow_sftp.transfer import local_files
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.packets import FX_OP_UNSUPPORTED, READ, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
 _READS_AT_ONCE = 32
-_CHUNK = 1 << 20
 
 
 def wanted(remote: Remote) -> bool:
@@ -33,7 +32,10 @@ def hex_digest(remote: Remote, data: bytes | memoryview) -> str | None:
 
 async def file_digest(remote: Remote, descriptor: int, size: int) -> str | None:
     """Return the SHA-256 of the first `size` bytes of a local file, or None where it is not wanted."""
-    return await asyncio.to_thread(_hash_file, descriptor, size) if wanted(remote) else None
+    if not wanted(remote):
+        return None
+    _, digest = await asyncio.to_thread(local_files.digest, descriptor, size)
+    return digest
 
 
 async def contents(remote: Remote, expected: str | None, path: str) -> None:
@@ -111,14 +113,3 @@ async def _read_back(session: SftpSession, path: bytes) -> str:
                 offset += len(data)
     finally:
         session.close_handle(handle)
-
-
-def _hash_file(descriptor: int, size: int) -> str:
-    digest, offset = hashlib.sha256(), 0
-    while offset < size:
-        data = os.pread(descriptor, min(_CHUNK, size - offset), offset)
-        if not data:
-            break
-        digest.update(data)
-        offset += len(data)
-    return digest.hexdigest()
