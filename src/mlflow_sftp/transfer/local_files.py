@@ -38,7 +38,7 @@ class LocalDirectory(NamedTuple):
 
 
 class LocalListing(NamedTuple):
-    """What a directory holds: `items`, the `directories` among them, and relative path and reason of what is unusable."""
+    """What a directory holds; of what is unusable, relative path and reason."""
 
     items: list[LocalItem]
     directories: list[LocalDirectory]
