@@ -70,7 +70,7 @@ def _below(option: str) -> str:
 
 
 class ModuleDocFragment:
-    """Options of every module that logs in over SFTP; module_utils/_target.py reads them."""
+    """Options of every module that logs in over SFTP; module_utils/_sftp/account.py reads them."""
 
     DOCUMENTATION = f"""
 options:

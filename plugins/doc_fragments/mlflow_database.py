@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options of the modules that read the database; module_utils/_mlflow_database.py reads them."""
+    """Options of the modules that read the database; module_utils/_mlflow/database.py reads them."""
 
     DOCUMENTATION = r"""
 options:

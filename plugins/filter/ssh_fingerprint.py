@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import fingerprint
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import fingerprint
 
 
 def ssh_fingerprint(public_key: str) -> str:

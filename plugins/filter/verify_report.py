@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._report import build_report
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.report import build_report
 
 
 def verify_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ audit:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_database import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )

@@ -164,14 +164,14 @@ from collections import Counter
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_database import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
 
 try:
-    from mlflow_sftp.location import redact
     from mlflow_sftp.operations import relocate
+    from mlflow_sftp.uri import redact
 
     LIBRARY_ERROR = None
 except ImportError:
@@ -198,9 +198,9 @@ def replay(module: AnsibleModule, database: relocate.Database) -> dict:
     return {"changed": done.changed, "rows": done.rows, "gone": done.gone, "diff": diff(list(done.moves))}
 
 
-def foresee(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
+def preview(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
     """Return what `change` would."""
-    found = relocate.foresee(
+    found = relocate.preview(
         database, request, Path(module.params["journal"]), leave_blocked=module.params["leave_blocked"]
     )
     mentions = relocate.scan(database, request.old, request.working_directory)
@@ -233,7 +233,7 @@ def describe(plan: relocate.Plan, request: relocate.Request) -> dict:
             tables=summary["tables"],
             blocked=summary["blocked"],
             directories=plan.directories_below(request),
-            settled=sorted(plan.settled),
+            settled=sorted(plan.already_moved),
         )
     return result
 
@@ -252,7 +252,7 @@ def run(module: AnsibleModule) -> dict:
             new_runs_only=options["new_runs_only"],
             working_directory=options["working_directory"],
         )
-        return (foresee if module.check_mode else change)(module, database, request)
+        return (preview if module.check_mode else change)(module, database, request)
 
 
 def main() -> None:

@@ -174,31 +174,25 @@ import traceback
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.client import shorten_waits
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._digest import (
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._roundtrip import RoundTrip, sftp_path
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+        account_from_options,
+    )
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.digest import (
         FileDigest,
         compare,
         digest_tree,
     )
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._roundtrip import RoundTrip, sftp_path
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import sftp_session
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import sftp_session
 
     LIBRARY_ERROR = None
 except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
-
-
-# Training may wait minutes for a server that restarts; who checks wants to know now.
-PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SFTP_RETRY_TIMEOUT": "5",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 
 
 def read_back(trip: RoundTrip, files: list[FileDigest], account: dict) -> None:
@@ -210,7 +204,7 @@ def read_back(trip: RoundTrip, files: list[FileDigest], account: dict) -> None:
     directory = sftp_path(trip.artifact_uri, account["path"])
     with trip.step("read_back", "reading back over SFTP"):
         try:
-            with sftp_session(target_from_options(account)) as sftp:
+            with sftp_session(account_from_options(account)) as sftp:
                 found = digest_tree(sftp, directory)
         except FileNotFoundError:
             found = []
@@ -247,7 +241,7 @@ def clean_up(trip: RoundTrip, account: dict | None) -> None:
         return
     run_directory = posixpath.dirname(sftp_path(trip.artifact_uri, account["path"]))
     empty = [run_directory] + [posixpath.dirname(run_directory)] * trip.removed_experiment
-    with sftp_session(target_from_options(account)) as sftp, contextlib.suppress(OSError):
+    with sftp_session(account_from_options(account)) as sftp, contextlib.suppress(OSError):
         for directory in empty:
             sftp.rmdir(directory)
 
@@ -303,8 +297,7 @@ def main() -> None:
         module.fail_json(
             msg=missing_required_lib("mlflow, mlflow-sftp and paramiko"), exception=LIBRARY_ERROR
         )
-    for variable, value in PATIENCE.items():
-        os.environ.setdefault(variable, value)
+    shorten_waits(sftp=5, http=20)
     tracking_uri = module.params["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     result: dict = {"changed": False}
     trip = None

@@ -66,13 +66,14 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_database import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
 
 try:
     from mlflow_sftp.errors import StorageError
+    from mlflow_sftp.operations.database_backup import back_up as write_backup
 
     LIBRARY_ERROR = None
 except ImportError:
@@ -85,7 +86,7 @@ def back_up(module: AnsibleModule) -> dict:
     with open_database(module.params) as database:
         due = module.params["force"] or not target.exists()
         if due and not module.check_mode:
-            database.backup(target)
+            write_backup(database, target)
     size = {"size": target.stat().st_size} if target.exists() else {}
     return {"changed": due, **size}
 

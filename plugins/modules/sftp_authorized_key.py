@@ -110,19 +110,24 @@ import posixpath
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _authorized_keys as authorized
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import PublicKey, is_public_key
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys import authorized_keys as authorized
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import (
+    PublicKey,
+    is_public_key,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _remote_files as files
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import (
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import files as files
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+        account_from_options,
+    )
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import login_keys
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
         SftpClient,
-        login_keys,
         sftp_session,
     )
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import target_from_options
 
     PARAMIKO_ERROR = None
 except ImportError:
@@ -226,9 +231,9 @@ def main() -> None:
     where = f"{path} on {module.params['host']}"
     doing = f"Cannot make key {wanted.key.fingerprint} {module.params['state']} in {where}"
     try:
-        target = target_from_options(module.params)
-        with sftp_session(target) as sftp:
-            result = ensure(module, sftp, login_keys(target), wanted)
+        account = account_from_options(module.params)
+        with sftp_session(account) as sftp:
+            result = ensure(module, sftp, login_keys(account), wanted)
     except DiagnosedError as error:
         module.fail_json(msg=f"{doing}: {error}. {error.remedy}", cause=error.cause.code)
     except OSError as error:

@@ -127,10 +127,13 @@ msg:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._doctor import Plan, examine
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.check import (
+        CheckOptions,
+        check_account,
+    )
 
     PARAMIKO_ERROR = None
 except ImportError:
@@ -159,7 +162,9 @@ def main() -> None:
     if PARAMIKO_ERROR:
         module.fail_json(msg=missing_required_lib("paramiko"), exception=PARAMIKO_ERROR)
     options = module.params
-    report = examine(options, Plan(options["path"], options["probe_size"], why_no_probe(module)))
+    report = check_account(
+        options, CheckOptions(options["path"], options["probe_size"], why_no_probe(module))
+    )
     if not report["ok"] and options["fail_on_error"]:
         module.fail_json(**report)
     module.exit_json(**report)

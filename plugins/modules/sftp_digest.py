@@ -73,13 +73,15 @@ import traceback
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._digest import compare, digest_tree
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import sftp_session
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+        account_from_options,
+    )
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.digest import compare, digest_tree
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import sftp_session
 
     PARAMIKO_ERROR = None
 except ImportError:
@@ -101,7 +103,7 @@ def main() -> None:
     path = module.params["path"]
     where = f"{path} on {module.params['host']}"
     try:
-        with sftp_session(target_from_options(module.params)) as sftp:
+        with sftp_session(account_from_options(module.params)) as sftp:
             files = digest_tree(sftp, path)
     except DiagnosedError as error:
         module.fail_json(msg=f"Cannot read {where}: {error}. {error.remedy}", cause=error.cause.code)

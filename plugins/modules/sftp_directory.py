@@ -96,13 +96,18 @@ import stat
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _remote_files as files
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import SftpClient, sftp_session
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import target_from_options
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import files as files
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+        account_from_options,
+    )
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
+        SftpClient,
+        sftp_session,
+    )
 
     PARAMIKO_ERROR = None
 except ImportError:
@@ -199,7 +204,7 @@ def main() -> None:
     doing = f"Cannot make {path} on {module.params['host']} {state}"
     mode = wanted_mode(module)
     try:
-        with sftp_session(target_from_options(module.params)) as sftp:
+        with sftp_session(account_from_options(module.params)) as sftp:
             present = state == "present"
             result = ensure_present(module, sftp, mode) if present else ensure_absent(module, sftp)
     except DiagnosedError as error:

@@ -115,12 +115,12 @@ cause:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import KEY_TYPES, PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import KEY_TYPES, PublicKey
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import Endpoint
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._host_keys import scan
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import Endpoint
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import scan
 
     PARAMIKO_ERROR = None
 except ImportError:

@@ -1,1 +1,84 @@
-"""MLflow artifact store for ``sftp://`` locations."""
+# SPDX-License-Identifier: Apache-2.0
+"""MLflow artifact store for ``sftp://`` locations.
+
+What stands in `__all__` is the package's public face (docs/data-plane.md); every module below it is private and
+may change in any version. `SftpStorage` is imported when it is asked for: MLflow loads its plugins while it starts,
+and `mlflow-sftp --help` runs, without an SSH library.
+"""
+
+from typing import TYPE_CHECKING
+
+from mlflow_sftp.errors import (
+    AuthenticationFailedError,
+    BackupUnavailableError,
+    BlockedError,
+    ConnectionDroppedError,
+    DatabaseError,
+    HostKeyRejectedError,
+    IntegrityError,
+    InvalidPathError,
+    InvalidSettingError,
+    InvalidUriError,
+    JournalError,
+    LocalError,
+    LocationError,
+    NoSpaceError,
+    NotFoundError,
+    PermissionRefusedError,
+    RoundTripError,
+    ServerFailureError,
+    SessionRefusedError,
+    SftpError,
+    StorageError,
+    UnreachableError,
+)
+from mlflow_sftp.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow_sftp.storage import SftpStorage
+
+    __version__: str
+
+__all__ = [
+    "AuthenticationFailedError",
+    "BackupUnavailableError",
+    "BlockedError",
+    "ConnectionDroppedError",
+    "DatabaseError",
+    "HostKeyRejectedError",
+    "IntegrityError",
+    "InvalidPathError",
+    "InvalidSettingError",
+    "InvalidUriError",
+    "JournalError",
+    "LocalError",
+    "LocationError",
+    "NoSpaceError",
+    "NotFoundError",
+    "PermissionRefusedError",
+    "RoundTripError",
+    "ServerFailureError",
+    "SessionRefusedError",
+    "Settings",
+    "SftpError",
+    "SftpStorage",
+    "StorageError",
+    "UnreachableError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "SftpStorage":
+        from mlflow_sftp.storage import SftpStorage
+
+        return SftpStorage
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mlflow-sftp")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

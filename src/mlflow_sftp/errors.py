@@ -1,15 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong, as exceptions that say operation, endpoint, what was seen and what to do.
 
-Nothing here imports MLflow (that takes seconds); the store turns these into MlflowException subclasses
-with the `error_code` named here.
+Nothing here imports MLflow (that takes seconds); the artifact repository turns these into MlflowException
+subclasses with the `error_code` named here.
 """
 
+import re
 from typing import ClassVar
 
 
-class SftpError(Exception):
-    """Base of every error this package raises.
+class StorageError(Exception):
+    """Base of every error this package raises: an operation was refused or failed, and nothing was half done.
+
+    Args:
+        seen: What happened, in one sentence.
+        remedy: What the reader can do about it.
+    """
+
+    error_code: ClassVar[str] = "INTERNAL_ERROR"
+    default_remedy: ClassVar[str] = ""
+
+    def __init__(self, seen: str, remedy: str = "") -> None:
+        self.seen = seen
+        self.remedy = remedy or self.default_remedy
+        super().__init__(seen, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.seen}: {self.remedy}" if self.remedy else self.seen
+
+    @property
+    def cause(self) -> str:
+        """The kind of error as a stable word for programs: `not_found` for NotFoundError."""
+        public = next(kind for kind in type(self).__mro__ if not kind.__name__.startswith("_"))
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", public.__name__.removesuffix("Error")).lower()
+
+
+class SftpError(StorageError):
+    """An operation on an SFTP server failed.
 
     Args:
         operation: What was being done, as a verb phrase ("upload /a/b").
@@ -18,15 +45,12 @@ class SftpError(Exception):
         remedy: What the reader can do about it.
     """
 
-    error_code: ClassVar[str] = "INTERNAL_ERROR"
-    default_remedy: ClassVar[str] = ""
-
     def __init__(self, operation: str, endpoint: str = "", seen: str = "", remedy: str = "") -> None:
+        super().__init__(seen, remedy)
         self.operation = operation
         self.endpoint = endpoint
-        self.seen = seen
-        self.remedy = remedy or self.default_remedy
-        super().__init__(operation, endpoint, seen, self.remedy)
+        # What pickle rebuilds the error from.
+        self.args = (operation, endpoint, seen, self.remedy)
 
     def __str__(self) -> str:
         text = f"Cannot {self.operation} on {self.endpoint}: {self.seen.rstrip('.')}."
@@ -134,10 +158,6 @@ class LocalError(SftpError):
     error_code = "IO_ERROR"
 
 
-class StorageError(Exception):
-    """An operation on stored artifacts or their locations was refused or failed; nothing was half done."""
-
-
 class LocationError(StorageError, ValueError):
     """A location cannot be read, or cannot be spelled under another root."""
 
@@ -156,3 +176,28 @@ class JournalError(StorageError):
 
 class BlockedError(StorageError):
     """Rows under the old root cannot take their new value."""
+
+
+class RoundTripError(StorageError):
+    """Artifacts did not come back through MLflow as they were logged.
+
+    Args:
+        cause: What failed, as a word: `mlflow_unreachable`, `artifacts_differ`, ... (docs/data-plane.md).
+        seen: What happened.
+        remedy: What the reader can do about it.
+        uri: The artifact location that it is about, if it is about one.
+    """
+
+    def __init__(self, cause: str, seen: str, remedy: str = "", uri: str = "") -> None:
+        super().__init__(seen, remedy)
+        self._cause = cause
+        self.uri = uri
+        # What pickle rebuilds the error from.
+        self.args = (cause, seen, remedy, uri)
+
+    def __str__(self) -> str:
+        return f"{self.seen}. {self.remedy}" if self.remedy else self.seen
+
+    @property
+    def cause(self) -> str:
+        return self._cause

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Literal, Self
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from mlflow_sftp.errors import LocationError
+from mlflow_sftp.errors import InvalidUriError, LocationError
+from mlflow_sftp.uri import Endpoint, redact, split
 
 Kind = Literal["local", "sftp", "mlflow-artifacts"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _KINDS: dict[str, Kind] = {"file": "local", "sftp": "sftp", "mlflow-artifacts": "mlflow-artifacts"}
 _DEFAULT_PORT = 22
+# To us, as to MLflow, a location with one is suspect; to SFTP it is a part of the path.
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
 # What RFC 3986 allows unescaped in a path.
 PATH_SAFE = "/!$&'()*+,;=:@~"
 
@@ -52,19 +55,19 @@ class Location:
             raise LocationError("an artifact location is empty or holds a NUL character")
         if _SCHEME.match(text) is None:
             return cls._local(text, "", text, working_directory)
-        split = urlsplit(text)
-        kind = _KINDS.get(split.scheme)
+        parts = urlsplit(text)
+        kind = _KINDS.get(parts.scheme)
         if kind is None:
-            raise LocationError(f"{redact(text)}: the scheme {split.scheme}: is not one this tool moves")
+            raise LocationError(f"{redact(text)}: the scheme {parts.scheme}: is not one this tool moves")
         if kind == "local":
-            return cls._file_uri(text, split, working_directory)
-        return cls._remote(text, split, kind)
+            return cls._file_uri(text, parts, working_directory)
+        return cls._remote(text, kind)
 
     @classmethod
-    def _file_uri(cls, text: str, split: SplitResult, working_directory: str | None) -> Self:
-        if split.netloc not in ("", "localhost"):
-            raise LocationError(f"{text}: a file: URI with the host {split.netloc} is not a local path")
-        location = cls._local(text, "file", split.path, working_directory)
+    def _file_uri(cls, text: str, uri: SplitResult, working_directory: str | None) -> Self:
+        if uri.netloc not in ("", "localhost"):
+            raise LocationError(f"{text}: a file: URI with the host {uri.netloc} is not a local path")
+        location = cls._local(text, "file", uri.path, working_directory)
         return cls(**{**location.__dict__, "has_query": _has_query(text)})
 
     @classmethod
@@ -77,21 +80,22 @@ class Location:
         return cls(text, "local", scheme, parts, raw_parts, absolute=absolute)
 
     @classmethod
-    def _remote(cls, text: str, split: SplitResult, kind: Kind) -> Self:
+    def _remote(cls, text: str, kind: Kind) -> Self:
         try:
-            port = split.port
-        except ValueError as error:
-            raise LocationError(f"{redact(text)}: the port is not a number below 65536") from error
-        parts, raw_parts = _split_path(split.path)
+            scheme, authority, path = split(text)
+        except InvalidUriError as error:
+            raise LocationError(error.seen) from error
+        endpoint = authority or Endpoint("")
+        parts, raw_parts = _split_path(_QUERY.sub("", path))
         return cls(
             text,
             kind,
-            split.scheme,
+            scheme,
             parts,
             raw_parts,
-            user=unquote(split.username) if split.username else None,
-            host=(split.hostname or "").lower() or None,
-            port=port,
+            user=endpoint.user,
+            host=endpoint.host or None,
+            port=endpoint.port,
             has_query=_has_query(text),
         )
 
@@ -165,15 +169,10 @@ def parse_root(text: str, working_directory: str | None = None) -> Location:
     if root.climbs or root.has_query:
         raise LocationError(f"{redact(text)}: a root must not hold '..', a query or a fragment")
     if root.kind == "sftp" and root.host is None:
-        raise LocationError(f"{text}: name the host, as in sftp://user@host:port/path")
+        raise LocationError(text, "name the host, as in sftp://user@host:port/path")
     if root.kind == "local" and not root.parts:
         raise LocationError(f"{text}: the whole file system cannot be an artifact root")
     return root
-
-
-def redact(text: str) -> str:
-    """The location without its password, for messages and reports."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", text)
 
 
 def normal_parts(parts: tuple[str, ...]) -> tuple[str, ...]:

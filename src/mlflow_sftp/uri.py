@@ -2,12 +2,14 @@
 """sftp://[user[:password]@][host][:port]/absolute/path, percent-decoded."""
 
 import posixpath
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from mlflow_sftp.errors import InvalidPathError, InvalidUriError
 
 _ENCODING = ("utf-8", "surrogateescape")
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +38,19 @@ class SftpUri:
 
     @classmethod
     def parse(cls, uri: str) -> "SftpUri":
-        """Read a URI; InvalidUriError says what is wrong with it and never shows the password."""
-        # A raw "#" or "?" is part of the path: artifact names may hold them and SFTP has neither query nor
-        # fragment. urlsplit would cut them off, and also drop tabs and newlines.
-        escaped = uri.replace("?", "%3F").replace("#", "%23")
-        for character in "\t\r\n":
-            escaped = escaped.replace(character, f"%{ord(character):02X}")
-        try:
-            parts = urlsplit(escaped)
-            port = parts.port
-        except ValueError as error:
-            raise InvalidUriError("parse", "", f"{redact(uri)} is not a valid URI: {error}") from None
-        if parts.scheme != "sftp":
+        """Read a URI; InvalidUriError says what is wrong with it and never shows the password.
+
+        A raw "#" or "?" is part of the path: artifact names may hold them and SFTP has neither query nor fragment.
+        """
+        scheme, authority, raw_path = split(uri)
+        if scheme != "sftp":
             raise InvalidUriError("parse", "", f"{redact(uri)} does not start with sftp://")
-        endpoint = Endpoint(
-            host=_decode(parts.hostname or "localhost"),
-            port=port,
-            user=_decode(parts.username) if parts.username else None,
-            password=_decode(parts.password) if parts.password else None,
-        )
-        path = _decode(parts.path) or "/"
+        path = _decode(raw_path) or "/"
         if "\0" in path:
             raise InvalidUriError("parse", "", f"the path of {redact(uri)} holds a NUL character")
+        endpoint = authority or Endpoint("")
+        if not endpoint.host:
+            endpoint = replace(endpoint, host="localhost")
         return cls(endpoint, posixpath.normpath("/" + path.lstrip("/")))
 
     def __str__(self) -> str:
@@ -91,15 +84,37 @@ def decode(path: bytes) -> str:
     return path.decode(*_ENCODING)
 
 
-def redact(uri: str) -> str:
-    """Return a URI with its password, if it has one, replaced by ***."""
-    scheme, separator, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    credentials, at, host = authority.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    if not (separator and at and colon):
-        return uri
-    return f"{scheme}://{user}:***@{host}{slash}{path}"
+def split(uri: str) -> tuple[str, Endpoint | None, str]:
+    """Cut a URI into its scheme, its authority, decoded, and its path, as spelled.
+
+    The one reader of authorities, for `SftpUri` and for `Location`. Without "//" there is no authority; a host may
+    be "". All that follows the authority is path, "?" and "#" too. Raises InvalidUriError, which never shows the
+    password.
+    """
+    scheme, _, rest = uri.partition(":")
+    if not rest.startswith("//"):
+        return scheme.lower(), None, rest
+    authority, slash, path = rest[2:].partition("/")
+    # urlsplit would end the authority at the first two, and drop the others.
+    escaped = "".join(
+        f"%{ord(character):02X}" if character in "?#\t\r\n" else character for character in authority
+    )
+    try:
+        parts = urlsplit(f"{scheme}://{escaped}")
+        endpoint = Endpoint(
+            host=_decode(parts.hostname or ""),
+            port=parts.port,
+            user=_decode(parts.username) if parts.username else None,
+            password=_decode(parts.password) if parts.password else None,
+        )
+    except ValueError as error:
+        raise InvalidUriError("parse", "", f"{redact(uri)} is not a valid URI: {error}") from None
+    return scheme.lower(), endpoint, slash + path
+
+
+def redact(text: str) -> str:
+    """Return a URI, or a text that holds some, with every password in it replaced by ***."""
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def _decode(text: str) -> str:

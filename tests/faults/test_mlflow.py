@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._roundtrip import named_errors
 from mlflow import MlflowClient
 

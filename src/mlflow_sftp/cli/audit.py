@@ -7,12 +7,19 @@ from typing import Any
 import click
 
 from mlflow_sftp.cli.database_option import database_option
-from mlflow_sftp.cli.output import EXIT_LEFT, FILE, Reporting, json_option, print_json, readable_size
+from mlflow_sftp.cli.output import (
+    EXIT_INCOMPLETE,
+    FILE,
+    ErrorReportingCommand,
+    json_option,
+    print_json,
+    readable_size,
+)
 from mlflow_sftp.operations.audit import Audit, audit
 from mlflow_sftp.operations.relocate import Database
 
 
-@click.command("audit", cls=Reporting)
+@click.command("audit", cls=ErrorReportingCommand)
 @database_option
 @click.argument("root")
 @click.option("--store", help="Where ROOT is, if it is mlflow-artifacts:/: the artifacts destination.")
@@ -31,7 +38,7 @@ def audit_command(
     else:
         _print_table(found, options["check"])
     if found.problems:
-        raise click.exceptions.Exit(EXIT_LEFT)
+        raise click.exceptions.Exit(EXIT_INCOMPLETE)
 
 
 def _print_table(found: Audit, check: bool) -> None:

@@ -7,13 +7,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
-from mlflow_sftp.cli.output import EXIT_LEFT, FILE, Reporting, json_option, print_json, readable_size
-from mlflow_sftp.location import redact
+from mlflow_sftp.cli.output import (
+    EXIT_INCOMPLETE,
+    FILE,
+    ErrorReportingCommand,
+    json_option,
+    print_json,
+    readable_size,
+)
 from mlflow_sftp.operations.copy import OnProgress, Progress, copy
+from mlflow_sftp.operations.progress_file import ProgressFile
+from mlflow_sftp.uri import redact
 
 _SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_FRAMES = 10.0, 0.1
 
@@ -27,7 +36,7 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
     return float(match[1]) * 1024.0 ** " kMG".index(match[2] or " ")
 
 
-@click.command("copy", cls=Reporting)
+@click.command("copy", cls=ErrorReportingCommand)
 @click.argument("source")
 @click.argument("target")
 @click.option("--manifest", type=FILE, help="Remember here what is done: a later call only does the rest.")
@@ -44,15 +53,20 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
     help="sha256 reads every file back; size only compares sizes.",
 )
 @click.option("--bwlimit", "bandwidth", callback=_bytes_a_second, help="Bytes a second at most: 500k, 10M.")
+@click.option(
+    "--progress-file",
+    type=FILE,
+    help="Write here, as JSON about once a second, how far the copy is: files, bytes, seconds.",
+)
 @click.option("--check", is_flag=True, help="Only tell what would be done.")
 @json_option
-def copy_command(source: str, target: str, as_json: bool, **options: Any) -> None:
+def copy_command(source: str, target: str, progress_file: Path | None, as_json: bool, **options: Any) -> None:
     """Copy a file, or all that a directory holds, and prove it; each side is a path or an sftp:// URI.
 
     TARGET names the copy itself. Nothing is ever deleted. What is there already is compared, not sent, and a large
     file that was interrupted goes on where it stopped. Exit code 3 if some files could not be copied.
     """
-    with _progress() as on_progress:
+    with _progress(None if options["check"] else progress_file) as on_progress:
         report = copy(source, target, on_progress=on_progress, **options)
     if as_json:
         print_json(report.as_dict())
@@ -66,14 +80,32 @@ def copy_command(source: str, target: str, as_json: bool, **options: Any) -> Non
     for path, reason in report.as_dict()["failed"].items():
         click.echo(f"not copied: {path or redact(source)}: {reason}", err=True)
     if report.failed:
-        raise click.exceptions.Exit(EXIT_LEFT)
+        raise click.exceptions.Exit(EXIT_INCOMPLETE)
 
 
 @contextmanager
-def _progress() -> Iterator[OnProgress]:
-    """Progress on standard error: a bar on a terminal where rich is installed, otherwise a line now and then."""
+def _progress(file: Path | None) -> Iterator[OnProgress]:
+    """Progress on standard error, and in a file for another program."""
+    with _shown_progress() as show:
+        if file is None:
+            yield show
+            return
+        with ProgressFile(file) as write:
+
+            def show_and_write(progress: Progress) -> None:
+                show(progress)
+                write(progress)
+
+            yield show_and_write
+
+
+@contextmanager
+def _shown_progress() -> Iterator[OnProgress]:
+    """A bar on a terminal where rich is installed, otherwise a line now and then."""
     if not (sys.stderr.isatty() and importlib.util.find_spec("rich")):
-        yield _every(_SECONDS_BETWEEN_LINES, lambda progress: click.echo(_told(progress), err=True))
+        yield _every(
+            _SECONDS_BETWEEN_LINES, lambda progress: click.echo(_format_progress(progress), err=True)
+        )
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
@@ -84,7 +116,7 @@ def _progress() -> Iterator[OnProgress]:
         bar = bars.add_task("listing", total=None)
 
         def show(progress: Progress) -> None:
-            bars.update(bar, total=1.0, completed=progress.share, description=_told(progress))
+            bars.update(bar, total=1.0, completed=progress.share, description=_format_progress(progress))
 
         yield _every(_SECONDS_BETWEEN_FRAMES, show)
 
@@ -102,7 +134,7 @@ def _every(seconds: float, show: OnProgress) -> OnProgress:
     return on_progress
 
 
-def _told(progress: Progress) -> str:
+def _format_progress(progress: Progress) -> str:
     left = progress.seconds_left
     return (
         f"{progress.files}/{progress.total_files} files, {readable_size(progress.bytes)}/"

@@ -1,39 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the storage commands share: options, output, exit codes, errors as one line."""
+"""What every command shares: JSON of one form, exit codes, errors as one line, text that a terminal can take."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mlflow_sftp.errors import SftpError, StorageError
+from mlflow_sftp.errors import StorageError
 
+# The version of what `--json` prints. It grows when a name goes or means something else, not when one comes.
+CONTRACT = 1
 # Done, but something was found or left behind; 1 is a failure, 2 wrong usage.
-EXIT_LEFT = 3
+EXIT_INCOMPLETE = 3
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
+_WANTS_JSON = "mlflow_sftp.wants_json"
 
-class Reporting(click.Command):
-    """A command that reports our own errors as one line, with exit code 1."""
+
+class ErrorReportingCommand(click.Command):
+    """A command that reports our own errors as one line, with exit code 1, and with --json as an object as well."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Options are opened while they are parsed: an error there must know already how it is to be told.
+        ctx.meta[_WANTS_JSON] = ctx.meta.get(_WANTS_JSON, False) or "--json" in args
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (StorageError, SftpError) as error:
-            raise click.ClickException(str(error)) from error
+        except StorageError as error:
+            if ctx.meta[_WANTS_JSON]:
+                print_json({"error": _as_dict(error)})
+            raise click.ClickException(printable(str(error))) from error
 
 
-class ReportingGroup(Reporting, click.Group):
-    """A group whose commands report as `Reporting` does."""
+class ErrorReportingGroup(ErrorReportingCommand, click.Group):
+    """A group whose commands report as `ErrorReportingCommand` does."""
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
-def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: Mapping[str, object]) -> None:
+    """Print an object with the version of its form; bytes that are not UTF-8 are escaped as surrogates."""
+    click.echo(json.dumps({"contract": CONTRACT, **value}, indent=2))
 
 
 def readable_size(count: float) -> str:
@@ -43,3 +56,13 @@ def readable_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal or a pipe cannot take: control characters and bytes that are not UTF-8."""
+    shown = (each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return "".join(shown).encode("utf-8", "backslashreplace").decode()
+
+
+def _as_dict(error: StorageError) -> dict[str, str]:
+    return {"cause": error.cause, "message": str(error), "seen": error.seen, "remedy": error.remedy}

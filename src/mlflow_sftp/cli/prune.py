@@ -7,12 +7,19 @@ from typing import Any
 import click
 
 from mlflow_sftp.cli.database_option import database_option
-from mlflow_sftp.cli.output import EXIT_LEFT, FILE, Reporting, json_option, print_json, readable_size
+from mlflow_sftp.cli.output import (
+    EXIT_INCOMPLETE,
+    FILE,
+    ErrorReportingCommand,
+    json_option,
+    print_json,
+    readable_size,
+)
 from mlflow_sftp.operations.prune import prune
 from mlflow_sftp.operations.relocate import Database
 
 
-@click.command("prune", cls=Reporting)
+@click.command("prune", cls=ErrorReportingCommand)
 @click.argument("source")
 @click.argument("target")
 @database_option
@@ -47,4 +54,4 @@ def prune_command(
         for reason, count in report.reasons.items():
             click.echo(f"{count:9} stay: {reason}")
     if report.kept_files:
-        raise click.exceptions.Exit(EXIT_LEFT)
+        raise click.exceptions.Exit(EXIT_INCOMPLETE)

@@ -12,11 +12,12 @@ import click
 
 from mlflow_sftp.cli.database_option import database_option
 from mlflow_sftp.cli.output import (
-    EXIT_LEFT,
+    EXIT_INCOMPLETE,
     FILE,
-    ReportingGroup,
+    ErrorReportingGroup,
     json_option,
     print_json,
+    printable,
 )
 from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.relocate import Database, Plan, Request
@@ -38,7 +39,7 @@ def _request_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group("relocate", cls=ReportingGroup)
+@click.group("relocate", cls=ErrorReportingGroup)
 def relocate_group() -> None:
     """Change the root of every artifact location in MLflow's database. Files are not touched."""
 
@@ -55,12 +56,19 @@ def plan_command(database: Database, rows: bool, as_json: bool, **options: Any) 
     findings = relocate.scan(database, request.old, request.working_directory)
     report_only = _count(found for found in findings if found.kind == "report_only")
     if as_json:
-        print_json({**plan.as_dict(rows), "report_only": report_only})
+        print_json(
+            {
+                **plan.as_dict(rows),
+                "directories": [printable(each) for each in plan.directories_below(request)],
+                "already_moved": [printable(each) for each in sorted(plan.already_moved)],
+                "report_only": report_only,
+            }
+        )
     else:
         _print_plan(plan, rows)
         _print_counts("Mentions of the old root that MLflow does not follow, left as they are:", report_only)
     if plan.blocked:
-        raise click.exceptions.Exit(EXIT_LEFT)
+        raise click.exceptions.Exit(EXIT_INCOMPLETE)
 
 
 @relocate_group.command("apply")
@@ -138,12 +146,12 @@ def scan_command(
     """Search every text column for ROOTS. Exit code 3 if a location that MLflow follows is among them."""
     found = list(relocate.scan(database, roots, working_directory))
     if as_json:
-        print_json([finding.as_dict() for finding in found])
+        print_json({"findings": [finding.as_dict() for finding in found]})
     for finding in [] if as_json else found:
         key = ", ".join(f"{name}={value}" for name, value in finding.key.items())
         click.echo(f"{finding.kind:12} {finding.table}.{finding.column} [{key}] {finding.excerpt}")
     if any(finding.kind == "location" for finding in found):
-        raise click.exceptions.Exit(EXIT_LEFT)
+        raise click.exceptions.Exit(EXIT_INCOMPLETE)
 
 
 def _request(experiments: Sequence[int], **options: Any) -> Request:

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MLflow's database: opening, locking, backing up, and which of its columns hold artifact locations."""
+"""MLflow's database: opening, reading, locking, and its artifact locations."""
 
 import contextlib
-import os
-import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +10,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
-from mlflow_sftp.database.durable_file import replaced_file
 from mlflow_sftp.database.location_columns import LOCATION_COLUMNS, Key, LocationColumn
-from mlflow_sftp.errors import BackupUnavailableError, DatabaseError
+from mlflow_sftp.errors import DatabaseError
 
 # A server that still writes holds its locks for milliseconds; longer means somebody sits on a transaction.
 LOCK_TIMEOUT_S = 30
@@ -35,7 +31,7 @@ class Database:
         self.url = _parse(uri)
         if password is not None:
             self.url = self.url.set(password=password)
-        self._sqlite = self.url.get_backend_name() == "sqlite"
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._engine = _engine(self.url)
 
     def __enter__(self) -> "Database":
@@ -54,7 +50,7 @@ class Database:
         """The tables around locations; raises DatabaseError where this is not MLflow's database."""
         tables = self._reflect(_TABLES)
         if not {"alembic_version", "experiments", "runs", "model_versions"} <= set(tables):
-            raise DatabaseError(f"{self.name} holds no MLflow tables: check the database URI")
+            raise DatabaseError(f"{self.name} holds no MLflow tables", "check the database URI")
         return tables
 
     def all_tables(self) -> dict[str, sa.Table]:
@@ -63,7 +59,7 @@ class Database:
 
     def _reflect(self, names: frozenset[str] | None) -> dict[str, sa.Table]:
         metadata = sa.MetaData()
-        with self._explained("read the schema"):
+        with self.translate_errors("read the schema"):
             wanted = None if names is None else lambda name, _: name in names
             metadata.reflect(self._engine, only=wanted, resolve_fks=False)
         return dict(metadata.tables)
@@ -75,8 +71,8 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """One consistent view of the database, without locking out writers."""
-        with self._explained("read"), self._engine.connect() as connection:
-            if self._sqlite:
+        with self.translate_errors("read"), self._engine.connect() as connection:
+            if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -91,8 +87,8 @@ class Database:
         read under it is final.
         """
         tables = sorted({column.table for column in self.location_columns()})
-        with self._explained("lock and change the locations"), self._engine.connect() as connection:
-            if self._sqlite:
+        with self.translate_errors("lock and change the locations"), self._engine.connect() as connection:
+            if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
@@ -101,68 +97,26 @@ class Database:
             yield connection
             connection.commit()
 
-    def backup(self, target: Path) -> int:
-        """Write a complete copy to `target` (mode 0600) and return its size in bytes.
-
-        SQLite: its online backup, while MLflow may go on writing. PostgreSQL: `pg_dump` in custom format.
-        Raises BackupUnavailableError where `pg_dump` is missing or refuses.
-        """
-        with replaced_file(target) as temporary:
-            if self._sqlite:
-                self._backup_sqlite(temporary)
-            else:
-                self._backup_postgresql(temporary)
-        return target.stat().st_size
-
-    def _backup_sqlite(self, target: Path) -> None:
-        with (
-            self._explained("back up"),
-            contextlib.closing(self._engine.raw_connection()) as source,
-            contextlib.closing(sqlite3.connect(target)) as copy,
-        ):
-            driver = source.driver_connection
+    @contextlib.contextmanager
+    def sqlite_connection(self) -> Iterator[sqlite3.Connection]:
+        """The driver's own connection to an SQLite database, for what SQLAlchemy has no word for."""
+        with contextlib.closing(self._engine.raw_connection()) as connection:
+            driver = connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)
-            driver.backup(copy)
-            verdict = copy.execute("PRAGMA quick_check").fetchone()[0]
-            if verdict != "ok":
-                raise BackupUnavailableError(f"{self.name}: the copy fails SQLite's quick_check: {verdict}")
-
-    def _backup_postgresql(self, target: Path) -> None:
-        if shutil.which("pg_dump") is None:
-            raise BackupUnavailableError(
-                f"{self.name}: pg_dump is not installed here, so no backup was made; install the PostgreSQL "
-                "client, or back the database up yourself and go on without a backup of ours"
-            )
-        # libpq reads the password from the environment: arguments are visible to every user of the host.
-        environment = dict(os.environ)
-        if self.url.password:
-            environment["PGPASSWORD"] = str(self.url.password)
-        address = sa.URL.create(
-            "postgresql",
-            self.url.username,
-            None,
-            self.url.host,
-            self.url.port,
-            self.url.database,
-            self.url.query,
-        )
-        command = ["pg_dump", "--format=custom", "--no-password", f"--file={target}", str(address)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise BackupUnavailableError(
-                f"{self.name}: pg_dump failed, nothing was changed: {done.stderr.strip()}"
-            )
+            yield driver
 
     @contextlib.contextmanager
-    def _explained(self, operation: str) -> Iterator[None]:
+    def translate_errors(self, operation: str) -> Iterator[None]:
+        """Turn what SQLAlchemy and SQLite raise into a DatabaseError that names the operation."""
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            hint = ""
+            seen, remedy = f"{self.name}: cannot {operation}: {cause}", ""
             if "lock" in cause:
-                hint = "; another program is writing to it: stop the MLflow server and its clients first"
-            raise DatabaseError(f"{self.name}: cannot {operation}: {cause}{hint}") from error
+                seen += "; another program is writing to it"
+                remedy = "stop the MLflow server and its clients first"
+            raise DatabaseError(seen, remedy) from error
 
 
 def _parse(uri: str) -> sa.URL:

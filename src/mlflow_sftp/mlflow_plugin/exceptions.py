@@ -28,15 +28,82 @@ class MlflowSftpError(MlflowException, errors.SftpError):
         return as_mlflow, (self._original,)
 
 
+class MlflowInvalidUriError(MlflowSftpError, errors.InvalidUriError):
+    """The sftp:// URI cannot be used."""
+
+
+class MlflowInvalidSettingError(MlflowSftpError, errors.InvalidSettingError):
+    """A MLFLOW_SFTP_* variable or the OpenSSH client configuration cannot be used."""
+
+
+class MlflowInvalidPathError(MlflowSftpError, errors.InvalidPathError):
+    """An artifact path that would leave the artifact root, or that SFTP cannot carry."""
+
+
+class MlflowUnreachableError(MlflowSftpError, errors.UnreachableError):
+    """No SSH connection: refused, reset, timed out, or the name does not resolve."""
+
+
+class MlflowConnectionDroppedError(MlflowUnreachableError, errors.ConnectionDroppedError):
+    """The connection ended or stalled during an operation and could not be brought back in time."""
+
+
+class MlflowHostKeyRejectedError(MlflowSftpError, errors.HostKeyRejectedError):
+    """The server's host key is not one that known_hosts lists."""
+
+
+class MlflowAuthenticationFailedError(MlflowSftpError, errors.AuthenticationFailedError):
+    """The server accepts none of the keys or passwords offered."""
+
+
+class MlflowSessionRefusedError(MlflowSftpError, errors.SessionRefusedError):
+    """Logged in, but the server opens no SFTP session."""
+
+
+class MlflowNotFoundError(MlflowSftpError, errors.NotFoundError):
+    """There is no such file or directory on the server."""
+
+
+class MlflowPermissionRefusedError(MlflowSftpError, errors.PermissionRefusedError):
+    """The server's file permissions forbid the operation."""
+
+
+class MlflowNoSpaceError(MlflowSftpError, errors.NoSpaceError):
+    """Disk full or over quota on the server."""
+
+
+class MlflowServerFailureError(MlflowSftpError, errors.ServerFailureError):
+    """The server failed without saying why (SSH_FX_FAILURE and the like)."""
+
+
+class MlflowIntegrityError(MlflowSftpError, errors.IntegrityError):
+    """The bytes on the other side are not the bytes that were sent."""
+
+
+class MlflowLocalError(MlflowSftpError, errors.LocalError):
+    """A local file cannot be read or written."""
+
+
+_TYPES: dict[type[errors.SftpError], type[MlflowSftpError]] = {
+    errors.SftpError: MlflowSftpError,
+    errors.InvalidUriError: MlflowInvalidUriError,
+    errors.InvalidSettingError: MlflowInvalidSettingError,
+    errors.InvalidPathError: MlflowInvalidPathError,
+    errors.UnreachableError: MlflowUnreachableError,
+    errors.ConnectionDroppedError: MlflowConnectionDroppedError,
+    errors.HostKeyRejectedError: MlflowHostKeyRejectedError,
+    errors.AuthenticationFailedError: MlflowAuthenticationFailedError,
+    errors.SessionRefusedError: MlflowSessionRefusedError,
+    errors.NotFoundError: MlflowNotFoundError,
+    errors.PermissionRefusedError: MlflowPermissionRefusedError,
+    errors.NoSpaceError: MlflowNoSpaceError,
+    errors.ServerFailureError: MlflowServerFailureError,
+    errors.IntegrityError: MlflowIntegrityError,
+    errors.LocalError: MlflowLocalError,
+}
+
+
 def as_mlflow(error: errors.SftpError) -> MlflowSftpError:
     """Return the MLflow form of an error."""
     kind = next(base for base in type(error).__mro__ if base in _TYPES)
     return _TYPES[kind](error)
-
-
-_TYPES: dict[type, type[MlflowSftpError]] = {errors.SftpError: MlflowSftpError} | {
-    kind: type(f"Mlflow{kind.__name__}", (MlflowSftpError, kind), {"__doc__": kind.__doc__})
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.SftpError) and kind is not errors.SftpError
-}
-globals().update({created.__name__: created for created in _TYPES.values()})

@@ -6,7 +6,6 @@ import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +16,15 @@ from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.database.location_columns import Key
 from mlflow_sftp.errors import LocationError, StorageError
-from mlflow_sftp.location import Location, parse_root, redact
+from mlflow_sftp.location import Location, parse_root
 from mlflow_sftp.operations.manifest import read_manifest
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import FileProblemError
+from mlflow_sftp.stores.base import FileProblemError, parents
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
+from mlflow_sftp.uri import redact
 
-Kind = Literal["missing", "truncated", "orphaned", "unknown_location", "unreadable"]
+FindingKind = Literal["missing", "truncated", "orphaned", "unknown_location", "unreadable"]
 
 QUARANTINE = ".mlflow-sftp-quarantine"
 
@@ -41,13 +41,13 @@ _REFERENCE = re.compile(r"(runs|models):/")
 
 
 @dataclass(frozen=True)
-class Problem:
+class AuditFinding:
     """One disagreement. `path` is relative to the store, or the location as the database has it.
 
     `files` and `bytes` say how much there is of what is orphaned.
     """
 
-    kind: Kind
+    kind: FindingKind
     path: str
     detail: str
     files: int = 0
@@ -61,7 +61,7 @@ class Audit:
     files: int = 0
     bytes: int = 0
     locations: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[AuditFinding] = field(default_factory=list)
     quarantined: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,9 +106,9 @@ def audit(
     Rows are read again before anything is taken for orphaned, so that what is logged meanwhile is not. Raises
     StorageError where `quarantine` would move everything, because no row leads below `root`.
     """
-    place = open_store(store or root, RateLimiter(None), settings or Settings.from_environment())
+    opened = open_store(store or root, RateLimiter(None), settings or Settings.from_environment())
     return event_loop.run(
-        _Auditor(database, parse_root(root, working_directory), working_directory, place).run(
+        _Auditor(database, parse_root(root, working_directory), working_directory, opened).run(
             manifest, quarantine, check
         )
     )
@@ -116,12 +116,12 @@ def audit(
 
 class _Auditor:
     def __init__(
-        self, database: Database, root: Location, working_directory: str | None, place: Store
+        self, database: Database, root: Location, working_directory: str | None, opened: Store
     ) -> None:
         self._database = database
         self._root = root
         self._working_directory = working_directory
-        self._place = place
+        self._store = opened
         self._result = Audit()
         self._owners: dict[str, _Owner] = {}
         self._above: set[str] = set()
@@ -137,13 +137,13 @@ class _Auditor:
             if quarantine:
                 await self._quarantine(check)
         finally:
-            await self._place.close()
+            await self._store.close()
         self._result.problems.sort(key=lambda problem: (problem.kind, problem.path))
         return self._result
 
     # --- the database ---
 
-    def _read_database(self, problems: list[Problem]) -> None:
+    def _read_database(self, problems: list[AuditFinding]) -> None:
         self._result.locations = 0
         with self._database.reading() as connection:
             expecting = _Expecting(self._database, connection)
@@ -153,18 +153,17 @@ class _Auditor:
                 for key, value in location_rows(self._database, connection, column):
                     self._note(column.name, key, value, expecting.what(column.table, key), problems)
 
-    def _note(self, column: str, key: Key, value: str, expects: str, problems: list[Problem]) -> None:
+    def _note(self, column: str, key: Key, value: str, expects: str, problems: list[AuditFinding]) -> None:
         label = f"{column} {json.dumps(key)}"
         relative = self._relative(value)
         if relative is None:
             if not _REFERENCE.match(value):
-                problems.append(Problem("unknown_location", redact(value), f"{label} is not under the root"))
+                problems.append(
+                    AuditFinding("unknown_location", redact(value), f"{label} is not under the root")
+                )
             return
         self._result.locations += 1
-        above = relative
-        while above:
-            above = posixpath.dirname(above)
-            self._above.add(above)
+        self._above.update(parents(relative), ("",) if relative else ())
         if column == "experiments.artifact_location":
             self._above.add(relative)
             return
@@ -181,9 +180,9 @@ class _Auditor:
     # --- the store ---
 
     async def _read_store(self, expected: dict[str, int]) -> None:
-        if not await self._place.exists():
-            raise StorageError(f"{self._place.name}: there is no such directory to audit")
-        async for items in self._place.walk("", self._unreadable):
+        if not await self._store.exists():
+            raise StorageError(f"{self._store.name}: there is no such directory to audit")
+        async for items in self._store.walk("", self._unreadable):
             for item in items:
                 if item.path.startswith(f"{QUARANTINE}/") or item.path == QUARANTINE or item.is_directory:
                     continue
@@ -199,7 +198,7 @@ class _Auditor:
         self._result.files += 1
         self._result.bytes += size
         owned, orphan = False, path
-        for above in _prefixes(path):
+        for above in parents(path):
             if (owner := self._owners.get(above)) is not None:
                 owned = True
                 owner.files += 1
@@ -237,7 +236,7 @@ class _Auditor:
         """A model remembers how many bytes it had when it was saved; files may be added later, not lost."""
         file = posixpath.join(path, _MODEL_FILE)
         try:
-            saved = _MODEL_SIZE.search(await self._place.read(file, size))
+            saved = _MODEL_SIZE.search(await self._store.read(file, size))
         except FileProblemError as problem:
             self._problem("unreadable", file, str(problem))
             return
@@ -249,15 +248,16 @@ class _Auditor:
         """Groups of files that no row names, also after what was logged while the store was read."""
         self._read_database([])
         for path, (files, size) in self._orphans.items():
-            known = path in self._above or any(above in self._owners for above in [*_prefixes(path), path])
+            known = path in self._above or any(above in self._owners for above in [*parents(path), path])
             if not known:
                 self._problem("orphaned", path, "no row of the database names it", files, size)
 
     async def _quarantine(self, check: bool) -> None:
         if not self._result.locations:
             raise StorageError(
-                f"no row of the database leads below {redact(self._root.text)}, so all of {self._place.name} would "
-                "be moved aside: name the root as the database spells it"
+                f"no row of the database leads below {redact(self._root.text)}, so all of {self._store.name} would "
+                "be moved aside",
+                "name the root as the database spells it",
             )
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         for problem in self._result.problems:
@@ -265,11 +265,11 @@ class _Auditor:
                 continue
             target = posixpath.join(QUARANTINE, stamp, problem.path)
             if not check:
-                await self._place.move(problem.path, target)
+                await self._store.move(problem.path, target)
             self._result.quarantined[problem.path] = target
 
-    def _problem(self, kind: Kind, path: str, detail: str, files: int = 0, size: int = 0) -> None:
-        self._result.problems.append(Problem(kind, path, detail, files, size))
+    def _problem(self, kind: FindingKind, path: str, detail: str, files: int = 0, size: int = 0) -> None:
+        self._result.problems.append(AuditFinding(kind, path, detail, files, size))
 
 
 class _Expecting:
@@ -290,12 +290,6 @@ class _Expecting:
         if table == "model_versions" or (table == "logged_models" and key["model_id"] in self._models):
             return "a model"
         return "logged files" if table == "runs" and key["run_uuid"] in self._runs else ""
-
-
-def _prefixes(path: str) -> Iterator[str]:
-    """The directories a path lies in, the innermost first, without ""."""
-    while path := posixpath.dirname(path):
-        yield path
 
 
 def _sizes(manifest: Path | None) -> dict[str, int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying one tree, or one file, to another place, verified file by file, resumable at any point."""
+"""Copying one tree, or one file, to another store, verified file by file, resumable at any point."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from mlflow_sftp.errors import (
     PermissionRefusedError,
     StorageError,
 )
-from mlflow_sftp.location import Location, redact
+from mlflow_sftp.location import Location
 from mlflow_sftp.operations.manifest import Manifest, Work
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import FileProblemError, Item, Totals, printable
@@ -31,6 +31,7 @@ from mlflow_sftp.stores.sftp import SftpStore
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.download import get_file
 from mlflow_sftp.transfer.upload import put_file
+from mlflow_sftp.uri import redact
 
 Verify = Literal["sha256", "size"]
 OnProgress = Callable[["Progress"], None]
@@ -148,9 +149,9 @@ def copy(
     _refuse_nesting(source, target)
     limiter = RateLimiter(bandwidth)
     settings = settings or Settings.from_environment()
-    places = open_store(source, limiter, settings), open_store(target, limiter, settings)
-    minds_names = for_mlflow and isinstance(places[0], SftpStore) and isinstance(places[1], LocalStore)
-    work = _Copy(*places, limiter, verify, on_progress, minds_names)
+    stores = open_store(source, limiter, settings), open_store(target, limiter, settings)
+    checks_names = for_mlflow and isinstance(stores[0], SftpStore) and isinstance(stores[1], LocalStore)
+    work = _Copy(*stores, limiter, verify, on_progress, checks_names)
     return event_loop.run(work.run(manifest, include, frozenset(exclude), check))
 
 
@@ -162,14 +163,14 @@ class _Copy:
         limiter: RateLimiter,
         verify: Verify,
         on_progress: OnProgress,
-        minds_names: bool,
+        checks_names: bool,
     ) -> None:
         self._source = source
         self._target = target
         self._limiter = limiter
         self._verify = verify
         self._on_progress = on_progress
-        self._minds_names = minds_names
+        self._for_mlflow = checks_names
         self._progress = Progress()
         self._report = CopyReport(_NOTHING)
         self._transfer = _transfer(source, target, limiter)
@@ -182,7 +183,7 @@ class _Copy:
             with Manifest(path, self._source.name, self._target.name, keep=not check) as self._manifest:
                 await self._list(include, exclude)
                 if check:
-                    self._foresee()
+                    self._preview()
                 else:
                     await self._work()
         finally:
@@ -215,7 +216,7 @@ class _Copy:
             raise StorageError(f"{self._target.name}: is a file, and what is copied is a directory")
 
     def _is_misnamed(self, item: Item) -> bool:
-        if not self._minds_names or is_readable_locally(item.path):
+        if not self._for_mlflow or is_readable_locally(item.path):
             return False
         if not item.is_directory:
             self._report.misnamed += 1
@@ -235,15 +236,15 @@ class _Copy:
 
     @staticmethod
     async def _list_side(
-        place: Store, top: str, note: Callable[[list[Item]], None], problem: Callable[[str, str], None]
+        store: Store, top: str, note: Callable[[list[Item]], None], problem: Callable[[str, str], None]
     ) -> None:
         try:
-            async for items in place.walk(top, problem):
+            async for items in store.walk(top, problem):
                 note(items)
         except NotFoundError:
             problem(top, "it is gone")
 
-    def _foresee(self) -> None:
+    def _preview(self) -> None:
         self._report.copied = self._manifest.to_copy()
         self._report.equal = self._manifest.to_compare()
 
@@ -259,20 +260,20 @@ class _Copy:
             return min(self._source.width(), self._target.width())
 
         await for_each(iterate(self._manifest.missing_directories()), self._target.make_directory, width)
-        await for_each(_pages(self._manifest), self._settle, width)
+        await for_each(_pages(self._manifest), self._process_file, width)
 
-    async def _settle(self, work: Work) -> None:
+    async def _process_file(self, work: Work) -> None:
         """Bring one file to the target, or report why not."""
         try:
-            await self._settle_readable(work)
+            await self._copy_verified(work)
         except FileProblemError as problem:
             self._failed(work.path, str(problem))
         self._progress.files += 1
         self._on_progress(self._progress)
 
-    async def _settle_readable(self, work: Work) -> None:
+    async def _copy_verified(self, work: Work) -> None:
         if self._verify == "size":
-            await self._settle_by_size(work)
+            await self._copy_by_size(work)
             return
         size, sha256 = await self._source.digest(work.path, work.size)
         if work.at_target == size and await self._is_there(work.path, size, sha256):
@@ -290,7 +291,7 @@ class _Copy:
             size, sha256 = await self._source.digest(work.path, size)
         raise FileProblemError(f"after {_ATTEMPTS} copies the target still differs from the source")
 
-    async def _settle_by_size(self, work: Work) -> None:
+    async def _copy_by_size(self, work: Work) -> None:
         """Send what the target lacks or has in another size; the transfer itself checks sizes."""
         if work.at_target == work.size:
             self._report.equal = _plus(self._report.equal, work.size)
@@ -336,11 +337,11 @@ def _transfer(
     async def within(path: str, report: Callable[[int], None]) -> None:
         loop = asyncio.get_running_loop()
 
-        def told(size: int) -> None:
+        def on_bytes(size: int) -> None:
             loop.call_soon_threadsafe(report, size)
 
         try:
-            await asyncio.to_thread(copy_local, source.path(path), target.path(path), limiter, told)
+            await asyncio.to_thread(copy_local, source.path(path), target.path(path), limiter, on_bytes)
         except OSError as error:
             if error.filename == source.path(path):
                 raise FileProblemError(str(error.strerror)) from error

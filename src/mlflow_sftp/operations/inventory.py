@@ -39,25 +39,25 @@ def store_info(location: str, settings: Settings | None = None) -> dict[str, Any
 
 
 async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
-    place = open_store(location, RateLimiter(None), settings)
+    store = open_store(location, RateLimiter(None), settings)
     unreadable: dict[str, str] = {}
     files = size = 0
     try:
-        exists = await place.exists()
+        exists = await store.exists()
         if exists:
-            async for items in place.walk("", unreadable.__setitem__):
+            async for items in store.walk("", unreadable.__setitem__):
                 files += sum(not item.is_directory for item in items)
                 size += sum(item.size for item in items)
         return {
-            "store": place.name,
+            "store": store.name,
             "exists": exists,
             "files": files,
             "bytes": size,
-            "free_bytes": await place.free_bytes(),
+            "free_bytes": await store.free_bytes(),
             "unreadable": unreadable,
         }
     finally:
-        await place.close()
+        await store.close()
 
 
 def _count(database: Database, connection: sa.Connection, name: str) -> dict[str, int]:

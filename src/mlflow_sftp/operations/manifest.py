@@ -29,7 +29,7 @@ CREATE TEMP TABLE target (path BLOB PRIMARY KEY, size INTEGER, is_directory INTE
 """
 
 # Copied before, and neither side has changed since as far as a listing can tell.
-_SETTLED = "f.state IS 'done' AND f.size IS s.size AND f.stamp IS s.stamp AND t.size IS s.size"
+_UNCHANGED = "f.state IS 'done' AND f.size IS s.size AND f.stamp IS s.stamp AND t.size IS s.size"
 _JOINED = (
     "FROM source s LEFT JOIN target t USING (path) LEFT JOIN files f USING (path) WHERE NOT s.is_directory"
 )
@@ -84,8 +84,8 @@ class Manifest:
         known = dict(self._connection.execute("SELECT name, value FROM about"))
         if known and known != expected:
             raise StorageError(
-                f"{self._name} belongs to a copy from {known.get('source')} to {known.get('target')}: "
-                "give this one a manifest of its own"
+                f"{self._name} belongs to a copy from {known.get('source')} to {known.get('target')}",
+                "give this one a manifest of its own",
             )
         self._connection.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", expected.items())
         self._connection.commit()
@@ -111,7 +111,7 @@ class Manifest:
 
     def work(self) -> Iterator[Work]:
         """Files that may need copying, in pages: records may be written meanwhile."""
-        query = f"SELECT s.path, s.size, s.stamp, t.size {_JOINED} AND NOT ({_SETTLED}) AND s.path > ?"
+        query = f"SELECT s.path, s.size, s.stamp, t.size {_JOINED} AND NOT ({_UNCHANGED}) AND s.path > ?"
         last: bytes | int = 0  # Before every path, the empty one of a single file too.
         while page := self._connection.execute(f"{query} ORDER BY s.path LIMIT {_PAGE}", (last,)).fetchall():
             for path, size, stamp, at_target in page:
@@ -129,7 +129,7 @@ class Manifest:
     def to_compare(self) -> Totals:
         """What is at the target in the right size, though not as far as this manifest knows."""
         return self._total(
-            f"SELECT count(*), sum(s.size) {_JOINED} AND NOT ({_SETTLED}) AND t.size IS s.size"
+            f"SELECT count(*), sum(s.size) {_JOINED} AND NOT ({_UNCHANGED}) AND t.size IS s.size"
         )
 
     def extra(self) -> int:
@@ -159,7 +159,7 @@ class Manifest:
             self._committed = time.monotonic()
 
 
-def manifest_places(path: Path) -> tuple[str, str]:
+def manifest_stores(path: Path) -> tuple[str, str]:
     """Source and target of the copy that a manifest is of. Raises StorageError where there is none."""
     if not path.is_file():
         raise StorageError(f"{path}: there is no such manifest")

@@ -30,7 +30,7 @@ class ProgressFile:
         self._last: Progress | None = None
 
     def __enter__(self) -> Self:
-        with self._explained():
+        with self._translate_errors():
             self._temporary.touch()
             self._temporary.unlink()
             self._path.unlink(missing_ok=True)
@@ -48,12 +48,12 @@ class ProgressFile:
             self._write(progress)
 
     def _write(self, progress: Progress) -> None:
-        with self._explained():
+        with self._translate_errors():
             self._temporary.write_text(json.dumps(progress.as_dict()) + "\n")
             self._temporary.replace(self._path)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

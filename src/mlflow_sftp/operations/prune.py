@@ -5,6 +5,7 @@ A file goes only when both sides, read just before, hold the very bytes that a m
 So whenever this is interrupted, every file is at the destination, and what is still at the source as well.
 """
 
+import asyncio
 import os
 import posixpath
 from collections import Counter
@@ -18,9 +19,9 @@ from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.errors import LocationError, StorageError
 from mlflow_sftp.location import Location, normal_parts, parse_root
-from mlflow_sftp.operations.manifest import Record, manifest_places, read_manifest
+from mlflow_sftp.operations.manifest import Record, manifest_stores, read_manifest
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import FileProblemError, Totals, printable
+from mlflow_sftp.stores.base import FileProblemError, Totals, parents, printable
 from mlflow_sftp.stores.local import LocalStore
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
@@ -84,10 +85,10 @@ def prune(
     until then was proven.
     """
     settings = settings or Settings.from_environment()
-    places = open_store(source, RateLimiter(None), settings), open_store(target, RateLimiter(None), settings)
+    stores = open_store(source, RateLimiter(None), settings), open_store(target, RateLimiter(None), settings)
     roots = [parse_root(each, working_directory) for each in (source, root) if each]
     protected = _protected(database, roots, working_directory)
-    return event_loop.run(_Prune(*places, protected, check).run(manifests))
+    return event_loop.run(_Prune(*stores, protected, check).run(manifests))
 
 
 class _Prune:
@@ -106,10 +107,10 @@ class _Prune:
         try:
             for manifest in manifests:
                 self._refuse_other_copy(manifest)
-            await self._refuse_one_place()
+            await self._refuse_one_store()
             for manifest in manifests:
                 with closing(read_manifest(manifest)) as records:
-                    await for_each(iterate(records), self._settle, self._width)
+                    await for_each(iterate(records), self._process_file, self._width)
             await self._sweep()
         finally:
             await self._source.close()
@@ -120,17 +121,17 @@ class _Prune:
         return min(self._source.width(), self._target.width())
 
     def _refuse_other_copy(self, manifest: Path) -> None:
-        copied = manifest_places(manifest)
+        copied = manifest_stores(manifest)
         if copied != (self._source.name, self._target.name):
             raise StorageError(f"{manifest} belongs to a copy from {copied[0]} to {copied[1]}")
 
-    async def _refuse_one_place(self) -> None:
+    async def _refuse_one_store(self) -> None:
         """Two spellings of one place would prove each other, and the file be gone from both."""
-        for place in (self._source, self._target):
-            if not await place.exists():
-                raise StorageError(f"{place.name}: there is no such directory")
+        for store in (self._source, self._target):
+            if not await store.exists():
+                raise StorageError(f"{store.name}: there is no such directory")
         if isinstance(self._source, LocalStore) and isinstance(self._target, LocalStore):
-            self._refuse_if(_is_same_directory(self._source.root, self._target.root))
+            self._refuse_if(await asyncio.to_thread(os.path.samefile, self._source.root, self._target.root))
             return
         if self._check:
             return
@@ -142,17 +143,17 @@ class _Prune:
             await self._source.remove_directory(probe)
         self._refuse_if(seen is not None)
 
-    def _refuse_if(self, one_place: bool) -> None:
-        if one_place:
+    def _refuse_if(self, one_store: bool) -> None:
+        if one_store:
             raise StorageError(f"{self._source.name} and {self._target.name} are one place")
 
     # --- files ---
 
-    async def _settle(self, record: Record) -> None:
+    async def _process_file(self, record: Record) -> None:
         """Delete one file, or note why it stays."""
         proven = record.state == "done" and record.sha256 is not None
         if proven:
-            self._copied_directories.update(_above(record.path))
+            self._copied_directories.update(parents(record.path))
         try:
             reason = await self._delete(record) if proven else _UNPROVEN
         except FileProblemError as problem:
@@ -204,7 +205,7 @@ class _Prune:
         return self._direct[directory]
 
     def _leads_there(self, path: str) -> bool:
-        return "" in self._protected or any(each in self._protected for each in (path, *_above(path)))
+        return "" in self._protected or any(each in self._protected for each in (path, *parents(path)))
 
     # --- directories ---
 
@@ -218,14 +219,14 @@ class _Prune:
                     directories.add(item.path)
                 elif item.path not in self._going:
                     kept[item.path] = self._reason(item.path)
-        self._tell(kept)
+        self._report_kept(kept)
         emptied = set()
         for directory in directories & self._copied_directories - {
-            each for path in kept for each in _above(path)
+            each for path in kept for each in parents(path)
         }:
             if not self._leads_there(directory) and await self._kind(directory) == "directory":
                 emptied.add(directory)
-        staying = {above for directory in directories - emptied for above in _above(directory)}
+        staying = {above for directory in directories - emptied for above in parents(directory)}
         await self._remove_directories(emptied - staying)
 
     async def _remove_directories(self, emptied: Iterable[str]) -> None:
@@ -244,20 +245,10 @@ class _Prune:
         known = self._reasons.get(path)
         return known or (_REFERENCED if self._leads_there(path) else _UNKNOWN)
 
-    def _tell(self, kept: dict[str, str]) -> None:
+    def _report_kept(self, kept: dict[str, str]) -> None:
         self._report.kept_files = len(kept)
         self._report.reasons = dict(Counter(kept.values()).most_common())
         self._report.kept = {path: kept[path] for path in sorted(kept)[:NAMED_FILES]}
-
-
-def _above(path: str) -> Iterator[str]:
-    """The directories a path lies in, the innermost first, without ""."""
-    while path := posixpath.dirname(path):
-        yield path
-
-
-def _is_same_directory(one: str, other: str) -> bool:
-    return os.path.samefile(one, other)
 
 
 def _protected(database: Database, roots: Sequence[Location], working_directory: str | None) -> set[str]:
@@ -272,7 +263,8 @@ def _protected(database: Database, roots: Sequence[Location], working_directory:
                     continue
                 if not location.absolute and roots[0].kind == "local":
                     raise StorageError(
-                        f"{column.name} has the relative location {value}: name the server's working directory"
+                        f"{column.name} has the relative location {value}",
+                        "name the server's working directory",
                     )
                 found.update(_below(location, root) for root in roots if _may_be_below(location, root))
                 if location.kind == roots[0].kind == "local":

@@ -2,6 +2,7 @@
 """Runs and logged models read back through MLflow, as its users do, and compared byte for byte."""
 
 import hashlib
+import itertools
 import os
 import tempfile
 import threading
@@ -25,11 +26,11 @@ from mlflow_sftp.errors import LocationError, NotFoundError
 from mlflow_sftp.location import Location, parse_root
 from mlflow_sftp.operations.manifest import read_manifest
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import FileProblemError
+from mlflow_sftp.stores.base import FileProblemError, parents
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 
-Kind = Literal["run", "model"]
+EntityKind = Literal["run", "model"]
 
 # An answer is wanted in minutes also where nothing works and each attempt takes its time to fail.
 MOST_PROBLEMS = 20
@@ -42,10 +43,10 @@ _MOST_TEXT = 400
 
 
 @dataclass(frozen=True)
-class Problem:
+class ReadBackFailure:
     """A file, or with an empty `path` a whole run or logged model, that MLflow does not give back as it was."""
 
-    kind: Kind
+    kind: EntityKind
     identifier: str
     path: str
     cause: str
@@ -63,7 +64,7 @@ class ReadBack:
     models: int = 0
     files: int = 0
     bytes: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ReadBackFailure] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return {**vars(self), "problems": [problem.as_dict() for problem in self.problems]}
@@ -86,7 +87,7 @@ class _Expected(NamedTuple):
 class _Entity:
     """A run or logged model; `directory` is where its files are, below the store."""
 
-    kind: Kind
+    kind: EntityKind
     identifier: str
     directory: str
     created: int
@@ -119,18 +120,18 @@ def read_back(
     One file of each run is also fetched from the server's own endpoint, as the browser does. Raises StorageError
     or SftpError where the choice cannot be made; all else is in the result.
     """
-    place = open_store(store or root, RateLimiter(None), settings or Settings.from_environment())
-    source = _Manifest(manifest) if manifest else _Store(place)
+    opened = open_store(store or root, RateLimiter(None), settings or Settings.from_environment())
+    source = _Manifest(manifest) if manifest else _Store(opened)
     try:
         entities = _entities(database, parse_root(root, working_directory), working_directory)
         chosen = _choose(_with_files(entities, source), runs)
-        reader = _Reader(place, source, tracking_uri)
+        reader = _Reader(opened, source, tracking_uri)
         with _tracking(tracking_uri), ThreadPoolExecutor(_AT_ONCE) as pool:
             for _ in pool.map(reader.check, chosen):
                 pass
         return reader.result
     finally:
-        event_loop.run(place.close())
+        event_loop.run(opened.close())
 
 
 class _Manifest:
@@ -148,8 +149,8 @@ class _Manifest:
 class _Store:
     """What the store itself has."""
 
-    def __init__(self, place: Store) -> None:
-        self._place = place
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def files(self, directory: str = "") -> Iterator[_Expected]:
         yield from event_loop.run(self._list(directory))
@@ -159,7 +160,7 @@ class _Store:
 
     async def _walk(self, directory: str) -> AsyncIterator[_Expected]:
         try:
-            async for items in self._place.walk(directory, lambda path, reason: None):
+            async for items in self._store.walk(directory, lambda path, reason: None):
                 for item in items:
                     if not item.is_directory:
                         yield _Expected(item.path, item.size, None)
@@ -172,10 +173,10 @@ class _Store:
 class _Reader:
     """Reads back one run or model at a time in each of some threads, and adds up what comes of it."""
 
-    def __init__(self, place: Store, source: _Manifest | _Store, tracking_uri: str) -> None:
+    def __init__(self, store: Store, source: _Manifest | _Store, tracking_uri: str) -> None:
         self.result = ReadBack()
         self._lock = threading.Lock()
-        self._place = place
+        self._store = store
         self._source = source
         self._tracking_uri = tracking_uri
         self._server = urlsplit(tracking_uri).scheme in ("http", "https")
@@ -243,17 +244,17 @@ class _Reader:
         if file.sha256 is not None and found == (file.size, file.sha256):
             return
         try:
-            stored = _Content(*event_loop.run(self._place.digest(_join(entity, file), file.size)))
+            stored = _Content(*event_loop.run(self._store.digest(_join(entity, file), file.size)))
         except FileProblemError as problem:
             self._problem(entity, file.path, f"the store cannot give it to compare: {problem}")
             return
         if found != stored:
             self._problem(
-                entity, file.path, f"{through} delivered {_told(found)}, stored are {_told(stored)}"
+                entity, file.path, f"{through} delivered {_describe(found)}, stored are {_describe(stored)}"
             )
         elif file.sha256 is not None and not entity.running:
-            known = _told(_Content(file.size, file.sha256))
-            cause = f"copied were {known}, the store has {_told(found)}: overwritten since, or damaged"
+            known = _describe(_Content(file.size, file.sha256))
+            cause = f"copied were {known}, the store has {_describe(found)}: overwritten since, or damaged"
             self._problem(entity, file.path, cause)
 
     def _count(self, runs: int = 0, models: int = 0, files: int = 0, size: int = 0) -> None:
@@ -264,7 +265,7 @@ class _Reader:
             self.result.bytes += size
 
     def _problem(self, entity: _Entity, path: str, cause: str) -> None:
-        self.result.problems.append(Problem(entity.kind, entity.identifier, path, cause))
+        self.result.problems.append(ReadBackFailure(entity.kind, entity.identifier, path, cause))
 
 
 @contextmanager
@@ -290,7 +291,7 @@ def _entities(database: Database, root: Location, working_directory: str | None)
     return found
 
 
-def _queries(database: Database) -> Iterator[tuple[Kind, sa.Select[Any]]]:
+def _queries(database: Database) -> Iterator[tuple[EntityKind, sa.Select[Any]]]:
     runs = database.tables["runs"].c
     yield "run", sa.select(runs.run_uuid, runs.artifact_uri, runs.start_time, runs.status == "RUNNING")
     if "logged_models" in database.tables:
@@ -311,10 +312,7 @@ def _with_files(entities: Sequence[_Entity], source: _Manifest | _Store) -> list
     directories = {entity.directory for entity in entities}
     filled: set[str] = set()
     for file in source.files():
-        above = os.path.dirname(file.path)
-        while above and above not in filled:
-            filled.add(above)
-            above = os.path.dirname(above)
+        filled.update(itertools.takewhile(lambda above: above not in filled, parents(file.path)))
     return [entity for entity in entities if entity.directory in filled & directories]
 
 
@@ -356,7 +354,7 @@ def _join(entity: _Entity, file: _Expected) -> str:
     return f"{entity.directory}/{file.path}" if entity.directory else file.path
 
 
-def _told(content: _Content) -> str:
+def _describe(content: _Content) -> str:
     return f"{content.size} bytes of SHA-256 {content.sha256[:12]}..."
 
 

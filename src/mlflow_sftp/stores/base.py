@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both kinds of store share: entries, totals, what an entry may be, and the file that cannot be read."""
 
+import posixpath
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
+
+from mlflow_sftp.errors import StorageError
 
 EntryKind = Literal["file", "directory", "link", "other"]
 # Told of what cannot be listed: relative path, reason.
@@ -27,10 +30,16 @@ class Totals(NamedTuple):
     bytes: int
 
 
+def parents(path: str) -> Iterator[str]:
+    """The directories a relative path lies in, the innermost first, without ""."""
+    while path := posixpath.dirname(path):
+        yield path
+
+
 def printable(path: str) -> str:
     """A path with bytes that are not UTF-8 escaped."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-class FileProblemError(Exception):
+class FileProblemError(StorageError):
     """One source file cannot be read; the copy goes on without it."""

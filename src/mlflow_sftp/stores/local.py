@@ -36,7 +36,7 @@ class LocalStore:
     def width(self) -> int:
         return _LOCAL_WIDTH
 
-    async def walk(self, top: str, problem: OnUnreadable) -> AsyncIterator[list[Item]]:
+    async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Everything below `top`, directory by directory; links are followed, except back to above them."""
         unread = [LocalDirectory(self.path(top), top)]
         while unread:
@@ -44,10 +44,10 @@ class LocalStore:
             try:
                 listing = await asyncio.to_thread(list_directory, directory, with_status=True)
             except OSError as error:
-                problem(directory.relative, f"cannot be listed: {error.strerror}")
+                on_unreadable(directory.relative, f"cannot be listed: {error.strerror}")
                 continue
             for path, reason in listing.unusable:
-                problem(path, reason)
+                on_unreadable(path, reason)
             unread.extend(listing.directories)
             yield [_item(item.relative, item.entry.stat()) for item in listing.items]
 
@@ -63,7 +63,7 @@ class LocalStore:
         return await asyncio.to_thread(os.path.isdir, self.root)
 
     async def file(self) -> Item | None:
-        """The place itself where it is a file and no directory."""
+        """The store itself where it is a file and no directory."""
         if not await asyncio.to_thread(os.path.isfile, self.root):
             return None
         return _item("", await asyncio.to_thread(os.stat, self.root))
@@ -85,7 +85,7 @@ class LocalStore:
             raise FileProblemError(_reason(error)) from error
 
     async def move(self, relative: str, target: str) -> None:
-        """Rename a file or directory within the place; its new directory is made."""
+        """Rename a file or directory within the store; its new directory is made."""
         try:
             await asyncio.to_thread(os.makedirs, os.path.dirname(self.path(target)), exist_ok=True)
             await asyncio.to_thread(os.rename, self.path(relative), self.path(target))
@@ -118,7 +118,7 @@ class LocalStore:
         return True
 
     async def free_bytes(self) -> int | None:
-        """What is free for this user where the place is or would be."""
+        """What is free for this user where the store is or would be."""
         return await asyncio.to_thread(_free_bytes, Path(self.root))
 
     async def close(self) -> None:

@@ -31,7 +31,7 @@ from mlflow_sftp.wire.session import SftpSession
 
 _CHUNK = 1 << 20
 _SMALL_FILE = 1 << 20
-# What a server says of one file; anything else concerns the place as a whole.
+# What a server says of one file; anything else concerns the store as a whole.
 _UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
 
 
@@ -55,11 +55,11 @@ class SftpStore:
     def width(self) -> int:
         return self._connections.max_concurrent_files()
 
-    async def walk(self, top: str, problem: OnUnreadable) -> AsyncIterator[list[Item]]:
+    async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Everything below `top`; the server tells whole seconds, so a stamp is no finer."""
 
         def unreadable(directory: str, error: SftpError) -> None:
-            problem(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
+            on_unreadable(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
 
         async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable):
             path = posixpath.join(top, entry.path)
@@ -73,7 +73,7 @@ class SftpStore:
         return attributes is not None and attributes.is_directory
 
     async def file(self) -> Item | None:
-        """The place itself where it is a file and no directory."""
+        """The store itself where it is a file and no directory."""
         attributes = await self.remote.stat(self.root)
         if attributes is None or not attributes.is_file:
             return None
@@ -102,7 +102,7 @@ class SftpStore:
             raise FileProblemError(error.seen) from error
 
     async def move(self, relative: str, target: str) -> None:
-        """Rename a file or directory within the place; its new directory is made."""
+        """Rename a file or directory within the store; its new directory is made."""
         old, new = self.path(relative), self.path(target)
         await make_directory(self.remote, posixpath.dirname(new))
         await self.remote.attempt(f"move {old}", lambda session: session.rename(encode(old), encode(new)))
@@ -154,7 +154,7 @@ class SftpStore:
         return True
 
     async def free_bytes(self) -> int | None:
-        """What is free for this user where the place is or would be; None where the server does not tell."""
+        """What is free for this user where the store is or would be; None where the server does not tell."""
         path = self.root
         while path != "/" and await self.remote.stat(path) is None:
             path = posixpath.dirname(path)

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.copy import copy
-from mlflow_sftp.operations.read_back import Problem, ReadBack, read_back
+from mlflow_sftp.operations.read_back import ReadBack, ReadBackFailure, read_back
 from mlflow_sftp.operations.relocate import Database, Request
 from tests.support.ansible import run_module
 from tests.support.mlflow_content import Content
@@ -145,7 +145,7 @@ def test_a_store_that_is_gone_ends_it_early(
     sshd.stop()
     found = moved.read_back(runs=None)
     assert 1 <= len(found.problems) <= 4
-    assert isinstance(found.problems[0], Problem)
+    assert isinstance(found.problems[0], ReadBackFailure)
     assert f"127.0.0.1:{sshd.port}" in found.problems[0].cause
 
 
@@ -154,18 +154,20 @@ def test_the_module(moved: Moved, tmp_path: Path) -> None:
     with serving(moved, tmp_path) as server:
         environment = {"MLFLOW_BACKEND_STORE_URI": moved.uri, "MLFLOW_TRACKING_URI": server.uri}
         for check in (True, False):
-            sound = run_module("mlflow_artifact_verify", options, check=check, environment=environment)
+            sound = run_module("mlflow_artifact_read_back", options, check=check, environment=environment)
             assert not sound.failed, sound.output
             assert (sound.result["changed"], sound.result["runs"], sound.result["models"]) == (False, 5, 1)
         (moved.run("child") / "plain.txt").write_text("damaged")
-        failed = run_module("mlflow_artifact_verify", options, environment=environment)
+        failed = run_module("mlflow_artifact_read_back", options, environment=environment)
         named = f"1 problems: {moved.content.runs['child']} plain.txt copied were"
         assert named in failed.result["msg"]
         assert failed.result["problems"][0]["run_id"] == moved.content.runs["child"]
         for runs in ("some", 0):
-            wrong = run_module("mlflow_artifact_verify", {**options, "runs": runs}, environment=environment)
+            wrong = run_module(
+                "mlflow_artifact_read_back", {**options, "runs": runs}, environment=environment
+            )
             assert "runs must be a number above 0, or all" in wrong.result["msg"]
-    nowhere = run_module("mlflow_artifact_verify", options, environment={"MLFLOW_TRACKING_URI": ""})
+    nowhere = run_module("mlflow_artifact_read_back", options, environment={"MLFLOW_TRACKING_URI": ""})
     assert "MLFLOW_TRACKING_URI is not set" in nowhere.result["msg"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import STAGES
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import STAGES
 
 from tests.integration.plugins.conftest import account
 from tests.support.ansible import run_module, run_task

@@ -182,8 +182,8 @@ def test_only_some_experiments(filled: Filled, tmp_path: Path) -> None:
     with Database(filled.uri) as database:
         rest = relocate.plan(database, Request((filled.root,), SFTP))
     runs = {f"1/{filled.content.runs[name]}/artifacts" for name in ("parent", "child", "deleted")}
-    assert runs < rest.settled
-    assert all(path.startswith("1/") for path in rest.settled)
+    assert runs < rest.already_moved
+    assert all(path.startswith("1/") for path in rest.already_moved)
 
 
 def test_only_where_new_runs_go(sqlite_copy: Filled, tmp_path: Path) -> None:

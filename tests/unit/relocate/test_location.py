@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from mlflow_sftp.errors import LocationError
-from mlflow_sftp.location import Location, parse_root, redact
+from mlflow_sftp.location import Location, parse_root
+from mlflow_sftp.uri import redact
 
 SFTP = "sftp://freegee@tajo.host.ch:2121/agent.freegee.ch/artifacts"
 

@@ -20,9 +20,10 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.database.location_columns import Key
 from mlflow_sftp.errors import BlockedError, DatabaseError, JournalError
-from mlflow_sftp.location import redact
+from mlflow_sftp.operations.database_backup import back_up
 from mlflow_sftp.operations.relocate.journal import read_journal, write_journal
 from mlflow_sftp.operations.relocate.plan import Blocked, Move, Plan, Request, make_plan
+from mlflow_sftp.uri import redact
 
 Verdict = Literal["applied", "not_applied", "diverged"]
 
@@ -80,7 +81,7 @@ def plan(database: Database, request: Request) -> Plan:
         return make_plan(database, connection, request)
 
 
-def foresee(database: Database, request: Request, journal: Path, *, leave_blocked: bool = False) -> Plan:
+def preview(database: Database, request: Request, journal: Path, *, leave_blocked: bool = False) -> Plan:
     """The plan that `apply` would carry out with these arguments, with the same refusals; changes nothing."""
     if journal.exists() and _committed(database, request, journal):
         return Plan()
@@ -107,7 +108,7 @@ def apply(
         return Applied(changed=False, plan=Plan(), journal=journal, backup=None)
     _refuse_blocked(plan(database, request), leave_blocked)
     if backup is not None:
-        database.backup(backup)
+        back_up(database, backup)
     with database.locked() as connection:
         final = make_plan(database, connection, request)
         _refuse_blocked(final, leave_blocked)
@@ -146,8 +147,8 @@ def _replay(database: Database, journal: Path, moves: Sequence[Move], check: boo
         if found.verdict == "diverged":
             raise DatabaseError(
                 f"{database.name}: {found.other} rows of {journal} hold neither of their two values, {found.old} "
-                f"the one to change, {found.new} the one to get: undo what changed them later, or restore the "
-                "backup"
+                f"the one to change, {found.new} the one to get",
+                "undo what changed them later, or restore the backup",
             )
         pending = [move for move, value in zip(moves, values, strict=True) if value == move.old]
         if not check:
@@ -158,7 +159,7 @@ def _replay(database: Database, journal: Path, moves: Sequence[Move], check: boo
 def _committed(database: Database, request: Request, journal: Path) -> bool:
     record = read_journal(journal)
     if record.header.get("request") != request.as_dict():
-        raise JournalError(f"{journal} belongs to another relocation: give this one its own journal")
+        raise JournalError(f"{journal} belongs to another relocation", "give this one its own journal")
     found = state(database, journal)
     if found.verdict == "diverged":
         raise JournalError(f"{journal}: its rows were changed by something else since: {found.as_dict()}")
@@ -166,17 +167,17 @@ def _committed(database: Database, request: Request, journal: Path) -> bool:
 
 
 def _refuse_blocked(found: Plan, leave_blocked: bool) -> None:
-    stuck = [row for row in found.blocked if not row.doubtful]
-    if stuck and not leave_blocked:
-        raise BlockedError(_blocked_message(stuck))
+    unmovable = [row for row in found.blocked if not row.doubtful]
+    if unmovable and not leave_blocked:
+        raise BlockedError(_blocked_message(unmovable))
 
 
-def _blocked_message(stuck: Sequence[Blocked]) -> str:
-    reasons = Counter(row.reason for row in stuck)
-    first = stuck[0]
+def _blocked_message(unmovable: Sequence[Blocked]) -> str:
+    reasons = Counter(row.reason for row in unmovable)
+    first = unmovable[0]
     listed = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
     return (
-        f"{len(stuck)} locations cannot move, so nothing was changed: {listed}. First: "
+        f"{len(unmovable)} locations cannot move, so nothing was changed: {listed}. First: "
         f"{first.table}.{first.column} {json.dumps(first.key)} = {redact(first.value)}"
     )
 

@@ -3,7 +3,7 @@
 
 JSON lines: a header, one line a row, and a last line with the number of rows and their SHA-256, so that a
 file cut short is recognised. It is written once, under a temporary name, and never changed: whether its
-transaction was committed is read from the database, which alone can know (see `engine.state`).
+transaction was committed is read from the database, which alone can know (see `apply.state`).
 """
 
 import hashlib

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.database.location_columns import Key, LocationColumn
 from mlflow_sftp.errors import LocationError
-from mlflow_sftp.location import Location, parse_root, redact
+from mlflow_sftp.location import Location, parse_root
+from mlflow_sftp.uri import redact
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,13 @@ class Blocked:
 class Plan:
     """The outcome of planning; `counts` is keyed by `table.column`, then by what happens to its rows.
 
-    `settled` are directories, relative to the new root, of runs, models and traces that are there already.
+    `already_moved` are directories, relative to the new root, of runs, models and traces that are there already.
     What the old root has under the same names is a leftover, and must not be copied over them.
     """
 
     moves: list[Move] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
-    settled: set[str] = field(default_factory=set)
+    already_moved: set[str] = field(default_factory=set)
     counts: dict[str, Counter[str]] = field(default_factory=dict)
 
     def directories(self) -> list[tuple[str, str]]:
@@ -165,7 +166,7 @@ def _plan_column(
             counter[outcome] += 1
             if outcome == "moved" and not column.new_runs:
                 parts = Location.parse(value, request.working_directory).parts
-                plan.settled.add("/".join(parts[len(request.new_root.parts) :]))
+                plan.already_moved.add("/".join(parts[len(request.new_root.parts) :]))
 
 
 def _decide(

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.database.location_columns import Key
 from mlflow_sftp.errors import LocationError
-from mlflow_sftp.location import PATH_SAFE, Location, parse_root, redact
+from mlflow_sftp.location import PATH_SAFE, Location, parse_root
+from mlflow_sftp.uri import redact
 
 _EXCERPT = 60
 _ROWS_AT_ONCE = 1000

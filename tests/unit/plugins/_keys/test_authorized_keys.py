@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils import _authorized_keys as keys
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys import authorized_keys as keys
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 

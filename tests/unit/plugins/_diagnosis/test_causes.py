@@ -3,22 +3,27 @@
 import re
 from pathlib import Path
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import (
     CAUSES,
     STAGES,
     DiagnosedError,
 )
 
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[4]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def test_codes_used_in_the_code_are_the_codes_of_the_table() -> None:
-    places = ("plugins/module_utils/*.py", "plugins/modules/*.py", "playbooks/*.yml", "playbooks/tasks/*.yml")
+    places = (
+        "plugins/module_utils/**/*.py",
+        "plugins/modules/*.py",
+        "playbooks/*.yml",
+        "playbooks/tasks/*.yml",
+    )
     sources = [source for place in places for source in _ROOT.glob(place)]
     used: set[str] = set()
     for source in sources:
-        if source.name != "_causes.py":
+        if source.name != "causes.py":
             used |= set(re.findall(r"""["' ]([a-z_]+)["'\n]""", source.read_text()))
     assert not {code for code in CAUSES if code not in used}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import paramiko
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 
 # paramiko logs whole tracebacks of what it also raises.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())

@@ -8,7 +8,8 @@ import secrets
 import stat
 from collections.abc import Iterator
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import SftpClient, is_broken_line
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import is_broken_line
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient
 
 
 def permissions(sftp: SftpClient, path: str) -> int | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import CAUSES, STAGES
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import CAUSES, STAGES
 
 _COLUMNS = (*STAGES, "mlflow")
 # What differs between vantage points although they saw the same: random names, ids, amounts and durations.

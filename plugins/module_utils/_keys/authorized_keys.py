@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 
 OPENSSH = "openssh"
 RFC4716 = "rfc4716"

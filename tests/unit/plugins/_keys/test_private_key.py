@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._private_key import load_private_key
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.private_key import load_private_key
 
 _PASSPHRASE = "correct horse"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of every module that logs in; documented in doc_fragments/connection.py, read by _target.py."""
+"""Options of every module that logs in; documented in doc_fragments/connection.py, read by account.py."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import paramiko
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import SftpClient
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient
 
 _BLOCK = 1 << 20
 
@@ -58,6 +58,7 @@ def _walk(sftp: SftpClient, directory: str, below: str) -> Iterator[str]:
 
 
 def _digest(sftp: SftpClient, directory: str, path: str) -> FileDigest:
+    # hashlib.file_digest is Python 3.11's; hosts that modules run on may have 3.10.
     checksum = hashlib.sha256()
     size = 0
     with sftp.open(posixpath.join(directory, path), "rb") as file:

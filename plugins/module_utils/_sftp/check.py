@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import errno
 import posixpath
 import secrets
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,26 +12,38 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import paramiko
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import STAGES, DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import (
+    STAGES,
+    DiagnosedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+    Account,
+    account_from_options,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     SocketAddress,
     connect,
     negotiate,
     read_banner,
     resolve,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._session import (
-    SftpClient,
-    authenticate,
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.directory import (
+    check_directory,
+    refusal,
+    space_error,
+    write_error,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import (
     is_broken_line,
+    translate_errors,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import authenticate
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient, open_sftp
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
     negotiate_trusted,
-    open_sftp,
-    translated_errors,
     trust_rules,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import Target, target_from_options
 
-_PROBE_STAGES = ("write", "read", "rename", "delete")
 _SLOW_ROUND_TRIP = 0.15
 _SLOW_THROUGHPUT = 1_000_000
 # Bytes a second below which a probe counts as stalled.
@@ -42,7 +52,6 @@ _SLOWEST_PROBE = 100_000
 _THROUGHPUT_PROBE = 1_000_000
 # Seconds between the clocks of client and server.
 _TOLERATED_SKEW = 60
-_SHOWN_ENTRIES = 12
 
 
 @dataclass
@@ -69,7 +78,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CheckOptions:
     """What to check beyond the login.
 
     Attributes:
@@ -83,18 +92,18 @@ class Plan:
     no_probe: str | None = None
 
 
-class Doctor:
+class AccountCheck:
     """Checks one account; `run` returns the stages."""
 
-    def __init__(self, target: Target, plan: Plan) -> None:
-        self._target = target
-        self._plan = plan
-        self._facts = {**target.facts, "path": plan.path or "."}
+    def __init__(self, account: Account, options: CheckOptions) -> None:
+        self._account = account
+        self._options = options
+        self._facts = {**account.facts, "path": options.path or "."}
         self._stages: list[Stage] = []
         self._addresses: list[SocketAddress] = []
         self._transport: paramiko.Transport | None = None
-        self._probe = posixpath.join(plan.path or ".", f".sftp_check-{secrets.token_hex(6)}")
-        self._content = secrets.token_bytes(plan.probe_size)
+        self._probe = posixpath.join(options.path or ".", f".sftp_check-{secrets.token_hex(6)}")
+        self._content = secrets.token_bytes(options.probe_size)
         self._throughput: float | None = None
 
     def run(self) -> list[Stage]:
@@ -120,9 +129,9 @@ class Doctor:
         failed = next((stage.name for stage in self._stages if stage.status == "failed"), None)
         if failed:
             return f"not reached: {failed} failed"
-        if self._plan.path is None:
+        if self._options.path is None:
             return "no path given"
-        return self._plan.no_probe or ""
+        return self._options.no_probe or ""
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[Stage]:
@@ -133,11 +142,11 @@ class Doctor:
             yield stage
         except DiagnosedError as error:
             stage.status = "failed"
-            self._explain(stage, error)
+            self._record_cause(stage, error)
         stage.seconds = round(time.monotonic() - start, 4)
         self._stages.append(stage)
 
-    def _explain(self, stage: Stage, error: DiagnosedError) -> None:
+    def _record_cause(self, stage: Stage, error: DiagnosedError) -> None:
         known = error.with_facts(self._facts)
         stage.detail = known.seen
         stage.cause = known.cause.code
@@ -145,66 +154,68 @@ class Doctor:
         stage.remedy = known.remedy
 
     def _connect(self) -> None:
-        target = self._target
+        account = self._account
         with self._stage("resolve") as stage:
-            self._addresses = resolve(target.endpoint, target.timeout)
+            self._addresses = resolve(account.endpoint, account.timeout)
             stage.detail = ", ".join(dict.fromkeys(address[0] for _, address in self._addresses))
         if self._failed:
             return
         with self._stage("connect") as stage:
-            sock = connect(self._addresses, target.timeout)
+            sock = connect(self._addresses, account.timeout)
             stage.detail = f"{sock.getpeername()[0]} port {sock.getpeername()[1]}"
         if self._failed:
             return
         with self._stage("banner") as stage:
-            stage.detail = read_banner(sock, target.timeout)
+            stage.detail = read_banner(sock, account.timeout)
         if self._failed:
             sock.close()
             return
         with self._stage("host_key") as stage:
-            rules = trust_rules(target)
-            self._transport = negotiate(sock, rules.key_algorithms, target.timeout)
-            self._transport, stage.detail = negotiate_trusted(target, self._addresses, self._transport, rules)
+            rules = trust_rules(account)
+            self._transport = negotiate(sock, rules.key_algorithms, account.timeout)
+            self._transport, stage.detail = negotiate_trusted(
+                account, self._addresses, self._transport, rules
+            )
 
     def _examine(self, transport: paramiko.Transport) -> None:
         with self._stage("authenticate") as stage:
-            stage.detail = authenticate(transport, self._target)
+            stage.detail = authenticate(transport, self._account)
         if self._failed:
             return
         with self._stage("sftp") as stage:
-            sftp = open_sftp(transport, self._target.timeout)
-            with translated_errors(transport, self._target.timeout, "asking for the start directory"):
+            sftp = open_sftp(transport, self._account.timeout)
+            with translate_errors(transport, self._account.timeout, "asking for the start directory"):
                 stage.detail = f"starts in {sftp.normalize('.')}"
         if self._failed:
             return
-        if self._plan.path is not None:
-            self._examine_path(transport, sftp, self._plan.path)
+        if self._options.path is not None:
+            self._examine_path(transport, sftp, self._options.path)
         if not self._failed:
             self._measure(transport, sftp)
 
     def _examine_path(self, transport: paramiko.Transport, sftp: SftpClient, path: str) -> None:
         steps: dict[str, Callable[[SftpClient, str], str]] = {"path": check_directory}
-        if self._plan.no_probe is None:
+        if self._options.no_probe is None:
             steps |= {
                 "write": self._write,
                 "read": self._read,
                 "rename": self._rename,
                 "delete": self._delete,
             }
-        limit = self._target.timeout + self._plan.probe_size / _SLOWEST_PROBE
+        limit = self._account.timeout + self._options.probe_size / _SLOWEST_PROBE
         for name, step in steps.items():
-            with self._stage(name) as stage, translated_errors(transport, limit, f"in stage {name}"):
+            with self._stage(name) as stage, translate_errors(transport, limit, f"in stage {name}"):
                 try:
                     stage.detail = step(sftp, path)
                 except _WarningError as warning:
                     stage.status = "warning"
-                    self._explain(stage, warning)
+                    self._record_cause(stage, warning)
             if self._failed:
                 break
         if self._failed and transport.is_active():
-            self._sweep(sftp)
+            self._remove_probe(sftp)
 
-    def _sweep(self, sftp: SftpClient) -> None:
+    def _remove_probe(self, sftp: SftpClient) -> None:
         for name in (self._probe, f"{self._probe}.new"):
             try:
                 sftp.remove(name)
@@ -213,7 +224,7 @@ class Doctor:
 
     def _write(self, sftp: SftpClient, path: str) -> str:
         start = time.monotonic()
-        with _refusal(lambda error: _write_error(error, sftp, path)):
+        with refusal(lambda error: write_error(error, sftp, path)):
             with sftp.open(self._probe, "wx") as file:
                 file.set_pipelined(True)
                 file.write(self._content)
@@ -222,7 +233,7 @@ class Doctor:
         seconds = time.monotonic() - start
         if stored != len(self._content):
             seen = f"{stored} of {len(self._content)} bytes arrived"
-            raise _space_error(sftp, path) or DiagnosedError("write_failed", seen)
+            raise space_error(sftp, path) or DiagnosedError("write_failed", seen)
         if stored >= _THROUGHPUT_PROBE:
             self._throughput = stored / seconds
         skew = (status.st_mtime or time.time()) - time.time()
@@ -233,7 +244,7 @@ class Doctor:
         return f"{stored} bytes in {path}"
 
     def _read(self, sftp: SftpClient, path: str) -> str:
-        refused = _refusal(lambda error: DiagnosedError("read_failed", f"{self._probe}: {error}"))
+        refused = refusal(lambda error: DiagnosedError("read_failed", f"{self._probe}: {error}"))
         with refused, sftp.open(self._probe, "rb") as file:
             file.prefetch(len(self._content))
             content = file.read()
@@ -244,7 +255,7 @@ class Doctor:
     def _rename(self, sftp: SftpClient, path: str) -> str:
         """Replace an existing file, as an upload that overwrites does."""
         new = f"{self._probe}.new"
-        with _refusal(lambda error: DiagnosedError("rename_failed", f"{new}: {error}")):
+        with refusal(lambda error: DiagnosedError("rename_failed", f"{new}: {error}")):
             with sftp.open(new, "wx"):
                 pass
             try:
@@ -259,12 +270,12 @@ class Doctor:
         return "replaces a file in one step"
 
     def _delete(self, sftp: SftpClient, path: str) -> str:
-        with _refusal(lambda error: DiagnosedError("delete_failed", f"{self._probe}: {error}")):
+        with refusal(lambda error: DiagnosedError("delete_failed", f"{self._probe}: {error}")):
             sftp.remove(self._probe)
         return "nothing left behind"
 
     def _measure(self, transport: paramiko.Transport, sftp: SftpClient) -> None:
-        with self._stage("link") as stage, translated_errors(transport, self._target.timeout, "measuring"):
+        with self._stage("link") as stage, translate_errors(transport, self._account.timeout, "measuring"):
             round_trip = min(_timed(lambda: sftp.stat(".")) for _ in range(3))
             seen = f"round trip {round_trip * 1000:.1f} ms"
             if self._throughput is not None:
@@ -272,103 +283,11 @@ class Doctor:
             stage.detail = seen
             if round_trip > _SLOW_ROUND_TRIP or (self._throughput or _SLOW_THROUGHPUT) < _SLOW_THROUGHPUT:
                 stage.status = "warning"
-                self._explain(stage, DiagnosedError("link_slow", seen))
-
-
-@contextmanager
-def _refusal(diagnose: Callable[[OSError], DiagnosedError]) -> Iterator[None]:
-    """Give what the server refuses inside the block a cause; a broken line is not a refusal."""
-    try:
-        yield
-    except OSError as error:
-        if is_broken_line(error):
-            raise
-        raise diagnose(error) from error
+                self._record_cause(stage, DiagnosedError("link_slow", seen))
 
 
 class _WarningError(DiagnosedError):
     """Something worth a remark that does not keep artifacts from being stored."""
-
-
-def check_directory(sftp: SftpClient, path: str) -> str:
-    """Return what is known of a directory.
-
-    Raises:
-        DiagnosedError: path_missing, path_other_root, path_not_directory, path_denied.
-    """
-    with _refusal(lambda error: _stat_error(error, sftp, path)):
-        status = sftp.stat(path)
-    if not stat.S_ISDIR(status.st_mode or stat.S_IFDIR):
-        raise DiagnosedError("path_not_directory", f"{path} is {stat.filemode(status.st_mode or 0)}")
-    with _refusal(lambda error: DiagnosedError("path_denied", f"listing {path}: {error}")):
-        next(sftp.listdir_iter(path, read_aheads=1), None)
-    try:
-        space = f", {sftp.statvfs(path).free / 1e9:.1f} GB free"
-    except OSError:
-        space = ""
-    return f"{path}{space}"
-
-
-def _stat_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
-    if isinstance(error, FileNotFoundError):
-        return _missing(sftp, path)
-    return DiagnosedError("path_denied", f"{path}: {error}")
-
-
-def _missing(sftp: SftpClient, path: str) -> DiagnosedError:
-    home = sftp.normalize(".")
-    parts = path.strip("/").split("/")
-    elsewhere = [posixpath.join("/", *parts[start:]) for start in range(1, len(parts))]
-    elsewhere.append(posixpath.join(home, *parts))
-    for candidate in elsewhere:
-        if candidate != path and _is_there(sftp, candidate):
-            seen = f"{path} does not exist, but {candidate} does; {_listing(sftp, '/')}"
-            return DiagnosedError("path_other_root", seen)
-    parent = posixpath.dirname(path)
-    while parent not in ("/", "") and not _is_there(sftp, parent):
-        parent = posixpath.dirname(parent)
-    seen = f"{path} does not exist; {_listing(sftp, parent or '.')}"
-    if parent != "/":
-        seen += f"; {_listing(sftp, '/')}"
-    return DiagnosedError("path_missing", seen)
-
-
-def _is_there(sftp: SftpClient, path: str) -> bool:
-    try:
-        sftp.stat(path)
-    except OSError:
-        return False
-    return True
-
-
-def _listing(sftp: SftpClient, path: str) -> str:
-    try:
-        names = sorted(sftp.listdir(path))
-    except OSError as error:
-        return f"{path} cannot be listed ({error})"
-    more = f" and {len(names) - _SHOWN_ENTRIES} more" if len(names) > _SHOWN_ENTRIES else ""
-    return f"{path} holds {', '.join(names[:_SHOWN_ENTRIES]) or 'nothing'}{more}"
-
-
-def _write_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DiagnosedError("path_read_only", f"{path}: {error.strerror or error}")
-    return _space_error(sftp, path) or DiagnosedError("write_failed", f"{path}: {error}")
-
-
-def _space_error(sftp: SftpClient, path: str) -> DiagnosedError | None:
-    """Ask the file system why writing fails: SFTP's own answer is only 'Failure'."""
-    try:
-        system = sftp.statvfs(path)
-    except OSError:
-        return None
-    if system.read_only:
-        return DiagnosedError("path_read_only", f"{path} is on a file system mounted read-only")
-    if system.free_inodes == 0:
-        return DiagnosedError("no_space", f"{path}: no inodes free")
-    if system.free < _THROUGHPUT_PROBE:
-        return DiagnosedError("no_space", f"{path}: {system.free} bytes free")
-    return None
 
 
 def _timed(action: Callable[[], object]) -> float:
@@ -377,23 +296,27 @@ def _timed(action: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-def examine(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-    """Check the account that `CONNECTION_OPTIONS` describe.
+def check_account(connection: Mapping[str, Any], options: CheckOptions) -> dict[str, Any]:
+    """Check an account.
+
+    Args:
+        connection: Who logs in where, as `CONNECTION_OPTIONS` declare it.
+        options: What to check beyond the login.
 
     Returns:
         ``ok`` and ``stages``; after a failure ``cause``, ``remedy`` and ``msg`` as well.
     """
-    label = str(options["host"])
+    label = str(connection["host"])
     try:
-        target = target_from_options(options)
+        account = account_from_options(connection)
     except DiagnosedError as unknown:
         error = unknown.with_facts({"host": label})
         first = Stage(STAGES[0], "failed", 0.0, error.seen, error.cause.code, error.meaning, error.remedy)
         skipped = [Stage(name, "skipped", detail=f"not reached: {first.name} failed") for name in STAGES[1:]]
         stages = [first, *skipped]
     else:
-        label = target.label
-        stages = Doctor(target, plan).run()
+        label = account.label
+        stages = AccountCheck(account, options).run()
     report: dict[str, Any] = {"ok": True, "stages": [asdict(stage) for stage in stages]}
     failed = next((stage for stage in stages if stage.status == "failed"), None)
     if failed:

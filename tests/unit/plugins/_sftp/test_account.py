@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._options import CONNECTION_OPTIONS
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._target import Target, target_from_options
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
+    Account,
+    account_from_options,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 
-def target(**options: Any) -> Target:
-    """Target of options, the others at their defaults."""
+def account(**options: Any) -> Account:
+    """Account of options, the others at their defaults."""
     defaults = {name: spec.get("default") for name, spec in CONNECTION_OPTIONS.items()}
-    return target_from_options({**defaults, "host": "tajo.host.ch", **options})
+    return account_from_options({**defaults, "host": "tajo.host.ch", **options})
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def config(tmp_path: Path) -> str:
 
 
 def test_configuration_is_honoured(config: str) -> None:
-    made = target(host="store", ssh_config_file=config)
+    made = account(host="store", ssh_config_file=config)
     assert made.label == "freegee@tajo.host.ch:2121"
     assert made.endpoint.known_hosts_name == "[tajo.host.ch]:2121"
     assert made.key_files == ("/k/one", "/k/two")
@@ -42,27 +45,27 @@ def test_options_win(config: str) -> None:
         "known_hosts_file": "/h",
         "address": "10.0.0.1",
     }
-    made = target(host="store", ssh_config_file=config, **options)
+    made = account(host="store", ssh_config_file=config, **options)
     assert made.label == "x@tajo.host.ch:22 (at 10.0.0.1)"
     assert made.endpoint.known_hosts_name == "tajo.host.ch"
     assert (made.key_files, made.known_hosts_files) == (("/k",), ("/h",))
 
 
 def test_host_key_alias(config: str) -> None:
-    assert target(host="alias", port=2121, ssh_config_file=config).endpoint.known_hosts_name == "pinned-name"
+    assert account(host="alias", port=2121, ssh_config_file=config).endpoint.known_hosts_name == "pinned-name"
 
 
 def test_known_hosts_of_the_user_count_unless_fingerprints_do() -> None:
-    assert target().known_hosts_files == ("~/.ssh/known_hosts",)
-    assert target(host_key_fingerprints=["SHA256:x"]).known_hosts_files == ()
+    assert account().known_hosts_files == ("~/.ssh/known_hosts",)
+    assert account(host_key_fingerprints=["SHA256:x"]).known_hosts_files == ()
 
 
 def test_password_needs_no_key() -> None:
-    assert target(password="x").key_files == ()
+    assert account(password="x").key_files == ()
 
 
 def test_secrets_are_not_shown() -> None:
-    made = target(password="hunter2", private_key_passphrase="hunter3")
+    made = account(password="hunter2", private_key_passphrase="hunter3")
     assert "hunter" not in repr(made)
     assert "hunter" not in str(made.facts)
 
@@ -73,6 +76,6 @@ def test_unreadable_configuration(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         file.write_text(content)
     with pytest.raises(DiagnosedError) as raised:
-        target(ssh_config_file=str(file))
+        account(ssh_config_file=str(file))
     assert raised.value.cause.code == "ssh_config_unreadable"
     assert str(file) in raised.value.remedy

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: mlflow_artifact_verify
+module: mlflow_artifact_read_back
 short_description: Read artifacts back through MLflow and compare them
 version_added: 0.1.0
 author:
@@ -66,13 +66,13 @@ seealso:
 
 EXAMPLES = r"""
 - name: Read ten runs and ten models back after a move
-  freegee.mlflow_sftp.mlflow_artifact_verify:
+  freegee.mlflow_sftp.mlflow_artifact_read_back:
     root: sftp://me@sftp.example.org:2121/artifacts
     manifest: /mlflow/switch/manifest
   delegate_to: mlflow_container
 
 - name: Read everything back through the proxy
-  freegee.mlflow_sftp.mlflow_artifact_verify:
+  freegee.mlflow_sftp.mlflow_artifact_read_back:
     root: mlflow-artifacts:/
     store: sftp://me@sftp.example.org:2121/artifacts
     runs: all
@@ -109,7 +109,8 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow_database import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.client import shorten_waits
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
@@ -123,12 +124,6 @@ except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
 
 NAMED_PROBLEMS = 3
-# Each of a hundred runs would wait for a store that is not there.
-PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_SFTP_RETRY_TIMEOUT": "20",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 
 
 def count(value: object) -> int | None:
@@ -145,7 +140,7 @@ def count(value: object) -> int | None:
     return number
 
 
-def verify(module: AnsibleModule, tracking_uri: str) -> dict:
+def run(module: AnsibleModule, tracking_uri: str) -> dict:
     """Read back what the options ask for."""
     options = module.params
     try:
@@ -190,15 +185,14 @@ def main() -> None:
         module.fail_json(
             msg=missing_required_lib("mlflow, mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR
         )
-    for variable, value in PATIENCE.items():
-        os.environ.setdefault(variable, value)
+    shorten_waits(sftp=20)
     tracking_uri = module.params["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     if not tracking_uri:
         module.fail_json(
             msg="name the server: tracking_uri is not given, and MLFLOW_TRACKING_URI is not set here"
         )
     try:
-        result = verify(module, tracking_uri)
+        result = run(module, tracking_uri)
     except (StorageError, SftpError) as error:
         module.fail_json(msg=f"Reading artifacts back failed: {error}")
     if result["problems"]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import paramiko
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._connection import Endpoint
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import Endpoint
 
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
 
 @dataclass(frozen=True)
-class Target:
+class Account:
     """An SFTP account and how to reach it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Target:
         }
 
 
-def target_from_options(options: Mapping[str, Any]) -> Target:
+def account_from_options(options: Mapping[str, Any]) -> Account:
     """Combine `CONNECTION_OPTIONS` with the client configuration file they name; options win.
 
     Raises:
@@ -72,7 +72,7 @@ def target_from_options(options: Mapping[str, Any]) -> Target:
         address=options["address"] or host,
         host_key_alias=config.get("hostkeyalias"),
     )
-    return Target(
+    return Account(
         endpoint=endpoint,
         user=options["user"] or config.get("user") or getpass.getuser(),
         key_files=_key_files(options, config),

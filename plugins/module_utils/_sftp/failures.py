@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connection failures of the SSH library, given a named cause; what a server answers stays what it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import paramiko
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+
+
+def is_broken_line(error: Exception) -> bool:
+    """Tell a connection that failed from a server that answered "no"; paramiko raises OSError for both."""
+    return isinstance(error, TimeoutError | ConnectionError) or str(error) == "Socket is closed"
+
+
+@contextmanager
+def translate_errors(transport: paramiko.Transport, timeout: float, doing: str) -> Iterator[None]:
+    """Give connection failures inside the block a named cause, and end what outlasts the time limit.
+
+    Some waits of paramiko know no limit; closing the connection wakes them up.
+    """
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        transport.close()
+
+    watchdog = threading.Timer(timeout, expire)
+    watchdog.start()
+    try:
+        yield
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        if expired.is_set():
+            raise _stalled(timeout, doing) from error
+        raise_diagnosed(error, timeout, doing)
+    finally:
+        watchdog.cancel()
+
+
+def raise_diagnosed(error: Exception, timeout: float, doing: str) -> NoReturn:
+    """Raise the named cause of a broken line, or the error itself if it is the server's answer."""
+    if isinstance(error, OSError) and not is_broken_line(error):
+        raise error
+    if isinstance(error, TimeoutError) or "imeout" in str(error):
+        raise _stalled(timeout, doing) from error
+    raise DiagnosedError("connection_lost", f"while {doing}: {error or 'end of file'}") from error
+
+
+def _stalled(timeout: float, doing: str) -> DiagnosedError:
+    return DiagnosedError("server_stalled", f"no answer within {timeout:g} s while {doing}")

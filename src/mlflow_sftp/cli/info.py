@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mlflow-sftp info`."""
+
+from typing import Any
+
+import click
+
+from mlflow_sftp.cli.database_option import optional_database_option
+from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, printable, readable_size
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.operations.inventory import database_info, store_info
+
+
+@click.command("info", cls=ErrorReportingCommand)
+@click.argument("store", required=False)
+@optional_database_option
+@json_option
+def info_command(store: str | None, database: Database | None, as_json: bool) -> None:
+    """Tell what STORE, a path or an sftp:// URI, and MLflow's database hold, in numbers; changes nothing."""
+    if store is None and database is None:
+        raise click.UsageError("name a store, a database (--database), or both")
+    found: dict[str, dict[str, Any]] = {}
+    if store is not None:
+        found["store"] = store_info(store)
+    if database is not None:
+        found["database"] = database_info(database)
+    if as_json:
+        print_json(found)
+        return
+    if "store" in found:
+        _print_store(found["store"])
+    if "database" in found:
+        _print_database(found["database"])
+
+
+def _print_store(found: dict[str, Any]) -> None:
+    free = found["free_bytes"]
+    told = "the server does not tell what is free" if free is None else f"{readable_size(free)} free"
+    holds = (
+        f"{found['files']} files ({readable_size(found['bytes'])})" if found["exists"] else "not there yet"
+    )
+    click.echo(f"{found['store']}: {holds}, {told}")
+    for path, reason in found["unreadable"].items():
+        click.echo(f"unreadable: {printable(path)}: {reason}", err=True)
+
+
+def _print_database(found: dict[str, Any]) -> None:
+    click.echo(found["database"])
+    for name, stages in found["counts"].items():
+        parts = ", ".join(f"{count} {stage}" for stage, count in stages.items() if stage != "total")
+        click.echo(f"{stages['total']:12} {name}" + (f" ({parts})" if parts else ""))
+    for place in found["places"]:
+        click.echo(f"{place['locations']:12} locations at {place['place']}, below {place['path']}")

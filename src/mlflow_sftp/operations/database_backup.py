@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A complete copy of MLflow's database in a file."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.durable_file import replaced_file
+from mlflow_sftp.errors import BackupUnavailableError
+
+
+def back_up(database: Database, target: Path) -> int:
+    """Write a complete copy to `target` (mode 0600) and return its size in bytes.
+
+    SQLite: its online backup, while MLflow may go on writing. PostgreSQL: `pg_dump` in custom format.
+    Raises BackupUnavailableError where `pg_dump` is missing or refuses, DatabaseError where the database cannot be
+    read; what was at `target` stays then.
+    """
+    write = _back_up_sqlite if database.is_sqlite else _back_up_postgresql
+    with replaced_file(target) as temporary:
+        write(database, temporary)
+    return target.stat().st_size
+
+
+def _back_up_sqlite(database: Database, target: Path) -> None:
+    with (
+        database.translate_errors("back up"),
+        database.sqlite_connection() as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
+        verdict = copy.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            raise BackupUnavailableError(f"{database.name}: the copy fails SQLite's quick_check: {verdict}")
+
+
+def _back_up_postgresql(database: Database, target: Path) -> None:
+    if shutil.which("pg_dump") is None:
+        raise BackupUnavailableError(
+            f"{database.name}: pg_dump is not installed here, so no backup was made",
+            "install the PostgreSQL client, or back the database up yourself and go on without a backup of ours",
+        )
+    url = database.url
+    # libpq reads the password from the environment: arguments are visible to every user of the host.
+    environment = dict(os.environ)
+    if url.password:
+        environment["PGPASSWORD"] = str(url.password)
+    address = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+    command = ["pg_dump", "--format=custom", "--no-password", f"--file={target}", str(address)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BackupUnavailableError(
+            f"{database.name}: pg_dump failed, nothing was changed: {done.stderr.strip()}"
+        )
