@@ -15,8 +15,8 @@ _EXIT_SECONDS = 2.0
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
-_at_end: list[Callable[[], Awaitable[None]]] = []
-_in_child: list[Callable[[], object]] = []
+_exit_callbacks: list[Callable[[], Awaitable[None]]] = []
+_fork_callbacks: list[Callable[[], object]] = []
 # A loop inherited by fork() shares its epoll descriptor with the parent: if the child ever closed it (as garbage
 # collection does), the parent would lose its wake-ups. Held here, it and what lives on it are never collected.
 _inherited: list[object] = []
@@ -44,14 +44,14 @@ def loop() -> asyncio.AbstractEventLoop:
         return _loop
 
 
-def at_process_end(farewell: Callable[[], Awaitable[None]]) -> None:
-    """Await `farewell()` on the loop when the process ends."""
-    _at_end.append(farewell)
+def at_exit(callback: Callable[[], Awaitable[None]]) -> None:
+    """Await `callback()` on the loop when the process ends."""
+    _exit_callbacks.append(callback)
 
 
-def in_forked_child(forget: Callable[[], object]) -> None:
-    """Call `forget()` in every forked child; what it returns is kept alive, out of use."""
-    _in_child.append(forget)
+def after_fork(callback: Callable[[], object]) -> None:
+    """Call `callback()` in every forked child; what it returns is kept alive, out of use."""
+    _fork_callbacks.append(callback)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -62,26 +62,26 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _say_goodbye() -> None:
+def _run_exit_callbacks() -> None:
     if _loop is None:
         return
-    for farewell in _at_end:
-        future = asyncio.run_coroutine_threadsafe(_await(farewell), _loop)
+    for callback in _exit_callbacks:
+        future = asyncio.run_coroutine_threadsafe(_as_coroutine(callback), _loop)
         with contextlib.suppress(Exception):
             future.result(_EXIT_SECONDS)
 
 
-async def _await(farewell: Callable[[], Awaitable[None]]) -> None:
-    await farewell()
+async def _as_coroutine(callback: Callable[[], Awaitable[None]]) -> None:
+    await callback()
 
 
-def _forget_parent() -> None:
+def _reset_after_fork() -> None:
     global _lock, _loop
     _inherited.append(_loop)
-    _inherited.extend(forget() for forget in _in_child)
+    _inherited.extend(callback() for callback in _fork_callbacks)
     _lock = threading.Lock()
     _loop = None
 
 
-atexit.register(_say_goodbye)
-os.register_at_fork(after_in_child=_forget_parent)
+atexit.register(_run_exit_callbacks)
+os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A place on an SFTP server, for ordinary synchronous code and any number of threads."""
+"""A directory on an SFTP server, for ordinary synchronous code and any number of threads."""
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
@@ -7,12 +7,13 @@ from typing import Any, BinaryIO, TypeVar
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.transfer import checksum, download, upload
-from mlflow_sftp.transfer.remote import Entry, Remote
-from mlflow_sftp.transfer.stream_bridge import Feed
+from mlflow_sftp.transfer import checksum, directories, download, listing, removal, upload
+from mlflow_sftp.transfer.listing import Entry
+from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
+from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.stream_bridge import StreamBridge
 from mlflow_sftp.uri import SftpUri
 from mlflow_sftp.wire.connections import connections
-from mlflow_sftp.wire.flow_control import Report, ignore
 
 __all__ = ["Entry", "SftpStorage"]
 
@@ -25,7 +26,7 @@ class SftpStorage:
     """Files below an sftp:// URI.
 
     Nothing is connected before the first operation; all objects of one process with the same endpoint share the
-    connection. Paths are relative to the URI ("" is the place itself). `report(count)` is called from another
+    connection. Paths are relative to the URI ("" is that directory itself). `report(count)` is called from another
     thread with the number of bytes done since the last call. Operations raise mlflow_sftp.errors.SftpError.
     """
 
@@ -43,7 +44,7 @@ class SftpStorage:
 
     def list_directory(self, path: str = "") -> list[Entry] | None:
         """Entries of one directory, sorted; [] for a file; None where there is nothing."""
-        return self._run(lambda remote: remote.list_directory(self.uri.join(path)))
+        return self._run(lambda remote: listing.list_directory(remote, self.uri.join(path)))
 
     def stat(self, path: str = "") -> Entry | None:
         """The file or directory `path` (links followed), or None where there is nothing."""
@@ -61,7 +62,7 @@ class SftpStorage:
         async def next_entries(remote: Remote) -> list[Entry]:
             nonlocal entries
             if entries is None:
-                entries = remote.walk(self.uri.join(path))
+                entries = listing.walk(remote, self.uri.join(path))
             batch = []
             async for entry in entries:
                 batch.append(entry)
@@ -78,43 +79,43 @@ class SftpStorage:
         finally:
             self._run(finish)
 
-    def upload(self, source: str, path: str, report: Report = ignore) -> None:
+    def upload(self, source: str, path: str, report: OnBytes = ignore_bytes) -> None:
         """Upload one local file as `path`."""
         self._run(lambda remote: upload.put_file(remote, source, self.uri.join(path), report))
 
-    def upload_tree(self, source: str, path: str = "", report: Report = ignore) -> None:
+    def upload_tree(self, source: str, path: str = "", report: OnBytes = ignore_bytes) -> None:
         """Upload everything below the local directory `source` into the directory `path`."""
         self._run(lambda remote: upload.put_tree(remote, source, self.uri.join(path), report))
 
     def upload_stream(self, stream: BinaryIO, path: str) -> None:
         """Upload what a stream holds, without staging it."""
-        feed = self._feed(path)
+        bridge = self._stream_bridge(path)
         try:
             while chunk := stream.read(_STREAM_CHUNK):
-                if (waiting := feed.put(chunk)) is not None:
+                if (waiting := bridge.put(chunk)) is not None:
                     waiting.result()
-            feed.finish().result()
+            bridge.finish().result()
         except BaseException:
-            feed.cancel().result()
+            bridge.cancel().result()
             raise
 
     async def upload_chunks(self, chunks: AsyncIterable[bytes], path: str) -> None:
         """Upload chunks that come on the caller's own event loop, taken no faster than the server takes them."""
-        feed = self._feed(path)
+        bridge = self._stream_bridge(path)
         try:
             async for chunk in chunks:
-                if (waiting := feed.put(chunk)) is not None:
+                if (waiting := bridge.put(chunk)) is not None:
                     await asyncio.wrap_future(waiting)
-            await asyncio.wrap_future(feed.finish())
+            await asyncio.wrap_future(bridge.finish())
         except BaseException:
-            await asyncio.wrap_future(feed.cancel())
+            await asyncio.wrap_future(bridge.cancel())
             raise
 
-    def download(self, path: str, target: str, report: Report = ignore) -> None:
+    def download(self, path: str, target: str, report: OnBytes = ignore_bytes) -> None:
         """Download one file to the local file `target`, whose directory must exist."""
         self._run(lambda remote: download.get_file(remote, self.uri.join(path), target, report))
 
-    def download_tree(self, path: str, target: str, report: Report = ignore) -> None:
+    def download_tree(self, path: str, target: str, report: OnBytes = ignore_bytes) -> None:
         """Download everything below the directory `path` into the local directory `target`."""
         self._run(lambda remote: download.get_tree(remote, self.uri.join(path), target, report))
 
@@ -124,19 +125,19 @@ class SftpStorage:
 
     def make_directory(self, path: str = "") -> None:
         """Make a directory and those above it."""
-        self._run(lambda remote: remote.make_directory(self.uri.join(path)))
+        self._run(lambda remote: directories.make_directory(remote, self.uri.join(path)))
 
     def remove(self, path: str = "") -> bool:
         """Remove a file, a link (not its target) or a directory with all it holds; False where there is nothing."""
-        return self._run(lambda remote: remote.remove(self.uri.join(path)))
+        return self._run(lambda remote: removal.remove(remote, self.uri.join(path)))
 
-    def _feed(self, path: str) -> Feed:
+    def _stream_bridge(self, path: str) -> StreamBridge:
         target = self.uri.join(path)
 
         async def consume(chunks: AsyncIterable[bytes]) -> None:
             await upload.put_stream(await self._remote(), chunks, target)
 
-        return Feed(consume)
+        return StreamBridge(consume)
 
     def _run(self, work: Callable[[Remote], Awaitable[T]]) -> T:
         async def run() -> T:
@@ -153,13 +154,13 @@ class SftpStorage:
 
 async def _describe(remote: Remote) -> dict[str, object]:
     await remote.connections.session()
-    link = await remote.connections.main()
+    connection = await remote.connections.connected()
     return {
-        "setup_seconds": round(link.setup, 3),
-        "round_trip_seconds": round(link.session.round_trip, 4),
-        "server": str(link.ssh.get_extra_info("server_version", "")),
-        "cipher": str(link.ssh.get_extra_info("send_cipher", "")),
-        "block_bytes": link.session.block,
-        "open_files": link.session.max_handles,
-        "atomic_replace": link.session.replaces,
+        "setup_seconds": round(connection.setup, 3),
+        "round_trip_seconds": round(connection.session.round_trip, 4),
+        "server": str(connection.ssh.get_extra_info("server_version", "")),
+        "cipher": str(connection.ssh.get_extra_info("send_cipher", "")),
+        "block_bytes": connection.session.block,
+        "open_files": connection.session.max_handles,
+        "atomic_replace": connection.session.replaces_atomically,
     }

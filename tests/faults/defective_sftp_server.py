@@ -1,6 +1,8 @@
-"""An SFTP server with a defect, in front of the real one: `PROGRAM data|names COMMAND...`.
+"""An SFTP server with a defect, in front of the real one: `PROGRAM data|names|statvfs-... COMMAND...`.
 
 data: the last byte of every block read is another one. names: files called hello appear as hullo in listings.
+statvfs@openssh.com is announced, and answered by an error (statvfs-unsupported, statvfs-failure), by a packet that
+ends too soon (statvfs-short), or by zeros (statvfs-zero).
 """
 
 import os
@@ -11,6 +13,9 @@ import threading
 
 _DATA = 103
 _NAMES = 104
+_EXTENDED_REPLY = 201
+_STATVFS_SIZE = 93
+_STATUSES = {"statvfs-failure": 4, "statvfs-unsupported": 8}
 
 
 def forward_requests(source: int, target: int) -> None:
@@ -18,6 +23,15 @@ def forward_requests(source: int, target: int) -> None:
     while block := os.read(source, 65536):
         os.write(target, block)
     os.close(target)
+
+
+def spoil_statvfs(defect: str, packet: bytearray) -> bytearray:
+    """Return what a server says instead of what is free."""
+    if defect in _STATUSES:
+        return bytearray([101]) + packet[1:5] + struct.pack(">II2sI", _STATUSES[defect], 2, b"no", 0)
+    if defect == "statvfs-short":
+        return packet[:25]
+    return packet[:5] + bytes(len(packet) - 5)
 
 
 def main() -> None:
@@ -34,7 +48,9 @@ def main() -> None:
             packet[-1] ^= 1
         if defect == "names" and packet[0] == _NAMES:
             packet = packet.replace(b"hello", b"hullo")
-        sys.stdout.buffer.write(header + packet)
+        if defect.startswith("statvfs") and packet[0] == _EXTENDED_REPLY and len(packet) == _STATVFS_SIZE:
+            packet = spoil_statvfs(defect, packet)
+        sys.stdout.buffer.write(struct.pack(">I", len(packet)) + packet)
         sys.stdout.buffer.flush()
 
 

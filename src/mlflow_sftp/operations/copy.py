@@ -28,10 +28,10 @@ from mlflow_sftp.stores.mlflow_names import is_readable_locally
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.stores.sftp import SftpStore
+from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.download import get_file
 from mlflow_sftp.transfer.upload import put_file
 from mlflow_sftp.uri import redact
-from mlflow_sftp.wire.flow_control import for_each, iterate
 
 Verify = Literal["sha256", "size"]
 OnProgress = Callable[["Progress"], None]

@@ -26,7 +26,7 @@ from mlflow_sftp.stores.local import LocalStore
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer import temporary_names
-from mlflow_sftp.wire.flow_control import for_each, iterate
+from mlflow_sftp.transfer.concurrency import for_each, iterate
 
 NAMED_FILES = 100
 

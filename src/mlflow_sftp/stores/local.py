@@ -4,7 +4,6 @@
 import asyncio
 import hashlib
 import os
-import posixpath
 import shutil
 import stat
 import time
@@ -16,7 +15,7 @@ from mlflow_sftp.errors import StorageError
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer import temporary_names
-from mlflow_sftp.transfer.local_files import read_block
+from mlflow_sftp.transfer.local_files import LocalDirectory, list_directory, read_block
 
 # Slow work is done in the few threads of the interpreter's pool, whatever waits for them.
 _LOCAL_WIDTH = 512
@@ -39,38 +38,18 @@ class LocalStore:
 
     async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Everything below `top`, directory by directory; links are followed, except back to above them."""
-        unread: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset())]
+        unread = [LocalDirectory(self.path(top), top)]
         while unread:
-            directory, above = unread.pop()
+            directory = unread.pop()
             try:
-                inode, found = await asyncio.to_thread(self._read_directory, directory)
+                listing = await asyncio.to_thread(list_directory, directory, with_status=True)
             except OSError as error:
-                on_unreadable(directory, f"cannot be listed: {error.strerror}")
+                on_unreadable(directory.relative, f"cannot be listed: {error.strerror}")
                 continue
-            above |= {inode}
-            items = []
-            for path, status in found:
-                reason = _unusable(status, above)
-                if isinstance(status, OSError) or reason:
-                    on_unreadable(path, reason)
-                    continue
-                items.append(_item(path, status))
-                if items[-1].is_directory:
-                    unread.append((path, above))
-            yield items
-
-    def _read_directory(
-        self, directory: str
-    ) -> tuple[tuple[int, int], list[tuple[str, os.stat_result | OSError]]]:
-        """The directory's inode, and what each of its entries leads to."""
-        status = os.stat(self.path(directory))
-        with os.scandir(self.path(directory)) as entries:
-            found = [
-                (posixpath.join(directory, entry.name), _status(entry))
-                for entry in entries
-                if not temporary_names.is_temporary(os.fsencode(entry.name))
-            ]
-        return (status.st_dev, status.st_ino), found
+            for path, reason in listing.unusable:
+                on_unreadable(path, reason)
+            unread.extend(listing.directories)
+            yield [_item(item.relative, item.entry.stat()) for item in listing.items]
 
     async def make_directory(self, relative: str) -> None:
         try:
@@ -161,22 +140,6 @@ def copy_local(source: str, target: str, limiter: RateLimiter, report: Callable[
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-
-
-def _status(entry: os.DirEntry[str]) -> os.stat_result | OSError:
-    try:
-        return entry.stat()
-    except OSError as error:
-        return error
-
-
-def _unusable(status: os.stat_result | OSError, above: frozenset[tuple[int, int]]) -> str:
-    """Why an entry of a directory cannot be copied, or ""."""
-    if isinstance(status, OSError):
-        return "leads nowhere" if isinstance(status, FileNotFoundError) else str(status.strerror)
-    if stat.S_ISDIR(status.st_mode):
-        return "leads back to a directory above it" if (status.st_dev, status.st_ino) in above else ""
-    return "" if stat.S_ISREG(status.st_mode) else "is neither a file nor a directory"
 
 
 def _item(path: str, status: os.stat_result) -> Item:

@@ -5,7 +5,7 @@ import asyncio
 import threading
 import time
 
-from mlflow_sftp.wire.flow_control import Budget
+from mlflow_sftp.wire.flow_control import MemoryBudget
 
 
 class RateLimiter:
@@ -27,7 +27,7 @@ class RateLimiter:
             return start - now
 
 
-class LimitedBudget(Budget):
+class LimitedBudget(MemoryBudget):
     """The memory budget of a connection, through which every block goes, at a limited rate."""
 
     def __init__(self, capacity: int, limiter: RateLimiter) -> None:

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import posixpath
 import stat
-import struct
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -20,12 +19,15 @@ from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import LimitedBudget, RateLimiter
 from mlflow_sftp.transfer import checksum
+from mlflow_sftp.transfer.directories import forget_directory, make_directory
 from mlflow_sftp.transfer.download import get_bytes
+from mlflow_sftp.transfer.listing import walk
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
-from mlflow_sftp.wire.flow_control import Budget, Flight
-from mlflow_sftp.wire.session import FX_NO_SUCH_FILE, SftpSession, StatusError
+from mlflow_sftp.wire.flow_control import MemoryBudget
+from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
+from mlflow_sftp.wire.session import SftpSession
 
 _CHUNK = 1 << 20
 _SMALL_FILE = 1 << 20
@@ -42,17 +44,16 @@ class SftpStore:
         self.name = str(parsed)
         # What is copied is compared here, file by file; once is enough.
         settings = dataclasses.replace(settings, verify="size")
-        self._connections = Connections(parsed.endpoint, settings)
-        self._connections.budget = LimitedBudget(settings.memory << 20, limiter)
-        self._connections.flight = Flight(self._connections.budget)
-        self._read_back = Budget(settings.memory << 20)
+        budget = LimitedBudget(settings.memory << 20, limiter)
+        self._connections = Connections(parsed.endpoint, settings, budget)
+        self._read_back = MemoryBudget(settings.memory << 20)
         self.remote = Remote(self._connections, self.root)
 
     def path(self, relative: str) -> str:
         return posixpath.join(self.root, relative) if relative else self.root
 
     def width(self) -> int:
-        return self._connections.width()
+        return self._connections.max_concurrent_files()
 
     async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Everything below `top`; the server tells whole seconds, so a stamp is no finer."""
@@ -60,12 +61,12 @@ class SftpStore:
         def unreadable(directory: str, error: SftpError) -> None:
             on_unreadable(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
 
-        async for entry in self.remote.walk(self.path(top), unreadable=unreadable):
+        async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable):
             path = posixpath.join(top, entry.path)
             yield [Item(path, entry.is_directory, entry.size, str(entry.mtime))]
 
     async def make_directory(self, relative: str) -> None:
-        await self.remote.make_directory(self.path(relative))
+        await make_directory(self.remote, self.path(relative))
 
     async def exists(self) -> bool:
         attributes = await self.remote.stat(self.root)
@@ -103,7 +104,7 @@ class SftpStore:
     async def move(self, relative: str, target: str) -> None:
         """Rename a file or directory within the store; its new directory is made."""
         old, new = self.path(relative), self.path(target)
-        await self.remote.make_directory(posixpath.dirname(new))
+        await make_directory(self.remote, posixpath.dirname(new))
         await self.remote.attempt(f"move {old}", lambda session: session.rename(encode(old), encode(new)))
 
     async def kind(self, relative: str) -> EntryKind | None:
@@ -145,7 +146,7 @@ class SftpStore:
     async def remove_directory(self, relative: str) -> bool:
         """Remove a directory if it is empty and that is allowed; tells whether it is gone now."""
         path = self.path(relative)
-        self.remote.forget_directory(path)
+        forget_directory(self.remote, path)
         try:
             await self.remote.attempt(f"delete {path}", lambda session: session.rmdir(encode(path)))
         except _UNREADABLE:
@@ -157,16 +158,7 @@ class SftpStore:
         path = self.root
         while path != "/" and await self.remote.stat(path) is None:
             path = posixpath.dirname(path)
-
-        async def ask(session: SftpSession) -> int | None:
-            if b"statvfs@openssh.com" not in session.extensions:
-                return None
-            name = encode(path)
-            answer = await session.extended(b"statvfs@openssh.com", len(name).to_bytes(4) + name)
-            fragment_size, available = struct.unpack_from(">8xQ16xQ", answer)
-            return int(fragment_size * available)
-
-        return await self.remote.attempt(f"ask for free space at {path}", ask)
+        return await self.remote.free_bytes(path)
 
     async def close(self) -> None:
         await self._connections.close()

@@ -5,37 +5,44 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
+from mlflow_sftp.transfer.progress import OnBytes
 from mlflow_sftp.wire.connections import Connections
-from mlflow_sftp.wire.flow_control import Report
 from mlflow_sftp.wire.session import SftpSession
 
-Transfer = Callable[[int, int, SftpSession], Awaitable[None]]
+# Transfers one block: offset, length, the session to use.
+TransferBlock = Callable[[int, int, SftpSession], Awaitable[None]]
 
-# How far the first unfinished block may lie behind the newest: all before that is transferred for certain.
-SPAN = 32 << 20
+# How many bytes the first unfinished block may lie behind the newest: all before that is transferred for certain.
+MAX_REORDER_BYTES = 32 << 20
 # Blocks in flight in one session: two of the 2 MiB windows that OpenSSH grants a channel.
-_BLOCKS_PER_LANE = 16
+_BLOCKS_PER_SESSION = 16
 _WINDOW = 2 << 20
 # What extra sessions are meant to fill at most, in bytes a second, and the least work one is opened for.
 _FASTEST_LINK, _LEAST_SHARE = 250e6, 8 << 20
 
 
-class BlockRun:
+class ParallelTransfer:
     """Calls `transfer(offset, length, session)` for every block of the bytes from `begin` to `size`.
 
     Blocks begin in order, as many at once as the link carries. `transfer` deals with drops itself.
     """
 
     def __init__(
-        self, connections: Connections, begin: int, size: int, block: int, transfer: Transfer, report: Report
+        self,
+        connections: Connections,
+        begin: int,
+        size: int,
+        block: int,
+        transfer: TransferBlock,
+        on_bytes: OnBytes,
     ) -> None:
         self._connections = connections
         self._next = begin
         self._size = size
         self._block = block
         self._transfer = transfer
-        self._report = report
-        self._retired: SftpSession | None = None
+        self._on_bytes = on_bytes
+        self._excluded: SftpSession | None = None
         self._unfinished: dict[int, None] = {}
         self._advanced = asyncio.Event()
         self._workers: set[asyncio.Task[None]] = set()
@@ -43,8 +50,8 @@ class BlockRun:
     async def run(self) -> None:
         """Transfer everything; the first failure ends it."""
         main = await self._connections.session()
-        self._add_lane(main)
-        widening = asyncio.create_task(self._widen(main))
+        self._start_workers(main)
+        adding_channels = asyncio.create_task(self._add_channels(main))
         try:
             while self._workers:
                 done, _ = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
@@ -52,16 +59,16 @@ class BlockRun:
                     worker.result()
                 self._workers -= done
         finally:
-            widening.cancel()
+            adding_channels.cancel()
             for worker in self._workers:
                 worker.cancel()
-            await asyncio.gather(widening, *self._workers, return_exceptions=True)
+            await asyncio.gather(adding_channels, *self._workers, return_exceptions=True)
 
-    def _add_lane(self, session: SftpSession) -> None:
-        for _ in range(_BLOCKS_PER_LANE):
+    def _start_workers(self, session: SftpSession) -> None:
+        for _ in range(_BLOCKS_PER_SESSION):
             self._workers.add(asyncio.create_task(self._work(session)))
 
-    async def _widen(self, main: SftpSession) -> None:
+    async def _add_channels(self, main: SftpSession) -> None:
         """Move to as many sessions as the window's size and the round trip make useful.
 
         The main session is left to small files then: what waits in its window would hold them up.
@@ -70,25 +77,25 @@ class BlockRun:
         wanted = min(useful, (self._size - self._next) // _LEAST_SHARE)
         if wanted <= 1:
             return
-        sessions = await self._connections.lanes(wanted)
+        sessions = await self._connections.extra_sessions(wanted)
         for session in sessions:
-            self._add_lane(session)
+            self._start_workers(session)
         if sessions:
-            self._retired = main
+            self._excluded = main
 
-    async def _work(self, lane: SftpSession) -> None:
-        while self._next < self._size and lane is not self._retired:
+    async def _work(self, session: SftpSession) -> None:
+        while self._next < self._size and session is not self._excluded:
             offset, length = self._next, min(self._block, self._size - self._next)
             self._next += length
             self._unfinished[offset] = None
-            await self._wait_for_stragglers(offset)
-            async with self._connections.flight.carrying(length):
-                await self._transfer(offset, length, lane)
+            await self._wait_for_first(offset)
+            async with self._connections.congestion_window.in_flight(length):
+                await self._transfer(offset, length, session)
             del self._unfinished[offset]
             self._advanced.set()
-            self._report(length)
+            self._on_bytes(length)
 
-    async def _wait_for_stragglers(self, offset: int) -> None:
-        while offset - next(iter(self._unfinished)) > SPAN:
+    async def _wait_for_first(self, offset: int) -> None:
+        while offset - next(iter(self._unfinished)) > MAX_REORDER_BYTES:
             self._advanced.clear()
             await self._advanced.wait()

@@ -3,42 +3,42 @@
 
 import asyncio
 import hashlib
-import os
 import shlex
-from typing import TYPE_CHECKING
 
 from mlflow_sftp.errors import IntegrityError
+from mlflow_sftp.transfer import local_files
+from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import encode
-from mlflow_sftp.wire.session import FX_OP_UNSUPPORTED, READ, SftpSession, StatusError
-
-if TYPE_CHECKING:
-    from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.wire.packets import FX_OP_UNSUPPORTED, READ, StatusError
+from mlflow_sftp.wire.session import SftpSession
 
 _READS_AT_ONCE = 32
-_CHUNK = 1 << 20
 
 
-def wanted(remote: "Remote") -> bool:
+def wanted(remote: Remote) -> bool:
     """Tell whether contents are to be compared after each transfer."""
     return remote.connections.settings.verify == "sha256"
 
 
-def new_digest(remote: "Remote") -> "hashlib._Hash | None":
+def new_digest(remote: Remote) -> "hashlib._Hash | None":
     """Return a new SHA-256, or None where contents are not to be compared."""
     return hashlib.sha256() if wanted(remote) else None
 
 
-def hex_digest(remote: "Remote", data: bytes | memoryview) -> str | None:
+def hex_digest(remote: Remote, data: bytes | memoryview) -> str | None:
     """Return the SHA-256 of `data`, or None where contents are not to be compared."""
     return hashlib.sha256(data).hexdigest() if wanted(remote) else None
 
 
-async def file_digest(remote: "Remote", descriptor: int, size: int) -> str | None:
+async def file_digest(remote: Remote, descriptor: int, size: int) -> str | None:
     """Return the SHA-256 of the first `size` bytes of a local file, or None where it is not wanted."""
-    return await asyncio.to_thread(_hash_file, descriptor, size) if wanted(remote) else None
+    if not wanted(remote):
+        return None
+    _, digest = await asyncio.to_thread(local_files.digest, descriptor, size)
+    return digest
 
 
-async def contents(remote: "Remote", expected: str | None, path: str) -> None:
+async def contents(remote: Remote, expected: str | None, path: str) -> None:
     """Compare the SHA-256 of a file on the server; IntegrityError when it differs. None compares nothing."""
     if expected is None:
         return
@@ -52,41 +52,44 @@ async def contents(remote: "Remote", expected: str | None, path: str) -> None:
         )
 
 
-async def sha256(remote: "Remote", path: str) -> str:
+async def sha256(remote: Remote, path: str) -> str:
     """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there."""
 
     async def ask(session: SftpSession) -> str:
-        told = await _check_file(remote, session, encode(path))
-        return told if told is not None else await _read_back(session, encode(path))
+        digest = await _check_file(remote, session, encode(path))
+        return digest if digest is not None else await _read_back(session, encode(path))
 
-    told = await _sha256sum(remote, path)
-    return told if told is not None else await remote.attempt(f"read back {path}", ask)
+    digest = await _sha256sum(remote, path)
+    return digest if digest is not None else await remote.attempt(f"read back {path}", ask)
 
 
-async def _check_file(remote: "Remote", session: SftpSession, path: bytes) -> str | None:
+async def _check_file(remote: Remote, session: SftpSession, path: bytes) -> str | None:
     """Ask for the hash of the whole file (draft-ietf-secsh-filexfer-extensions).
 
     ProFTPD can tell and does not say so in protocol version 3: whether a server can is found out once.
     """
-    if not remote.connections.has_check_file:
+    traits = remote.connections.traits
+    if traits.has_check_file is False:
         return None
     fields = b"".join(len(text).to_bytes(4) + text for text in (path, b"sha256"))
     try:
         answer = await session.extended(b"check-file-name", fields + bytes(8) + bytes(8) + bytes(4))
     except StatusError as error:
-        remote.connections.has_check_file = error.code != FX_OP_UNSUPPORTED
+        if error.code == FX_OP_UNSUPPORTED:
+            traits.has_check_file = False
         return None
+    traits.has_check_file = True
     name_length = int.from_bytes(answer[:4])
     digest = answer[4 + name_length :]
     return digest.hex() if answer[4 : 4 + name_length] == b"sha256" and len(digest) == 32 else None
 
 
-async def _sha256sum(remote: "Remote", path: str) -> str | None:
+async def _sha256sum(remote: Remote, path: str) -> str | None:
     """Run sha256sum where the account has a shell; whether it has is found out once."""
-    connections = remote.connections
-    if connections.has_shell is None:
-        connections.has_shell = (await connections.run("echo mlflow-sftp")) == "mlflow-sftp\n"
-    if not connections.has_shell:
+    connections, traits = remote.connections, remote.connections.traits
+    if traits.has_shell is None:
+        traits.has_shell = (await connections.run("echo mlflow-sftp")) == "mlflow-sftp\n"
+    if not traits.has_shell:
         return None
     output = await connections.run(f"sha256sum < {shlex.quote(path)}")
     digest = (output or "").split(" ")[0]
@@ -110,14 +113,3 @@ async def _read_back(session: SftpSession, path: bytes) -> str:
                 offset += len(data)
     finally:
         session.close_handle(handle)
-
-
-def _hash_file(descriptor: int, size: int) -> str:
-    digest, offset = hashlib.sha256(), 0
-    while offset < size:
-        data = os.pread(descriptor, min(_CHUNK, size - offset), offset)
-        if not data:
-            break
-        digest.update(data)
-        offset += len(data)
-    return digest.hexdigest()

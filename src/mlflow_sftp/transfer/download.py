@@ -6,19 +6,22 @@ import os
 import posixpath
 
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
-from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
-from mlflow_sftp.transfer.remote import Entry, Remote
+from mlflow_sftp.transfer import checksum, temporary_names
+from mlflow_sftp.transfer.block_transfer import ParallelTransfer
+from mlflow_sftp.transfer.concurrency import for_each
+from mlflow_sftp.transfer.handles import SessionHandles
+from mlflow_sftp.transfer.listing import Entry, walk
+from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
+from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_download
 from mlflow_sftp.uri import encode
-from mlflow_sftp.wire.flow_control import Report, for_each, ignore
-from mlflow_sftp.wire.session import FX_FAILURE, READ, Attributes, SftpSession, StatusError
+from mlflow_sftp.wire.packets import FX_FAILURE, READ, Attributes, StatusError
+from mlflow_sftp.wire.session import SftpSession
 
 SMALL_FILE = 1 << 20
-RESUMABLE_FILE = 32 << 20
-_SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 
-async def get_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+async def get_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
     """Download everything below the directory `source` into the local directory `target`, which is made."""
     _make_directory(remote, target)
 
@@ -28,16 +31,16 @@ async def get_tree(remote: Remote, source: str, target: str, report: Report = ig
             _make_directory(remote, destination)
         else:
             found = Attributes(entry.size, None, entry.mtime)
-            await _get(remote, posixpath.join(source, entry.path), destination, found, report)
+            await _get(remote, posixpath.join(source, entry.path), destination, found, on_bytes)
 
-    await for_each(remote.walk(source), get, remote.connections.width)
+    await for_each(walk(remote, source), get, remote.connections.max_concurrent_files)
 
 
-async def get_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+async def get_file(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
     """Download one file; the local directory must exist."""
 
     async def look(session: SftpSession) -> Attributes:
-        check = remote.locating(session, source)
+        check = remote.containment_check(session, source)
         answer = session.stat(encode(source))
         await check()
         attributes = await answer
@@ -45,8 +48,8 @@ async def get_file(remote: Remote, source: str, target: str, report: Report = ig
             raise StatusError(FX_FAILURE, "it is a directory")
         return attributes
 
-    found = await remote.attempt(f"download {source}", look, early=True)
-    await _get(remote, source, target, found, report)
+    found = await remote.attempt(f"download {source}", look, before_handshake=True)
+    await _get(remote, source, target, found, on_bytes)
 
 
 async def get_bytes(remote: Remote, source: str, size: int) -> bytes:
@@ -56,18 +59,18 @@ async def get_bytes(remote: Remote, source: str, size: int) -> bytes:
     )
 
 
-async def _get(remote: Remote, source: str, target: str, found: Attributes, report: Report) -> None:
+async def _get(remote: Remote, source: str, target: str, found: Attributes, on_bytes: OnBytes) -> None:
     size = found.size or 0
     try:
         if size > SMALL_FILE:
             async with remote.connections.large_files:
-                await _get_blocks(remote, source, target, found, report)
+                await _get_blocks(remote, source, target, found, on_bytes)
             return
-        async with remote.connections.budget.holding(size):
+        async with remote.connections.memory_budget.holding(size):
             data = await get_bytes(remote, source, size)
             await checksum.contents(remote, checksum.hex_digest(remote, data), source)
             _write_file(target, data)
-        report(size)
+        on_bytes(size)
     except OSError as error:
         raise LocalError(
             f"download {source}", remote.name, f"{target} cannot be written: {error.strerror or error}"
@@ -103,7 +106,7 @@ async def _read_changed(session: SftpSession, path: bytes, size: int) -> bytes:
     return bytes(data)
 
 
-async def _get_blocks(remote: Remote, source: str, target: str, found: Attributes, report: Report) -> None:
+async def _get_blocks(remote: Remote, source: str, target: str, found: Attributes, on_bytes: OnBytes) -> None:
     size = found.size or 0
     resumable = size >= RESUMABLE_FILE
     name = (
@@ -116,15 +119,15 @@ async def _get_blocks(remote: Remote, source: str, target: str, found: Attribute
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
     keep = False
     try:
-        begin = await _unfinished(remote, reader, descriptor)
+        begin = await unfinished_download(descriptor, reader.read)
         os.ftruncate(descriptor, begin)
-        report(begin)
+        on_bytes(begin)
 
-        async def transfer(offset: int, length: int, lane: SftpSession) -> None:
-            os.pwrite(descriptor, await reader.read(offset, length, lane), offset)
+        async def transfer(offset: int, length: int, session: SftpSession) -> None:
+            os.pwrite(descriptor, await reader.read(offset, length, session), offset)
 
         block = (await remote.connections.session()).block
-        await BlockRun(remote.connections, begin, size, block, transfer, report).run()
+        await ParallelTransfer(remote.connections, begin, size, block, transfer, on_bytes).run()
         await checksum.contents(remote, await checksum.file_digest(remote, descriptor, size), source)
         os.replace(temporary, target)
         keep = True
@@ -146,18 +149,18 @@ class _BlockReader:
         self._path = path
         self._found = found
         self._operation = f"download {path}"
-        self._handles: dict[SftpSession, asyncio.Task[bytes]] = {}
+        self._handles = SessionHandles(lambda session: asyncio.create_task(self._open(session)))
         self._received = 0
 
-    async def read(self, offset: int, length: int, lane: SftpSession | None = None) -> bytes:
-        """Return exactly these bytes, over `lane` while that lives."""
+    async def read(self, offset: int, length: int, preferred: SftpSession | None = None) -> bytes:
+        """Return exactly these bytes, in the session `preferred` while that lives."""
 
         async def get(session: SftpSession) -> bytes:
-            over = lane if lane is not None and lane.alive else session
-            handle = await self._handle(over)
-            data = await over.read(handle, offset, length)
+            used = preferred if preferred is not None and preferred.alive else session
+            handle = await self._handles.get(used)
+            data = await used.read(handle, offset, length)
             while len(data) < length:
-                part = await over.read(handle, offset + len(data), length - len(data))
+                part = await used.read(handle, offset + len(data), length - len(data))
                 if not part:
                     raise self._changed()
                 data += part
@@ -169,15 +172,7 @@ class _BlockReader:
 
     def close(self) -> None:
         """Close the file on the server, without waiting for it."""
-        for session, opening in self._handles.items():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                session.close_handle(opening.result())
-
-    async def _handle(self, session: SftpSession) -> bytes:
-        if session not in self._handles:
-            self._handles = {each: task for each, task in self._handles.items() if each.alive}
-            self._handles[session] = asyncio.create_task(self._open(session))
-        return await asyncio.shield(self._handles[session])
+        self._handles.close()
 
     async def _open(self, session: SftpSession) -> bytes:
         handle = await session.open(encode(self._path), READ)
@@ -194,20 +189,6 @@ class _BlockReader:
             "the file on the server changed while it was read",
             "Try again.",
         )
-
-
-async def _unfinished(remote: Remote, reader: _BlockReader, descriptor: int) -> int:
-    """Return how many bytes of an unfinished download can be kept, after comparing samples of them."""
-    certain = max(0, os.fstat(descriptor).st_size - SPAN)
-    if not certain:
-        return 0
-    last = max(0, certain - _SAMPLE_SIZE)
-    for step in range(_SAMPLES):
-        offset = last * step // (_SAMPLES - 1)
-        here = await local_files.read_block(descriptor, offset, _SAMPLE_SIZE)
-        if here != await reader.read(offset, len(here)):
-            return 0
-    return certain
 
 
 def _write_file(target: str, data: bytes) -> None:

@@ -1,63 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local files: walking, reading without holding up the event loop, temporary names beside the target."""
+"""Local files: walking, hashing, reading without holding up the event loop."""
 
 import asyncio
 import errno
+import hashlib
+import io
 import logging
 import os
 import stat
-from collections.abc import Iterator
-from typing import NamedTuple
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from mlflow_sftp.transfer import temporary_names
 
 _log = logging.getLogger(__name__)
 
 
 class LocalItem(NamedTuple):
-    """A file or directory to upload; `relative` uses "/"."""
+    """A file or directory; `relative` to where the walk began, with "/". `entry.stat()` follows links."""
 
-    path: str
     relative: str
     is_directory: bool
+    entry: os.DirEntry[str]
+
+    @property
+    def path(self) -> str:
+        return self.entry.path
 
 
-def walk(top: str) -> Iterator[LocalItem]:
-    """Yield everything below `top`, a directory before its contents, following links.
+class LocalDirectory(NamedTuple):
+    """A directory that is to be listed; `above` are device and inode of those that the walk came through."""
 
-    What cannot be an artifact is left out with a warning: dangling links, links back to a directory above, pipes,
-    sockets and devices.
+    path: str
+    relative: str = ""
+    above: frozenset[tuple[int, int]] = frozenset()
+
+
+class LocalListing(NamedTuple):
+    """What a directory holds; of what is unusable, relative path and reason."""
+
+    items: list[LocalItem]
+    directories: list[LocalDirectory]
+    unusable: list[tuple[str, str]]
+
+
+def list_directory(directory: LocalDirectory, *, with_status: bool = False) -> LocalListing:
+    """List one directory, following links; OSError where it cannot be listed.
+
+    What cannot be an artifact is `unusable`: dangling links, links back to a directory above, pipes, sockets and
+    devices. Unfinished downloads are left out. With `with_status` all entries are looked up, which `entry.stat()` then
+    need not do; without, only those that are not plainly files.
     """
-    unread: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(top, "", frozenset())]
+    status = os.stat(directory.path)
+    above = directory.above | {(status.st_dev, status.st_ino)}
+    prefix = f"{directory.relative}/" if directory.relative else ""
+    listing = LocalListing([], [], [])
+    with os.scandir(directory.path) as entries:
+        for entry in entries:
+            if entry.name.startswith(temporary_names.PREFIX) and temporary_names.is_temporary(
+                os.fsencode(entry.name)
+            ):
+                continue
+            relative = prefix + entry.name
+            is_directory, reason = _look_at(entry, above, with_status)
+            if reason:
+                listing.unusable.append((relative, reason))
+                continue
+            listing.items.append(LocalItem(relative, is_directory, entry))
+            if is_directory:
+                listing.directories.append(LocalDirectory(entry.path, relative, above))
+    return listing
+
+
+def walk(top: str, on_unreadable: Callable[[str, str], None] | None = None) -> Iterator[LocalItem]:
+    """Yield everything below `top`, a directory before its contents; see `list_directory`.
+
+    What is unreadable is told to `on_unreadable(relative, reason)`; without one, a warning names it.
+    """
+    unread = [LocalDirectory(top)]
     while unread:
-        directory, prefix, above = unread.pop()
-        status = os.stat(directory)
-        here = above | {(status.st_dev, status.st_ino)}
-        with os.scandir(directory) as entries:
-            for entry in sorted(entries, key=lambda each: each.name):
-                kind = _kind(entry, here)
-                if kind is None:
-                    continue
-                item = LocalItem(entry.path, f"{prefix}{entry.name}", kind == stat.S_IFDIR)
-                if item.is_directory:
-                    unread.append((item.path, f"{item.relative}/", here))
-                yield item
+        listing = list_directory(unread.pop())
+        for relative, reason in listing.unusable:
+            if on_unreadable is not None:
+                on_unreadable(relative, reason)
+            else:
+                _log.warning("%s %s; it is left out", os.path.join(top, relative), reason)
+        unread.extend(sorted(listing.directories))
+        yield from sorted(listing.items, key=lambda item: item.relative)
 
 
-def _kind(entry: os.DirEntry[str], above: frozenset[tuple[int, int]]) -> int | None:
+def _look_at(
+    entry: os.DirEntry[str], above: frozenset[tuple[int, int]], with_status: bool
+) -> tuple[bool, str]:
+    """Return whether an entry leads to a directory, and why it cannot be used, or ""."""
     try:
-        if entry.is_file(follow_symlinks=False):
-            return stat.S_IFREG
+        if not with_status and entry.is_file(follow_symlinks=False):
+            return False, ""
         status = entry.stat()
+    except FileNotFoundError:
+        return False, "leads nowhere"
     except OSError as error:
-        _log.warning("%s is left out: %s", entry.path, error.strerror)
-        return None
-    kind = stat.S_IFMT(status.st_mode)
-    if kind == stat.S_IFDIR and (status.st_dev, status.st_ino) in above:
-        _log.warning("%s is left out: it leads back to a directory above it", entry.path)
-        return None
-    if kind not in (stat.S_IFREG, stat.S_IFDIR):
-        _log.warning("%s is left out: it is neither a file nor a directory", entry.path)
-        return None
-    return kind
+        return False, f"cannot be looked at: {error.strerror}"
+    if stat.S_ISDIR(status.st_mode):
+        leads_back = (status.st_dev, status.st_ino) in above
+        return True, "leads back to a directory above it" if leads_back else ""
+    return False, "" if stat.S_ISREG(status.st_mode) else "is neither a file nor a directory"
+
+
+def digest(file: str | int, size: int | None = None) -> tuple[int, str]:
+    """Return how many bytes a file holds and their SHA-256 (hexadecimal); blocks on the disk.
+
+    `file` is a path, or a descriptor, whose position is neither used nor moved. With `size`, the first so many bytes.
+    """
+    descriptor = os.open(file, os.O_RDONLY) if isinstance(file, str) else file
+    try:
+        part = _Part(descriptor, sys.maxsize if size is None else size)
+        found = hashlib.file_digest(part, "sha256").hexdigest()
+        return part.offset, found
+    finally:
+        if isinstance(file, str):
+            os.close(descriptor)
+
+
+class _Part(io.RawIOBase):
+    """The first `size` bytes of a file, read without its position, which others may use meanwhile."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.offset = 0
+        self._descriptor = descriptor
+        self._size = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)[: self._size - self.offset]
+        count = os.preadv(self._descriptor, [view], self.offset)
+        self.offset += count
+        return count
 
 
 async def read_block(descriptor: int, offset: int, size: int) -> bytes | memoryview:

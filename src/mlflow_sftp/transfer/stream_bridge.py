@@ -14,7 +14,7 @@ _WAITING = 4
 Consumer = Callable[[AsyncIterator[bytes]], Awaitable[None]]
 
 
-class Feed:
+class StreamBridge:
     """Runs `consumer(chunks)` on the background loop and gives it what is put in, joined to pieces of 1 MiB.
 
     Every method returns a future of the caller's side; at most a few pieces wait at any time.
@@ -31,7 +31,7 @@ class Feed:
         self._gathered += chunk
         if len(self._gathered) < _CHUNK:
             return None
-        return self._submit(self._hand_over())
+        return self._submit(self._send())
 
     def finish(self) -> "Future[None]":
         """Tell the consumer that this was all; the future ends with the consumer."""
@@ -44,13 +44,13 @@ class Feed:
     def _submit(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(work, event_loop.loop())
 
-    async def _hand_over(self) -> None:
+    async def _send(self) -> None:
         piece, self._gathered = bytes(self._gathered), bytearray()
         await self._enqueue(piece)
 
     async def _finish(self) -> None:
         if self._gathered:
-            await self._hand_over()
+            await self._send()
         await self._enqueue(None)
         await self._running()
 

@@ -13,45 +13,46 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import SPAN, BlockRun
+from mlflow_sftp.transfer.block_transfer import ParallelTransfer
+from mlflow_sftp.transfer.concurrency import for_each, iterate
+from mlflow_sftp.transfer.directories import begin_directory, forget_directory, make_directory
+from mlflow_sftp.transfer.handles import SessionHandles
+from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_upload
 from mlflow_sftp.uri import decode, encode
-from mlflow_sftp.wire.flow_control import Report, for_each, ignore, iterate
-from mlflow_sftp.wire.session import (
+from mlflow_sftp.wire.packets import (
     CREATE,
     EXCLUSIVE,
     FX_FAILURE,
     FX_NO_SUCH_FILE,
-    READ,
     TRUNCATE,
     WRITE,
-    SftpSession,
     StatusError,
 )
+from mlflow_sftp.wire.session import SftpSession
 
 SMALL_FILE = 1 << 20
-RESUMABLE_FILE = 32 << 20
-_SAMPLES, _SAMPLE_SIZE = 16, 32 << 10
 
 
-async def put_tree(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+async def put_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
     """Upload everything below the local directory `source` into the directory `target`."""
-    await remote.make_directory(target)
+    await make_directory(remote, target)
 
     async def put(item: local_files.LocalItem) -> None:
         destination = posixpath.join(target, item.relative)
         if item.is_directory:
-            await remote.make_directory(destination)
+            await make_directory(remote, destination)
         else:
-            await put_file(remote, item.path, destination, report)
+            await put_file(remote, item.path, destination, on_bytes)
 
     try:
-        await for_each(iterate(local_files.walk(source)), put, remote.connections.width)
+        await for_each(iterate(local_files.walk(source)), put, remote.connections.max_concurrent_files)
     except OSError as error:
         raise _unreadable(error.filename or source, remote, error) from error
 
 
-async def put_file(remote: Remote, source: str, target: str, report: Report = ignore) -> None:
+async def put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
     """Upload one local file as `target`, making the directories above it."""
     try:
         descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -60,18 +61,18 @@ async def put_file(remote: Remote, source: str, target: str, report: Report = ig
     try:
         status = os.fstat(descriptor)
         if status.st_size <= SMALL_FILE:
-            async with remote.connections.budget.holding(status.st_size):
+            async with remote.connections.memory_budget.holding(status.st_size):
                 data = await local_files.read_block(descriptor, 0, status.st_size)
                 _require_size(source, remote, len(data), status.st_size)
                 await put_bytes(remote, data, target)
         else:
             async with remote.connections.large_files:
-                await _put_blocks(remote, source, descriptor, status, target, report)
+                await _put_blocks(remote, source, descriptor, status, target, on_bytes)
     except OSError as error:
         raise _unreadable(source, remote, error) from error
     finally:
         os.close(descriptor)
-    report(status.st_size if status.st_size <= SMALL_FILE else 0)
+    on_bytes(status.st_size if status.st_size <= SMALL_FILE else 0)
 
 
 async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> None:
@@ -79,12 +80,12 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
     directory = posixpath.dirname(target)
     temporary = encode(posixpath.join(directory, temporary_names.temporary()))
 
-    making = remote.begin_directory(directory)
+    making = begin_directory(remote, directory)
     if making is not None:
         await asyncio.sleep(0)  # Its requests go first, those that follow travel with them.
 
     async def put(session: SftpSession) -> None:
-        handle = await _create_early(remote, session, temporary, making)
+        handle = await _create_meanwhile(remote, session, temporary, making)
         try:
             size = await _write_and_close(session, handle, data)
             _require_complete(size, len(data))
@@ -93,13 +94,13 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
             session.remove(temporary)
             raise
 
-    await remote.attempt(f"upload {target}", put, needs=len(data), early=True)
+    await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
     await checksum.contents(remote, checksum.hex_digest(remote, data), target)
 
 
 async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) -> None:
     """Make `target` a file of what the chunks hold, without keeping more of them than the memory budget."""
-    await remote.make_directory(posixpath.dirname(target))
+    await make_directory(remote, posixpath.dirname(target))
     digest = checksum.new_digest(remote)
     async with BlockWriter(remote, target, temporary_names.temporary()) as writer:
         await writer.create()
@@ -114,7 +115,7 @@ async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) 
 
 
 class BlockWriter:
-    """A temporary file on the server, written block by block over one or more connections, then published.
+    """A temporary file on the server, written block by block over one or more sessions, then published.
 
     A block is sent again until the server has it. Leaving the context before `commit` removes the file, unless
     `keep` is set and it was left because of an interrupt or a lost connection.
@@ -126,7 +127,7 @@ class BlockWriter:
         self._target = encode(target)
         self._directory = posixpath.dirname(target)
         self._temporary = encode(posixpath.join(self._directory, name))
-        self._handles: dict[SftpSession, asyncio.Future[bytes]] = {}
+        self._handles = SessionHandles(lambda session: session.open(self._temporary, WRITE))
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._published = False
@@ -143,33 +144,37 @@ class BlockWriter:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._close_handles()
+        self._handles.close()
         interrupted = kind is not None and issubclass(kind, UnreachableError | asyncio.CancelledError)
         if not self._published and not (self._keep and interrupted):
-            self._remote.connections.send_off(lambda session: session.remove(self._temporary))
+            self._remote.connections.send_unawaited(lambda session: session.remove(self._temporary))
 
     async def create(self) -> None:
         """Create the file; where another upload has one of this name already, under a name of its own."""
 
         async def create(session: SftpSession) -> None:
-            self._handles[session] = asyncio.ensure_future(
+            creating = asyncio.create_task(
                 _create(self._remote, session, self._temporary, self._directory, EXCLUSIVE)
             )
-            await self._handles[session]
+            self._handles.add(session, creating)
+            await creating
 
         try:
             await self._remote.attempt(self._operation, create)
         except ServerFailureError:
-            self._handles, self._keep = {}, False
+            self._handles.forget()
+            self._keep = False
             self._temporary = encode(posixpath.join(self._directory, temporary_names.temporary()))
             await self._remote.attempt(self._operation, create)
 
-    async def write(self, offset: int, data: bytes | memoryview, lane: SftpSession | None = None) -> None:
-        """Write one block, over `lane` while that lives, and return when the server has it."""
+    async def write(
+        self, offset: int, data: bytes | memoryview, preferred: SftpSession | None = None
+    ) -> None:
+        """Write one block, in the session `preferred` while that lives, and return when the server has it."""
 
         async def put(session: SftpSession) -> None:
-            over = lane if lane is not None and lane.alive else session
-            await over.write(await self._handle(over), offset, data)
+            used = preferred if preferred is not None and preferred.alive else session
+            await used.write(await self._handles.get(used), offset, data)
 
         await self._remote.attempt(
             self._operation, put, progress=lambda: self.written, needs=self._size - self.written
@@ -180,14 +185,14 @@ class BlockWriter:
         """Begin to write one block as soon as the link carries it; a failure is raised later."""
         if self._failure is not None:
             raise self._failure
-        landed = await self._remote.connections.flight.start(len(data))
+        acknowledge = await self._remote.connections.congestion_window.acquire(len(data))
         task = asyncio.create_task(self.write(offset, data))
         self._tasks.add(task)
 
         def written(done: "asyncio.Task[None]") -> None:
             self._tasks.discard(done)
             error = None if done.cancelled() else done.exception()
-            landed(not done.cancelled() and error is None)
+            acknowledge(delivered=not done.cancelled() and error is None)
             self._failure = self._failure or error
 
         task.add_done_callback(written)
@@ -200,7 +205,7 @@ class BlockWriter:
             raise self._failure
 
         async def finish(session: SftpSession) -> None:
-            self._close_handles()
+            self._handles.close()
             try:
                 _require_complete((await session.stat(self._temporary)).size, size)
                 await _publish(session, self._temporary, self._target)
@@ -213,85 +218,36 @@ class BlockWriter:
         await self._remote.attempt(self._operation, finish)
         self._published = True
 
-    async def _handle(self, session: SftpSession) -> bytes:
-        if session not in self._handles:
-            self._handles = {each: task for each, task in self._handles.items() if each.alive}
-            self._handles[session] = session.open(self._temporary, WRITE)
-        return await asyncio.shield(self._handles[session])
-
-    def _close_handles(self) -> None:
-        for session, opening in self._handles.items():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                session.close_handle(opening.result())
-        self._handles = {}
-
 
 async def _put_blocks(
-    remote: Remote, source: str, descriptor: int, status: os.stat_result, target: str, report: Report
+    remote: Remote, source: str, descriptor: int, status: os.stat_result, target: str, on_bytes: OnBytes
 ) -> None:
-    await remote.make_directory(posixpath.dirname(target))
+    await make_directory(remote, posixpath.dirname(target))
     size, name, begin = status.st_size, temporary_names.temporary(), 0
     if size >= RESUMABLE_FILE:
         origin = (socket.gethostname(), status.st_dev, status.st_ino, size, status.st_mtime_ns)
         name = temporary_names.resumable(remote.name, target, *origin)
-        begin = await _unfinished(remote, posixpath.join(posixpath.dirname(target), name), descriptor)
-        report(begin)
+        begin = await unfinished_upload(remote, posixpath.join(posixpath.dirname(target), name), descriptor)
+        on_bytes(begin)
     expected = asyncio.create_task(checksum.file_digest(remote, descriptor, size))
     try:
         async with BlockWriter(remote, target, name, size=size, keep=size >= RESUMABLE_FILE) as writer:
 
-            async def transfer(offset: int, length: int, lane: SftpSession) -> None:
+            async def transfer(offset: int, length: int, session: SftpSession) -> None:
                 data = await local_files.read_block(descriptor, offset, length)
                 _require_size(source, remote, len(data), length)
-                await writer.write(offset, data, lane)
+                await writer.write(offset, data, session)
 
             if not begin:
                 await writer.create()
-            await BlockRun(remote.connections, begin, size, writer.block, transfer, report).run()
+            await ParallelTransfer(remote.connections, begin, size, writer.block, transfer, on_bytes).run()
             await writer.commit(size)
         await checksum.contents(remote, await expected, target)
     finally:
         expected.cancel()
 
 
-async def _unfinished(remote: Remote, path: str, descriptor: int) -> int:
-    """Return how many bytes of an unfinished upload of the same file can be kept; 0 where there is none.
-
-    The process that began it may still be at it. That does no harm: both write the same bytes to the same file,
-    and the one that comes second finds the file published.
-    """
-    temporary = encode(path)
-
-    async def look(session: SftpSession) -> int:
-        try:
-            size = (await session.lstat(temporary)).size or 0
-        except StatusError as error:
-            if error.code == FX_NO_SUCH_FILE:
-                return 0
-            raise
-        certain = max(0, size - SPAN)
-        return certain if certain and await _is_prefix(session, temporary, descriptor, certain) else 0
-
-    return await remote.attempt(f"look for the unfinished upload {path}", look)
-
-
-async def _is_prefix(session: SftpSession, path: bytes, descriptor: int, size: int) -> bool:
-    """Compare samples, the last bytes among them, of an unfinished upload with the local file."""
-    handle = await session.open(path, READ)
-    last = max(0, size - _SAMPLE_SIZE)
-    offsets = [last * step // (_SAMPLES - 1) for step in range(_SAMPLES)]
-    try:
-        answers = [session.read(handle, offset, _SAMPLE_SIZE) for offset in offsets]
-        for offset, answer in zip(offsets, answers, strict=True):
-            there = await answer
-            if not there or there != await local_files.read_block(descriptor, offset, len(there)):
-                return False
-        return True
-    finally:
-        session.close_handle(handle)
-
-
-async def _create_early(
+async def _create_meanwhile(
     remote: Remote, session: SftpSession, path: bytes, making: "asyncio.Task[None] | None"
 ) -> bytes:
     """Create a file while its directory is still being made; return when that is known to lie below the root."""
@@ -320,8 +276,8 @@ async def _create(remote: Remote, session: SftpSession, path: bytes, directory: 
     except StatusError as error:
         if error.code != FX_NO_SUCH_FILE:
             raise
-    remote.forget_directory(directory)
-    await remote.make_directory(directory)
+    forget_directory(remote, directory)
+    await make_directory(remote, directory)
     return await session.open(path, WRITE | CREATE | how)
 
 
@@ -343,7 +299,7 @@ async def _write_and_close(session: SftpSession, handle: bytes, data: bytes | me
 
 async def _publish(session: SftpSession, temporary: bytes, target: bytes) -> None:
     """Give a finished file its name, replacing what has it; atomically where the server can."""
-    if session.replaces:
+    if session.replaces_atomically:
         await session.posix_rename(temporary, target)
         return
     try:

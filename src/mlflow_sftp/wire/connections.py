@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -14,36 +13,31 @@ import asyncssh
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.errors import (
-    AuthenticationFailedError,
     ConnectionDroppedError,
-    HostKeyRejectedError,
-    InvalidSettingError,
-    SessionRefusedError,
     SftpError,
     UnreachableError,
 )
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.uri import Endpoint
-from mlflow_sftp.wire.flow_control import Budget, Flight
-from mlflow_sftp.wire.login import BriskClient, acknowledge_at_once, stop_padding
-from mlflow_sftp.wire.session import SAFE_HANDLES, SessionLostError, SftpSession
+from mlflow_sftp.wire.flow_control import CongestionWindow, MemoryBudget
+from mlflow_sftp.wire.login import (
+    PublickeyFirstClient,
+    acknowledge_at_once,
+    read_options,
+    suppress_ignore_packets,
+    translate_error,
+)
+from mlflow_sftp.wire.packets import SessionLostError
+from mlflow_sftp.wire.server_traits import server_traits
+from mlflow_sftp.wire.session import SAFE_HANDLES, SftpSession
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# AES-GCM first: with the CPU's AES instructions about twice as fast as asyncssh's first choice.
-_CIPHERS = (
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
-    "aes128-ctr",
-    "aes192-ctr",
-    "aes256-ctr",
-)
 # What the server may send without being asked again: enough for 1 Gbit/s over 250 ms.
 _RECEIVE_WINDOW = 32 << 20
-# When a request made now is certainly on its way, in seconds.
-_REQUEST_SENT = 0.001
+# After so many seconds a request made now is certainly on its way.
+_REQUEST_SENT_SECONDS = 0.001
 _LARGE_FILES_AT_ONCE = 4
 # How long a server that granted fewer sessions than wanted is not asked again.
 _REFUSED_SECONDS = 60.0
@@ -51,7 +45,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 
 
 @dataclass(slots=True)
-class Link:
+class Connection:
     """One TCP connection with one SFTP session on it. `setup` is the seconds it took to open."""
 
     ssh: asyncssh.SSHClientConnection
@@ -68,31 +62,34 @@ class Link:
 
 
 class _Opening(NamedTuple):
-    """An attempt to open the main connection, and its session, which takes requests earlier than the task ends."""
+    """An attempt to connect, and its session, which takes requests earlier than the task ends."""
 
-    task: asyncio.Task[Link]
-    begun: asyncio.Future[SftpSession]
+    task: asyncio.Task[Connection]
+    early_session: asyncio.Future[SftpSession]
 
 
 class Connections:
-    """All connections of this process to one endpoint; methods run on the background loop."""
+    """All connections of this process to one endpoint; methods run on the background loop.
 
-    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+    `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, settings: Settings, memory_budget: MemoryBudget | None = None
+    ) -> None:
         self.endpoint = endpoint
         self.settings = settings
         self.name = str(endpoint)
-        self.budget = Budget(settings.memory << 20)
-        self.flight = Flight(self.budget)
+        self.memory_budget = memory_budget or MemoryBudget(settings.memory << 20)
+        self.congestion_window = CongestionWindow(self.memory_budget)
         self.large_files = asyncio.Semaphore(_LARGE_FILES_AT_ONCE)
-        self.known_directories: set[bytes] = set()
-        self.has_shell: bool | None = None
-        self.has_check_file = True
+        self.traits = server_traits(endpoint, settings)
         self._options: asyncssh.SSHClientConnectionOptions | None = None
-        self._main: Link | None = None
+        self._connection: Connection | None = None
         self._opening: _Opening | None = None
-        self._extra: list[Link] = []
-        self._lanes: list[SftpSession] = []
-        self._lanes_lock = asyncio.Lock()
+        self._extra_connections: list[Connection] = []
+        self._extra_sessions: list[SftpSession] = []
+        self._extra_sessions_lock = asyncio.Lock()
         self._refused_until = 0.0
         self._users = 0
         self._idle: asyncio.TimerHandle | None = None
@@ -104,25 +101,25 @@ class Connections:
         action: Callable[[SftpSession], Awaitable[T]],
         *,
         progress: Callable[[], int] = lambda: 0,
-        early: bool = False,
+        before_handshake: bool = False,
     ) -> T:
         """Run `action(session)`; when the connection drops, bring it back and run it again.
 
-        `action` must be safe to repeat. With `early` it may run before the server has greeted, which saves a round
-        trip where the connection is new, and must not ask what extensions the server has. Given up `retry_timeout`
-        seconds after the first drop since `progress()` last changed: ConnectionDroppedError.
+        `action` must be safe to repeat. With `before_handshake` it may run before the server has told version and
+        extensions, which saves a round trip where the connection is new; it must not ask for extensions then. Given up
+        `retry_timeout` seconds after the first drop since `progress()` last changed: ConnectionDroppedError.
         """
         with self._in_use():
             loop = asyncio.get_running_loop()
             deadline, reached, pause = 0.0, progress(), _FIRST_PAUSE / 4
             while True:
-                session, opening = await self._session(operation, early)
+                session, opening = await self._session(operation, before_handshake)
                 try:
                     return await action(session)
                 except SessionLostError as lost:
                     if opening is not None:
                         # Raises the reason, where no session is to be had at all.
-                        await self._opened_link(opening, operation)
+                        await self._opened_connection(opening, operation)
                     now = loop.time()
                     if not deadline or progress() != reached:
                         deadline, reached = now + self.settings.retry_timeout, progress()
@@ -137,96 +134,102 @@ class Connections:
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def main(self, operation: str = "connect") -> Link:
+    async def connected(self, operation: str = "connect") -> Connection:
         """Return the living main connection; all who wait for it share one attempt to open it."""
-        if self._main is not None and self._main.alive:
-            return self._main
-        return await self._opened_link(self._open().task, operation)
+        if self._connection is not None and self._connection.alive:
+            return self._connection
+        return await self._opened_connection(self._open().task, operation)
 
-    def width(self) -> int:
+    def max_concurrent_files(self) -> int:
         """How many files may be worked on at once: what the settings and the server's limit of open files allow."""
-        known = self._main.session.max_handles if self._main is not None else SAFE_HANDLES
+        known = self._connection.session.max_handles if self._connection is not None else SAFE_HANDLES
         return min(self.settings.max_requests, known)
 
     async def session(self) -> SftpSession:
         """Return the main session, its limits known."""
         session = await self.attempt("connect", SftpSession.limits)
-        self.flight.round_trip = min(self.flight.round_trip, session.round_trip)
+        self.congestion_window.round_trip = min(self.congestion_window.round_trip, session.round_trip)
         return session
 
-    async def _session(self, operation: str, early: bool) -> tuple[SftpSession, "asyncio.Task[Link] | None"]:
+    async def _session(
+        self, operation: str, before_handshake: bool
+    ) -> tuple[SftpSession, "asyncio.Task[Connection] | None"]:
         """Return the main session and, if that is still being opened, the task that does it."""
-        if not early or (self._main is not None and self._main.alive):
-            return (await self.main(operation)).session, None
+        if not before_handshake or (self._connection is not None and self._connection.alive):
+            return (await self.connected(operation)).session, None
         opening = self._open()
         events: set[asyncio.Future[Any]] = {*opening}
         await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-        if opening.begun.done() and opening.begun.result().alive:
-            return opening.begun.result(), opening.task
-        return (await self._opened_link(opening.task, operation)).session, None
+        if opening.early_session.done() and opening.early_session.result().alive:
+            return opening.early_session.result(), opening.task
+        return (await self._opened_connection(opening.task, operation)).session, None
 
     def _open(self) -> _Opening:
         if self._opening is None:
-            begun = asyncio.get_running_loop().create_future()
-            self._opening = _Opening(asyncio.create_task(self._open_main(begun)), begun)
+            early_session = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._connect_with_retries(early_session))
+            self._opening = _Opening(task, early_session)
             self._opening.task.add_done_callback(self._opened)
         return self._opening
 
     @staticmethod
-    async def _opened_link(opening: "asyncio.Task[Link]", operation: str) -> Link:
+    async def _opened_connection(opening: "asyncio.Task[Connection]", operation: str) -> Connection:
         try:
             return await asyncio.shield(opening)
         except SftpError as error:
             raise type(error)(operation, error.endpoint, error.seen, error.remedy) from error.__cause__
 
-    def send_off(self, request: Callable[[SftpSession], object]) -> None:
+    def send_unawaited(self, request: Callable[[SftpSession], object]) -> None:
         """Queue a request nobody waits for, if there is a connection at all."""
-        if self._main is not None and self._main.alive:
-            request(self._main.session)
+        if self._connection is not None and self._connection.alive:
+            request(self._connection.session)
 
-    async def lanes(self, wanted: int) -> list[SftpSession]:
+    async def extra_sessions(self, wanted: int) -> list[SftpSession]:
         """Return up to `wanted` more sessions for large files; none where the server grants no more.
 
         They are channels of the main connection: each has a window of its own, which is what limits a long link,
         and opens in two round trips without logging in again. Only a server that allows few channels gets more
         connections.
         """
-        main = await self.main()
-        async with self._lanes_lock:
-            self._lanes = [session for session in self._lanes if session.alive]
-            missing = min(wanted, self.settings.max_sessions) - len(self._lanes)
+        connection = await self.connected()
+        async with self._extra_sessions_lock:
+            self._extra_sessions = [session for session in self._extra_sessions if session.alive]
+            missing = min(wanted, self.settings.max_sessions) - len(self._extra_sessions)
             if missing > 0 and asyncio.get_running_loop().time() >= self._refused_until:
-                granted = await self._more_sessions(main, missing)
-                self._lanes.extend(granted)
+                granted = await self._more_sessions(connection, missing)
+                self._extra_sessions.extend(granted)
                 if len(granted) < missing:
                     self._refused_until = asyncio.get_running_loop().time() + _REFUSED_SECONDS
-        return self._lanes[:wanted]
+        return self._extra_sessions[:wanted]
 
-    async def _more_sessions(self, main: Link, wanted: int) -> list[SftpSession]:
+    async def _more_sessions(self, connection: Connection, wanted: int) -> list[SftpSession]:
         channels = await asyncio.gather(
-            *(self._open_session(main.ssh) for _ in range(wanted)), return_exceptions=True
+            *(self._open_session(connection.ssh) for _ in range(wanted)), return_exceptions=True
         )
         granted = [session for session in channels if isinstance(session, SftpSession)]
-        self._extra = [link for link in self._extra if link.alive]
-        connections = min(wanted - len(granted), self.settings.max_connections - 1 - len(self._extra))
-        links = await asyncio.gather(*(self._connect() for _ in range(connections)), return_exceptions=True)
-        self._extra.extend(link for link in links if isinstance(link, Link))
-        return granted + [link.session for link in links if isinstance(link, Link)]
+        self._extra_connections = [each for each in self._extra_connections if each.alive]
+        allowed = self.settings.max_connections - 1 - len(self._extra_connections)
+        opened = await asyncio.gather(
+            *(self._connect() for _ in range(min(wanted - len(granted), allowed))), return_exceptions=True
+        )
+        added = [each for each in opened if isinstance(each, Connection)]
+        self._extra_connections.extend(added)
+        return granted + [each.session for each in added]
 
     async def _open_session(
-        self, ssh: asyncssh.SSHClientConnection, begun: Callable[[SftpSession], object] = lambda _: None
+        self, ssh: asyncssh.SSHClientConnection, on_open: Callable[[SftpSession], object] = lambda _: None
     ) -> SftpSession:
-        session = SftpSession(self.settings.stall_timeout, begun)
-        asyncio.get_running_loop().call_later(_REQUEST_SENT, acknowledge_at_once, ssh)
+        session = SftpSession(self.settings.stall_timeout, on_open)
+        asyncio.get_running_loop().call_later(_REQUEST_SENT_SECONDS, acknowledge_at_once, ssh)
         await ssh.create_session(lambda: session, subsystem="sftp", encoding=None, window=_RECEIVE_WINDOW)
         await session.ready()
         return session
 
     async def run(self, command: str) -> str | None:
         """Run a command on the server and return its output; None where there is no shell or it fails."""
-        link = await self.main()
+        connection = await self.connected()
         try:
-            done = await link.ssh.run(command, encoding=None, stderr=asyncssh.DEVNULL)
+            done = await connection.ssh.run(command, encoding=None, stderr=asyncssh.DEVNULL)
         except (asyncssh.Error, OSError):
             return None
         if done.exit_status != 0 or not isinstance(done.stdout, bytes):
@@ -235,13 +238,13 @@ class Connections:
 
     async def close(self) -> None:
         """Close every connection; the next use opens a new one."""
-        links = [*self._extra, *([self._main] if self._main else [])]
-        self._extra, self._lanes, self._main = [], [], None
-        for link in links:
-            link.close()
-        for link in links:
+        connections = [*self._extra_connections, *([self._connection] if self._connection else [])]
+        self._extra_connections, self._extra_sessions, self._connection = [], [], None
+        for connection in connections:
+            connection.close()
+        for connection in connections:
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(link.ssh.wait_closed(), 1)
+                await asyncio.wait_for(connection.ssh.wait_closed(), 1)
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:
@@ -261,23 +264,23 @@ class Connections:
         if not self._users:
             self._closing = asyncio.create_task(self.close())
 
-    def _opened(self, task: "asyncio.Task[Link]") -> None:
+    def _opened(self, task: "asyncio.Task[Connection]") -> None:
         self._opening = None
         if not task.cancelled() and task.exception() is None:
-            self._main = task.result()
+            self._connection = task.result()
 
-    async def _open_main(self, begun: "asyncio.Future[SftpSession]") -> Link:
-        """Connect, again and again where that may help; `begun` gets the first session that takes requests."""
+    async def _connect_with_retries(self, early_session: "asyncio.Future[SftpSession]") -> Connection:
+        """Connect, again and again where that may help; `early_session` gets the first that takes requests."""
 
-        def begin(session: SftpSession) -> None:
-            if not begun.done():
-                begun.set_result(session)
+        def on_open(session: SftpSession) -> None:
+            if not early_session.done():
+                early_session.set_result(session)
 
         deadline = asyncio.get_running_loop().time() + self.settings.retry_timeout
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._connect(begin)
+                return await self._connect(on_open)
             except UnreachableError as error:
                 # Half to full pause, so that many processes do not come back in step.
                 wait = pause * (0.5 + random.random() / 2)  # noqa: S311  # no secret depends on it
@@ -287,99 +290,31 @@ class Connections:
                 await asyncio.sleep(wait)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _connect(self, begun: Callable[[SftpSession], object] = lambda _: None) -> Link:
+    async def _connect(self, on_open: Callable[[SftpSession], object] = lambda _: None) -> Connection:
         loop = asyncio.get_running_loop()
         started = loop.time()
         ssh: asyncssh.SSHClientConnection | None = None
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
                 ssh = await asyncssh.connect(
-                    self.endpoint.host, options=await self._connect_options(), client_factory=BriskClient
+                    self.endpoint.host,
+                    options=await self._connect_options(),
+                    client_factory=PublickeyFirstClient,
                 )
-                stop_padding(ssh)
-                session = await self._open_session(ssh, begun)
+                suppress_ignore_packets(ssh)
+                session = await self._open_session(ssh, on_open)
         except BaseException as error:
             if ssh is not None:
                 ssh.abort()
             if isinstance(error, Exception) and not isinstance(error, SftpError):
-                raise self._explain(error) from error
+                raise translate_error(error, self.name, self.settings.connect_timeout) from error
             raise
-        return Link(ssh, session, loop.time() - started)
+        return Connection(ssh, session, loop.time() - started)
 
     async def _connect_options(self) -> asyncssh.SSHClientConnectionOptions:
         if self._options is None:
-            self._options = await asyncio.to_thread(self._read_options)
+            self._options = await asyncio.to_thread(read_options, self.endpoint, self.settings)
         return self._options
-
-    def _read_options(self) -> asyncssh.SSHClientConnectionOptions:
-        # Half a second for each RSA key, to find flaws in a file that is the user's own.
-        asyncssh.set_default_skip_rsa_key_validation(True)
-        given: dict[str, Any] = {"keepalive_interval": self.settings.keepalive, "keepalive_count_max": 3}
-        if self.settings.ssh_config:
-            given["config"] = [str(self.settings.ssh_config)]
-        if self.endpoint.port:
-            given["port"] = self.endpoint.port
-        if self.endpoint.user:
-            given["username"] = self.endpoint.user
-        if self.endpoint.password:
-            given["password"] = self.endpoint.password
-        if self.settings.key_passphrase:
-            given["passphrase"] = self.settings.key_passphrase
-        options = asyncssh.SSHClientConnectionOptions(host=self.endpoint.host, **given)
-        if options.known_hosts is None:
-            # asyncssh reads "UserKnownHostsFile none" as "check nothing".
-            raise InvalidSettingError(
-                "UserKnownHostsFile none",
-                self.name,
-                "without known hosts no server's identity could be checked",
-                "Name a known_hosts file that lists the server's key.",
-            )
-        if not options.config.get("Ciphers"):
-            options = asyncssh.SSHClientConnectionOptions(options, encryption_algs=list(_CIPHERS))
-        return options
-
-    def _explain(self, error: Exception) -> SftpError:
-        what, where = "connect", self.name
-        if isinstance(error, asyncssh.HostKeyNotVerifiable):
-            return HostKeyRejectedError(what, where, f"the server's host key is not trusted ({error.reason})")
-        if isinstance(error, asyncssh.PermissionDenied):
-            return AuthenticationFailedError(what, where, f"the server refused to log in ({error.reason})")
-        if isinstance(error, asyncssh.ChannelOpenError):
-            return SessionRefusedError(what, where, f"the server opened no SFTP session ({error.reason})")
-        if isinstance(error, asyncssh.KeyImportError | asyncssh.KeyEncryptionError):
-            return AuthenticationFailedError(what, where, f"the private key cannot be read ({error})")
-        if isinstance(error, asyncssh.ConfigParseError):
-            return InvalidSettingError("OpenSSH client configuration", where, str(error))
-        if isinstance(error, socket.gaierror):
-            seen = f"the host name does not resolve ({error.strerror})"
-            temporary = error.errno == socket.EAI_AGAIN
-            return UnreachableError(what, where, seen) if temporary else _UnresolvableError(what, where, seen)
-        if isinstance(error, TimeoutError):
-            return UnreachableError(
-                what, where, f"no SFTP session within {self.settings.connect_timeout:g} s"
-            )
-        if isinstance(error, SessionLostError | asyncssh.Error):
-            return UnreachableError(what, where, f"the connection ended during set-up ({_reason(error)})")
-        if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
-            return InvalidSettingError(
-                "OpenSSH client configuration", where, f"{error.strerror}: {error.filename}"
-            )
-        if isinstance(error, OSError):
-            return UnreachableError(what, where, f"the connection failed ({error.strerror or error})")
-        if isinstance(error, ValueError):
-            return InvalidSettingError("OpenSSH client configuration", where, str(error))
-        return SftpError(what, where, f"{type(error).__name__}: {error}")
-
-
-class _UnresolvableError(SftpError):
-    """A host name that DNS says does not exist: trying again will not help."""
-
-    error_code = UnreachableError.error_code
-    default_remedy = UnreachableError.default_remedy
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", "") or error)
 
 
 _registry: dict[tuple[Endpoint, Settings], Connections] = {}
@@ -393,7 +328,7 @@ async def connections(endpoint: Endpoint, settings: Settings) -> Connections:
     return _registry[key]
 
 
-def _disown() -> object:
+def _drop_inherited() -> object:
     # The sockets stay open in the child on purpose: closing them here could confuse the parent's loop, and an
     # SSH connection ends by a message, not by the last copy of its descriptor.
     inherited = dict(_registry)
@@ -406,5 +341,5 @@ async def close_all() -> None:
     await asyncio.gather(*(each.close() for each in _registry.values()))
 
 
-event_loop.at_process_end(close_all)
-event_loop.in_forked_child(_disown)
+event_loop.at_exit(close_all)
+event_loop.after_fork(_drop_inherited)

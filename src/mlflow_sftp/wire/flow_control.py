@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds on what is in flight: bytes held, and items worked on at once."""
+"""Bounds on what is in flight: bytes held in memory, and bytes on the link."""
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from typing import Protocol
 
-T = TypeVar("T")
-Report = Callable[[int], None]
-
-# Two blocks, so that one is on its way while the other is answered; and what is sent before anything is known.
+# The least window is two blocks: one is on its way while the other is answered. The first is what may be sent before
+# anything is known of the link.
 _LEAST_WINDOW, _FIRST_WINDOW = 512 << 10, 1 << 20
 # For what happens in bursts: scheduling, disks. Without it nothing would be in flight on a loopback.
 _SLACK_SECONDS = 0.005
@@ -21,11 +19,7 @@ _GROWING, _STEADY, _STILL_GROWING, _FULL_ROUNDS = 4, 2, 1.25, 3
 _RATE_SECONDS, _RATE_ROUND_TRIPS = 1.0, 10
 
 
-def ignore(count: int) -> None:
-    """A progress report that goes nowhere."""
-
-
-class Budget:
+class MemoryBudget:
     """At most `capacity` bytes taken at once, first come first served.
 
     A request for more than there is at all gets everything.
@@ -76,7 +70,13 @@ class Budget:
             self.give_back(taken)
 
 
-class Flight:
+class Acknowledge(Protocol):
+    """Ends a block's flight; must be called once."""
+
+    def __call__(self, delivered: bool) -> None: ...
+
+
+class CongestionWindow:
     """Bounds what large files have in flight to what the link carries, so that small files find no long queue.
 
     The window is what the link delivers in two round trips (in four, until that no longer makes it deliver more)
@@ -85,69 +85,69 @@ class Flight:
     queues one round trip's worth. Bytes also count in the memory budget, of which at most half is used.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self.window = _FIRST_WINDOW
+    def __init__(self, budget: MemoryBudget) -> None:
+        self.size = _FIRST_WINDOW
         self.round_trip = 1.0
         self._gain = _GROWING
         self._round_until = 0.0
         self._reached = 0.0
         self._full_rounds = 0
         self._budget = budget
-        self._in_flight = 0
+        self._bytes_in_flight = 0
         self._delivered = 0
         self._rates = [0.0, 0.0]
         self._rates_until = 0.0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @contextlib.asynccontextmanager
-    async def carrying(self, size: int) -> AsyncIterator[None]:
-        """Have a block of `size` bytes in flight for the length of a block of code, which ends when it has arrived."""
-        landed = await self.start(size)
-        arrived = False
+    async def in_flight(self, size: int) -> AsyncIterator[None]:
+        """Have `size` bytes in flight for the length of a block of code, at the end of which they are delivered."""
+        acknowledge = await self.acquire(size)
+        delivered = False
         try:
             yield
-            arrived = True
+            delivered = True
         finally:
-            landed(arrived)
+            acknowledge(delivered)
 
-    async def start(self, size: int) -> Callable[[bool], None]:
-        """Wait until a block of `size` bytes may fly; the function returned must be told whether it arrived."""
+    async def acquire(self, size: int) -> Acknowledge:
+        """Wait until `size` bytes may be in flight; the function returned must be told whether they were delivered."""
         if self._waiting or not self._fits(size):
-            await self._turn(size)
+            await self._wait_for_room(size)
         else:
-            self._in_flight += size
+            self._bytes_in_flight += size
         try:
             held = await self._budget.take(size)
         except BaseException:
-            self._leave(size)
+            self._release(size)
             raise
         clock = asyncio.get_running_loop().time
-        started, delivered = clock(), self._delivered
+        started, delivered_before = clock(), self._delivered
 
-        def landed(arrived: bool) -> None:
+        def acknowledge(delivered: bool) -> None:
             self._budget.give_back(held)
-            if arrived:
+            if delivered:
                 self._delivered += size
-                self._measure(clock(), clock() - started, self._delivered - delivered)
-            self._leave(size)
+                self._measure(clock(), clock() - started, self._delivered - delivered_before)
+            self._release(size)
 
-        return landed
+        return acknowledge
 
     def _fits(self, size: int) -> bool:
-        return not self._in_flight or self._in_flight + size <= self.window
+        return not self._bytes_in_flight or self._bytes_in_flight + size <= self.size
 
-    async def _turn(self, size: int) -> None:
+    async def _wait_for_room(self, size: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave(size)
+                self._release(size)
             raise
 
-    def _leave(self, size: int) -> None:
-        self._in_flight -= size
+    def _release(self, size: int) -> None:
+        self._bytes_in_flight -= size
         while self._waiting:
             wanted, turn = self._waiting[0]
             if turn.done():
@@ -156,7 +156,7 @@ class Flight:
                 return
             else:
                 self._waiting.popleft()
-                self._in_flight += wanted
+                self._bytes_in_flight += wanted
                 turn.set_result(None)
 
     def _measure(self, now: float, seconds: float, delivered: int) -> None:
@@ -173,49 +173,4 @@ class Flight:
             if self._full_rounds == _FULL_ROUNDS:
                 self._gain = _STEADY
         window = rate * (self._gain * self.round_trip + _SLACK_SECONDS)
-        self.window = int(min(max(window, _LEAST_WINDOW), self._budget.capacity // 2))
-
-
-async def for_each(
-    items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], width: Callable[[], int]
-) -> None:
-    """Await `work(item)` for every item, at most `width()` at once; items are pulled only as fast as they are
-    worked on. The first failure cancels the rest and is raised."""
-    freed = asyncio.Event()
-    running: set[asyncio.Task[None]] = set()
-    failures: list[BaseException] = []
-
-    def ended(task: asyncio.Task[None]) -> None:
-        running.discard(task)
-        freed.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failures.append(error)
-
-    try:
-        async for item in items:
-            while len(running) >= width() and not failures:
-                freed.clear()
-                await freed.wait()
-            if failures:
-                break
-            task = asyncio.create_task(_await(work(item)))
-            running.add(task)
-            task.add_done_callback(ended)
-        while running and not failures:
-            await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-    if failures:
-        raise failures[0]
-
-
-async def _await(work: Awaitable[None]) -> None:
-    await work
-
-
-async def iterate(items: Iterable[T]) -> AsyncIterator[T]:
-    """Present an ordinary iterable as an asynchronous one."""
-    for item in items:
-        yield item
+        self.size = int(min(max(window, _LEAST_WINDOW), self._budget.capacity // 2))

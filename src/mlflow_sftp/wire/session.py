@@ -7,135 +7,80 @@ answers are parsed in place (docs/data-plane.md has the measurement). SSH itself
 """
 
 import asyncio
-import stat
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import asyncssh
 
-VERSION = 3
-FX_OK, FX_EOF, FX_NO_SUCH_FILE, FX_PERMISSION_DENIED, FX_FAILURE = 0, 1, 2, 3, 4
-FX_OP_UNSUPPORTED = 8
-READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 0x01, 0x02, 0x08, 0x10, 0x20
+from mlflow_sftp.wire.packets import (
+    FX_EOF,
+    FX_OK,
+    FXP_ATTRS,
+    FXP_CLOSE,
+    FXP_DATA,
+    FXP_EXTENDED,
+    FXP_EXTENDED_REPLY,
+    FXP_FSTAT,
+    FXP_HANDLE,
+    FXP_INIT,
+    FXP_LSTAT,
+    FXP_MKDIR,
+    FXP_NAME,
+    FXP_OPEN,
+    FXP_OPENDIR,
+    FXP_READ,
+    FXP_READDIR,
+    FXP_READLINK,
+    FXP_REALPATH,
+    FXP_REMOVE,
+    FXP_RENAME,
+    FXP_RMDIR,
+    FXP_STAT,
+    FXP_STATUS,
+    FXP_VERSION,
+    FXP_WRITE,
+    HEADER,
+    LIMITS,
+    NO_ATTRIBUTES,
+    U32,
+    U64,
+    VERSION,
+    Attributes,
+    Name,
+    PacketReader,
+    SessionLostError,
+    StatusError,
+    decode_attributes,
+    decode_body,
+    decode_data,
+    decode_first_name,
+    decode_free_bytes,
+    decode_handle,
+    decode_names,
+    decode_nothing,
+    decode_status_text,
+    encode_string,
+)
 
-_INIT, _VERSION = 1, 2
-_OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT = 3, 4, 5, 6, 7, 8
-_OPENDIR, _READDIR, _REMOVE, _MKDIR, _RMDIR = 11, 12, 13, 14, 15
-_REALPATH, _STAT, _RENAME, _READLINK = 16, 17, 18, 19
-_STATUS, _HANDLE, _DATA, _NAME, _ATTRS = 101, 102, 103, 104, 105
-_EXTENDED, _EXTENDED_REPLY = 200, 201
-
-_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_EXTENSIONS = 0x1, 0x2, 0x4, 0x8, 0x80000000
-_NO_ATTRIBUTES = b"\0\0\0\0"
 _MAX_PACKET = 16 << 20
 # What every server must take (the draft's 34000-byte packet), and what a request may ask for at most: OpenSSH
 # offers 255 KiB, and larger answers would only hold up the requests behind them.
 _SAFE_BLOCK, _LARGEST_BLOCK = 32 << 10, 255 << 10
 SAFE_HANDLES = 128
 # How much of what waits for the channel's window is handed over at once.
-_HAND_OVER = 256 << 10
+_SEND_CHUNK = 256 << 10
 _SPARE_HANDLES = 16
 
-_HEADER = struct.Struct(">IBI")
-_U32 = struct.Struct(">I")
-_U64 = struct.Struct(">Q")
-_LIMITS = struct.Struct(">QQQQ")
 
 T = TypeVar("T")
-
-
-class StatusError(Exception):
-    """The server answered a request with an error status."""
-
-    def __init__(self, code: int, message: str) -> None:
-        self.code = code
-        self.message = message
-        super().__init__(f"{message} (SFTP status {code})")
-
-
-class SessionLostError(Exception):
-    """The session ended before the answer came; `args[0]` says why."""
-
-
-class Attributes(NamedTuple):
-    """What the server tells about a file; None where it does not tell."""
-
-    size: int | None = None
-    mode: int | None = None
-    mtime: int | None = None
-
-    @property
-    def is_directory(self) -> bool:
-        return self.mode is not None and stat.S_ISDIR(self.mode)
-
-    @property
-    def is_link(self) -> bool:
-        return self.mode is not None and stat.S_ISLNK(self.mode)
-
-    @property
-    def is_file(self) -> bool:
-        return self.mode is None or stat.S_ISREG(self.mode)
-
-
-class Name(NamedTuple):
-    """One entry of a directory; attributes are those of a link, not of its target."""
-
-    name: bytes
-    attributes: Attributes
 
 
 class _Channel(Protocol):
     def write(self, data: bytes) -> None: ...
     def abort(self) -> None: ...
     def close(self) -> None: ...
-
-
-class _Reader:
-    """Takes typed fields off the front of one packet."""
-
-    __slots__ = ("_data", "_position")
-
-    def __init__(self, data: bytes | bytearray, position: int = 0) -> None:
-        self._data = data
-        self._position = position
-
-    def u32(self) -> int:
-        (value,) = _U32.unpack_from(self._data, self._position)
-        self._position += 4
-        return int(value)
-
-    def u64(self) -> int:
-        (value,) = _U64.unpack_from(self._data, self._position)
-        self._position += 8
-        return int(value)
-
-    def string(self) -> bytes:
-        size = self.u32()
-        start, self._position = self._position, self._position + size
-        if self._position > len(self._data):
-            raise ValueError("a string is longer than its packet")
-        return bytes(self._data[start : self._position])
-
-    def at_end(self) -> bool:
-        return self._position >= len(self._data)
-
-    def attributes(self) -> Attributes:
-        flags = self.u32()
-        size = self.u64() if flags & _HAS_SIZE else None
-        if flags & _HAS_OWNER:
-            self._position += 8
-        mode = self.u32() if flags & _HAS_MODE else None
-        mtime = None
-        if flags & _HAS_TIMES:
-            self._position += 4
-            mtime = self.u32()
-        if flags & _HAS_EXTENSIONS:
-            for _ in range(self.u32()):
-                self.string()
-                self.string()
-        return Attributes(size, mode, mtime)
 
 
 class _Pending(Generic[T]):
@@ -152,16 +97,16 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
 
     Futures raise StatusError or SessionLostError. Paths and handles are bytes. `block` is the largest number of
     bytes for one read or write, `max_handles` the number of files the server lets one session hold open; both are
-    what every server takes until `limits` is done. `begun(session)` is called as soon as requests may be made, which
+    what every server takes until `limits` is done. `on_open(session)` is called as soon as requests may be made, which
     is before the server's greeting (`ready`) tells what extensions it has.
     """
 
     def __init__(
-        self, stall_timeout: float, begun: Callable[["SftpSession"], object] = lambda _: None
+        self, stall_timeout: float, on_open: Callable[["SftpSession"], object] = lambda _: None
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._stall_timeout = stall_timeout
-        self._begun = begun
+        self._on_open = on_open
         self._channel: _Channel | None = None
         self._buffer = bytearray()
         self._queued: list[bytes | memoryview] = []
@@ -172,12 +117,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._flushing = False
         self._pending: dict[int, _Pending[Any]] = {}
         self._next_id = 0
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
         self._version: asyncio.Future[None] = self._loop.create_future()
         self._limits: asyncio.Future[None] = self._loop.create_future()
-        self._greeted = 0.0
+        self._init_sent = 0.0
         self.extensions: dict[bytes, bytes] = {}
         self.block = _SAFE_BLOCK
         self.max_handles = SAFE_HANDLES
@@ -188,12 +133,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: Any) -> None:
         self._channel = chan
         # The server drops data that comes before the subsystem request, which is sent right after this returns.
-        self._loop.call_soon(self._greet)
+        self._loop.call_soon(self._send_init)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         if datatype is not None:
             return
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         buffer = self._buffer
         buffer += data
         start, end = 0, len(buffer)
@@ -242,18 +187,19 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return self._lost is None
 
     @property
-    def replaces(self) -> bool:
+    def replaces_atomically(self) -> bool:
         """Whether the server can rename over an existing file, atomically."""
         return b"posix-rename@openssh.com" in self.extensions
+
+    @property
+    def announces_statvfs(self) -> bool:
+        """Whether the server says that it can tell what is free."""
+        return b"statvfs@openssh.com" in self.extensions
 
     @property
     def lost(self) -> str:
         """Why the session ended; empty while it lives."""
         return self._lost or ""
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._pending)
 
     async def ready(self) -> None:
         """Wait for the server's version and extensions, and ask for its limits without waiting for them."""
@@ -262,7 +208,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         known = b"limits@openssh.com" in self.extensions
         answer = self.extended(b"limits@openssh.com") if known else self.realpath(b".")
 
-        def told(answer: "asyncio.Future[bytes]") -> None:
+        def on_limits(answer: "asyncio.Future[bytes]") -> None:
             # The greeting came later by what it takes to start a server process.
             self.round_trip = min(self.round_trip, self._loop.time() - asked)
             if known and answer.exception() is None:
@@ -270,7 +216,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             if not self._limits.done():
                 self._limits.set_result(None)
 
-        answer.add_done_callback(told)
+        answer.add_done_callback(on_limits)
 
     async def limits(self) -> "SftpSession":
         """Wait until `block`, `max_handles` and `round_trip` (seconds) are known."""
@@ -278,7 +224,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return self
 
     def _take_limits(self, answer: bytes) -> None:
-        packet, read, write, handles = _LIMITS.unpack_from(answer)
+        packet, read, write, handles = LIMITS.unpack_from(answer)
         largest = min(read or _LARGEST_BLOCK, write or _LARGEST_BLOCK, packet or _LARGEST_BLOCK)
         self.block = max(_SAFE_BLOCK, min(largest, _LARGEST_BLOCK))
         self.max_handles = max(1, handles - _SPARE_HANDLES) if handles else SAFE_HANDLES
@@ -286,63 +232,72 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     # --- requests ---
 
     def open(self, path: bytes, flags: int) -> "asyncio.Future[bytes]":
-        return self._request(_OPEN, _HANDLE, _handle, _string(path), _U32.pack(flags), _NO_ATTRIBUTES)
+        return self._request(
+            FXP_OPEN, FXP_HANDLE, decode_handle, encode_string(path), U32.pack(flags), NO_ATTRIBUTES
+        )
 
     def close_handle(self, handle: bytes) -> "asyncio.Future[None]":
-        return self._request(_CLOSE, _STATUS, _nothing, _string(handle), handle=handle)
+        return self._request(FXP_CLOSE, FXP_STATUS, decode_nothing, encode_string(handle), handle=handle)
 
     def read(self, handle: bytes, offset: int, size: int) -> "asyncio.Future[bytes]":
         """Up to `size` bytes; fewer mean nothing but that the server sent fewer; b"" means end of file."""
-        parts = _string(handle), _U64.pack(offset), _U32.pack(size)
-        return self._request(_READ, _DATA, _data, *parts, handle=handle)
+        parts = encode_string(handle), U64.pack(offset), U32.pack(size)
+        return self._request(FXP_READ, FXP_DATA, decode_data, *parts, handle=handle)
 
     def write(self, handle: bytes, offset: int, data: bytes | memoryview) -> "asyncio.Future[None]":
         """Write; while the server grants no more window this waits, and requests on other files pass it."""
-        head = _string(handle) + _U64.pack(offset) + _U32.pack(len(data))
-        return self._request(_WRITE, _STATUS, _nothing, head, data, handle=handle)
+        head = encode_string(handle) + U64.pack(offset) + U32.pack(len(data))
+        return self._request(FXP_WRITE, FXP_STATUS, decode_nothing, head, data, handle=handle)
 
     def stat(self, path: bytes) -> "asyncio.Future[Attributes]":
-        return self._request(_STAT, _ATTRS, _attributes, _string(path))
+        return self._request(FXP_STAT, FXP_ATTRS, decode_attributes, encode_string(path))
 
     def lstat(self, path: bytes) -> "asyncio.Future[Attributes]":
-        return self._request(_LSTAT, _ATTRS, _attributes, _string(path))
+        return self._request(FXP_LSTAT, FXP_ATTRS, decode_attributes, encode_string(path))
 
     def fstat(self, handle: bytes) -> "asyncio.Future[Attributes]":
-        return self._request(_FSTAT, _ATTRS, _attributes, _string(handle), handle=handle)
+        return self._request(FXP_FSTAT, FXP_ATTRS, decode_attributes, encode_string(handle), handle=handle)
 
     def opendir(self, path: bytes) -> "asyncio.Future[bytes]":
-        return self._request(_OPENDIR, _HANDLE, _handle, _string(path))
+        return self._request(FXP_OPENDIR, FXP_HANDLE, decode_handle, encode_string(path))
 
     def readdir(self, handle: bytes) -> "asyncio.Future[list[Name]]":
         """Some entries, "." and ".." included; an empty list means there are no more."""
-        return self._request(_READDIR, _NAME, _names, _string(handle))
+        return self._request(FXP_READDIR, FXP_NAME, decode_names, encode_string(handle))
 
     def realpath(self, path: bytes) -> "asyncio.Future[bytes]":
-        return self._request(_REALPATH, _NAME, _first_name, _string(path))
+        return self._request(FXP_REALPATH, FXP_NAME, decode_first_name, encode_string(path))
 
     def readlink(self, path: bytes) -> "asyncio.Future[bytes]":
-        return self._request(_READLINK, _NAME, _first_name, _string(path))
+        return self._request(FXP_READLINK, FXP_NAME, decode_first_name, encode_string(path))
 
     def mkdir(self, path: bytes) -> "asyncio.Future[None]":
-        return self._request(_MKDIR, _STATUS, _nothing, _string(path), _NO_ATTRIBUTES)
+        return self._request(FXP_MKDIR, FXP_STATUS, decode_nothing, encode_string(path), NO_ATTRIBUTES)
 
     def rmdir(self, path: bytes) -> "asyncio.Future[None]":
-        return self._request(_RMDIR, _STATUS, _nothing, _string(path))
+        return self._request(FXP_RMDIR, FXP_STATUS, decode_nothing, encode_string(path))
 
     def remove(self, path: bytes) -> "asyncio.Future[None]":
-        return self._request(_REMOVE, _STATUS, _nothing, _string(path))
+        return self._request(FXP_REMOVE, FXP_STATUS, decode_nothing, encode_string(path))
 
     def rename(self, old: bytes, new: bytes) -> "asyncio.Future[None]":
         """Rename; version 3 servers refuse when `new` exists."""
-        return self._request(_RENAME, _STATUS, _nothing, _string(old), _string(new))
+        return self._request(FXP_RENAME, FXP_STATUS, decode_nothing, encode_string(old), encode_string(new))
 
     def posix_rename(self, old: bytes, new: bytes) -> "asyncio.Future[None]":
         """Rename, replacing `new` atomically; only where the server has posix-rename@openssh.com."""
-        name = _string(b"posix-rename@openssh.com")
-        return self._request(_EXTENDED, _STATUS, _nothing, name, _string(old), _string(new))
+        name = encode_string(b"posix-rename@openssh.com")
+        return self._request(
+            FXP_EXTENDED, FXP_STATUS, decode_nothing, name, encode_string(old), encode_string(new)
+        )
+
+    def statvfs(self, path: bytes) -> "asyncio.Future[int | None]":
+        """Bytes free to this user where `path` is, None where the answer makes no sense; see `announces_statvfs`."""
+        name = encode_string(b"statvfs@openssh.com")
+        return self._request(FXP_EXTENDED, FXP_EXTENDED_REPLY, decode_free_bytes, name, encode_string(path))
 
     def extended(self, name: bytes, *parts: bytes) -> "asyncio.Future[bytes]":
-        return self._request(_EXTENDED, _EXTENDED_REPLY, _body, _string(name), *parts)
+        return self._request(FXP_EXTENDED, FXP_EXTENDED_REPLY, decode_body, encode_string(name), *parts)
 
     # --- sending ---
 
@@ -360,12 +315,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             _fail(future, SessionLostError(self._lost))
             return future
         if not self._pending:
-            self._heard = self._loop.time()
+            self._last_received = self._loop.time()
         number = self._next_id
         self._next_id = (number + 1) & 0xFFFFFFFF
         self._pending[number] = _Pending(answer, decode, future)
-        header = _HEADER.pack(5 + sum(map(len, parts)), kind, number)
-        if kind == _WRITE or handle in self._waiting_on:
+        header = HEADER.pack(5 + sum(map(len, parts)), kind, number)
+        if kind == FXP_WRITE or handle in self._waiting_on:
             self._waiting.append((handle, (header, *parts)))
             self._waiting_on[handle] = self._waiting_on.get(handle, 0) + 1
         else:
@@ -383,7 +338,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def _flush(self) -> None:
         self._flushing = False
         queued, self._queued = self._queued, []
-        room = 0 if self._window_full else _HAND_OVER
+        room = 0 if self._window_full else _SEND_CHUNK
         while self._waiting and room > 0:
             request = self._next_waiting()
             room -= sum(map(len, request))
@@ -405,30 +360,30 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             del self._waiting_on[handle]
         return request
 
-    def _greet(self) -> None:
-        self._queued.append(_U32.pack(5) + bytes([_INIT]) + _U32.pack(VERSION))
+    def _send_init(self) -> None:
+        self._queued.append(U32.pack(5) + bytes([FXP_INIT]) + U32.pack(VERSION))
         self._flush_soon()
-        self._greeted = self._loop.time()
+        self._init_sent = self._loop.time()
         self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
-        self._begun(self)
+        self._on_open(self)
 
     # --- receiving ---
 
     def _answer(self, packet: bytes) -> None:
         kind = packet[0]
-        if kind == _VERSION:
+        if kind == FXP_VERSION:
             self._read_version(packet)
             return
-        (number,) = _U32.unpack_from(packet, 1)
+        (number,) = U32.unpack_from(packet, 1)
         waiting = self._pending.get(number)
         if waiting is None:
             raise ValueError(f"an answer to request {number}, which is not open")
         if waiting.future.done():
             # Its owner was cancelled; a handle that nobody knows would stay open on the server.
-            if kind == _HANDLE:
-                self.close_handle(_handle(packet))
-        elif kind == _STATUS:
-            self._settle_status(waiting, packet)
+            if kind == FXP_HANDLE:
+                self.close_handle(decode_handle(packet))
+        elif kind == FXP_STATUS:
+            self._resolve_status(waiting, packet)
         elif kind == waiting.kind:
             waiting.future.set_result(waiting.decode(packet))
         else:
@@ -436,24 +391,24 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         # Not before: what cannot be understood must fail with the session, not wait for ever.
         del self._pending[number]
 
-    def _settle_status(self, waiting: _Pending[Any], packet: bytes) -> None:
-        (code,) = _U32.unpack_from(packet, 5)
-        if code == FX_OK and waiting.kind == _STATUS:
+    def _resolve_status(self, waiting: _Pending[Any], packet: bytes) -> None:
+        (code,) = U32.unpack_from(packet, 5)
+        if code == FX_OK and waiting.kind == FXP_STATUS:
             waiting.future.set_result(None)
-        elif code == FX_EOF and waiting.kind in (_DATA, _NAME):
+        elif code == FX_EOF and waiting.kind in (FXP_DATA, FXP_NAME):
             waiting.future.set_result(waiting.decode(b""))
         else:
-            _fail(waiting.future, StatusError(code, _status_text(packet)))
+            _fail(waiting.future, StatusError(code, decode_status_text(packet)))
 
     def _read_version(self, packet: bytes) -> None:
-        reader = _Reader(packet, 1)
+        reader = PacketReader(packet, 1)
         version = reader.u32()
         if version < VERSION:
             raise ValueError(f"SFTP version {version}; version {VERSION} is needed")
         while not reader.at_end():
             name = reader.string()
             self.extensions[name] = reader.string()
-        self.round_trip = self._loop.time() - self._greeted
+        self.round_trip = self._loop.time() - self._init_sent
         if not self._version.done():
             self._version.set_result(None)
 
@@ -461,7 +416,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._watch = None
         if self._lost is not None or not (self._pending or not self._version.done()):
             return
-        silent = self._loop.time() - self._heard
+        silent = self._loop.time() - self._last_received
         if silent >= self._stall_timeout:
             self.abort(f"the server has not answered for {silent:.0f} s")
             return
@@ -487,49 +442,3 @@ def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
         future.set_exception(error)
         # Marks it as seen: of several requests sent together only the first failure is awaited.
         future.exception()
-
-
-def _string(value: bytes) -> bytes:
-    return _U32.pack(len(value)) + value
-
-
-def _nothing(packet: bytes) -> None:
-    return None
-
-
-def _body(packet: bytes) -> bytes:
-    return packet[5:]
-
-
-def _handle(packet: bytes) -> bytes:
-    return _Reader(packet, 5).string()
-
-
-def _data(packet: bytes) -> bytes:
-    return packet[9:]
-
-
-def _attributes(packet: bytes) -> Attributes:
-    return _Reader(packet, 5).attributes()
-
-
-def _names(packet: bytes) -> list[Name]:
-    if not packet:
-        return []
-    reader = _Reader(packet, 5)
-    names = []
-    for _ in range(reader.u32()):
-        name = reader.string()
-        reader.string()
-        names.append(Name(name, reader.attributes()))
-    return names
-
-
-def _first_name(packet: bytes) -> bytes:
-    return _names(packet)[0].name
-
-
-def _status_text(packet: bytes) -> str:
-    reader = _Reader(packet, 9)
-    text = "" if reader.at_end() else reader.string().decode("utf-8", "replace")
-    return text or "no reason given"

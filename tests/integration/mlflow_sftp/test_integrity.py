@@ -128,7 +128,7 @@ def test_a_server_that_cannot_replace_atomically(
     server: SftpServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without posix-rename, version 3 refuses to rename over a file."""
-    monkeypatch.setattr(SftpSession, "replaces", property(lambda session: False))
+    monkeypatch.setattr(SftpSession, "replaces_atomically", property(lambda session: False))
     storage = SftpStorage(server.uri(root), settings_for(server))
     for content in (b"old", b"new"):
         (tmp_path / "f").write_bytes(content)

@@ -3,17 +3,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mlflow_sftp.wire.flow_control import Budget, Flight, for_each, iterate
+from mlflow_sftp.transfer.concurrency import for_each, iterate
+from mlflow_sftp.wire.flow_control import CongestionWindow, MemoryBudget
 
 
-async def _settle() -> None:
+async def _run_what_is_ready() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 def test_a_budget_is_never_exceeded_and_serves_in_order() -> None:
     async def scenario() -> None:
-        budget, held, most, order = Budget(10), 0, 0, []
+        budget, held, most, order = MemoryBudget(10), 0, 0, []
 
         async def use(number: int, size: int) -> None:
             nonlocal held, most
@@ -34,10 +35,10 @@ def test_a_budget_is_never_exceeded_and_serves_in_order() -> None:
 
 def test_more_than_the_whole_budget_is_served_alone() -> None:
     async def scenario() -> None:
-        budget = Budget(10)
+        budget = MemoryBudget(10)
         assert await budget.take(1000) == 10
         waiting = asyncio.create_task(budget.take(1))
-        await _settle()
+        await _run_what_is_ready()
         assert not waiting.done()
         budget.give_back(10)
         assert await waiting == 1
@@ -47,10 +48,10 @@ def test_more_than_the_whole_budget_is_served_alone() -> None:
 
 def test_a_cancelled_wait_takes_nothing() -> None:
     async def scenario() -> None:
-        budget = Budget(10)
+        budget = MemoryBudget(10)
         await budget.take(10)
         waiting = asyncio.create_task(budget.take(5))
-        await _settle()
+        await _run_what_is_ready()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         budget.give_back(10)
@@ -115,8 +116,8 @@ class _Wire:
         self.most = 0
         self.in_flight = 0
 
-    async def carry(self, flight: Flight, size: int) -> None:
-        async with flight.carrying(size):
+    async def carry(self, window: CongestionWindow, size: int) -> None:
+        async with window.in_flight(size):
             self.in_flight += size
             self.most = max(self.most, self.in_flight)
             now = asyncio.get_running_loop().time()
@@ -127,13 +128,13 @@ class _Wire:
 
 async def _fly(wire: _Wire, size: int, block: int = 50_000) -> float:
     """Send `size` bytes in blocks; return the seconds it took."""
-    flight = Flight(Budget(64 << 20))
+    window = CongestionWindow(MemoryBudget(64 << 20))
     started = asyncio.get_running_loop().time()
-    await asyncio.gather(*(wire.carry(flight, block) for _ in range(size // block)))
+    await asyncio.gather(*(wire.carry(window, block) for _ in range(size // block)))
     return asyncio.get_running_loop().time() - started
 
 
-def test_a_flight_fills_a_link_and_does_not_queue_much_more() -> None:
+def test_the_window_fills_a_link_and_does_not_queue_much_more() -> None:
     async def scenario() -> None:
         wire = _Wire(bandwidth=20e6, round_trip=0.05)
         seconds = await _fly(wire, 20_000_000)
@@ -143,7 +144,7 @@ def test_a_flight_fills_a_link_and_does_not_queue_much_more() -> None:
     asyncio.run(scenario())
 
 
-def test_a_flight_begins_carefully() -> None:
+def test_the_window_begins_carefully() -> None:
     async def scenario() -> None:
         wire = _Wire(bandwidth=1e6, round_trip=0.1)
         await _fly(wire, 1_500_000)
@@ -152,18 +153,18 @@ def test_a_flight_begins_carefully() -> None:
     asyncio.run(scenario())
 
 
-def test_those_who_give_up_leave_the_flight_to_others() -> None:
+def test_those_who_give_up_leave_the_window_to_others() -> None:
     async def scenario() -> None:
-        flight = Flight(Budget(64 << 20))
-        flight.window = 100
-        landed = await flight.start(80)
-        waiting = [asyncio.create_task(flight.start(80)) for _ in range(3)]
+        window = CongestionWindow(MemoryBudget(64 << 20))
+        window.size = 100
+        acknowledge = await window.acquire(80)
+        waiting = [asyncio.create_task(window.acquire(80)) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
-        landed(False)
+        acknowledge(False)
         waiting[1].cancel()  # just when it was its turn
         second = await asyncio.wait_for(waiting[2], 1)
         second(True)
-        (await asyncio.wait_for(flight.start(100), 1))(True)
+        (await asyncio.wait_for(window.acquire(100), 1))(True)
 
     asyncio.run(scenario())

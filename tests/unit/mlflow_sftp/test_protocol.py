@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mlflow_sftp.wire.session import READ, SessionLostError, SftpSession, StatusError
+from mlflow_sftp.wire.packets import READ, SessionLostError, StatusError
+from mlflow_sftp.wire.session import SftpSession
 
 
 class _Wire:

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making directories on the server; those known to exist are not asked for again."""
+
+import asyncio
+from collections.abc import Iterable
+
+from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.uri import encode
+from mlflow_sftp.wire.packets import FX_FAILURE, FX_NO_SUCH_FILE, StatusError
+from mlflow_sftp.wire.session import SftpSession
+
+
+async def make_directory(remote: Remote, path: str) -> None:
+    """Make a directory and those above it; those known to exist are not asked for again."""
+    making = begin_directory(remote, path)
+    if making is not None:
+        await asyncio.shield(making)
+
+
+def begin_directory(remote: Remote, path: str) -> "asyncio.Task[None] | None":
+    """Begin to make a directory and those above it; None where they are known to exist."""
+    if encode(path) in remote.known_directories:
+        return None
+    if path not in remote.directories_being_made:
+        task = asyncio.create_task(_make_directory(remote, path))
+        remote.directories_being_made[path] = task
+        task.add_done_callback(lambda done: _made(remote, path, done))
+    return remote.directories_being_made[path]
+
+
+def forget_directory(remote: Remote, path: str) -> None:
+    """Ask for this directory and those above it again next time: it was found missing."""
+    remote.known_directories.forget(path)
+
+
+def _made(remote: Remote, path: str, task: "asyncio.Task[None]") -> None:
+    del remote.directories_being_made[path]
+    if not task.cancelled():
+        task.exception()  # Marks it as seen: not everybody who began it waits for it.
+
+
+async def _make_directory(remote: Remote, path: str) -> None:
+    operation = f"make the directory {path}"
+    levels = remote.known_directories.missing_levels(path)
+
+    async def make_at_once(session: SftpSession) -> bool:
+        for level in levels:
+            session.mkdir(level)
+        check = remote.containment_check(session, path)
+        answer = session.stat(encode(path))
+        await check()
+        try:
+            return (await answer).is_directory
+        except StatusError:
+            return False
+
+    async def make_one_by_one(session: SftpSession) -> None:
+        failure: StatusError | None = None
+        for level in levels:
+            try:
+                await session.mkdir(level)
+            except StatusError as error:
+                # A level that is missing because the one above could not be made is not the cause.
+                if failure is None or error.code != FX_NO_SUCH_FILE:
+                    failure = error
+        try:
+            if (await session.stat(encode(path))).is_directory:
+                return
+        except StatusError as error:
+            raise failure or error from None
+        raise StatusError(FX_FAILURE, "there is a file of this name")
+
+    if not await remote.attempt(operation, make_at_once, before_handshake=True):
+        await remote.attempt(operation, make_one_by_one)
+    remote.known_directories.add(levels)
+
+
+def deepest_first(directories: Iterable[str]) -> list[list[str]]:
+    """Group directories by their depth, the deepest first: the order in which empty ones can be removed.
+
+    Those of one group do not contain each other, so they may be removed at the same time.
+    """
+    by_depth: dict[int, list[str]] = {}
+    for directory in directories:
+        by_depth.setdefault(directory.count("/"), []).append(directory)
+    return [by_depth[depth] for depth in sorted(by_depth, reverse=True)]

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Handles of one file on the server, over several sessions."""
+
+import asyncio
+from collections.abc import Callable
+
+from mlflow_sftp.wire.session import SftpSession
+
+
+class SessionHandles:
+    """One file, open in each session that works on it.
+
+    `open_file(session)` begins to open it there; a handle ends with its session.
+    """
+
+    def __init__(self, open_file: "Callable[[SftpSession], asyncio.Future[bytes]]") -> None:
+        self._open_file = open_file
+        self._handles: dict[SftpSession, asyncio.Future[bytes]] = {}
+
+    async def get(self, session: SftpSession) -> bytes:
+        """Return the handle in this session, opening the file there on first use."""
+        if session not in self._handles:
+            self._handles = {each: opening for each, opening in self._handles.items() if each.alive}
+            self._handles[session] = self._open_file(session)
+        return await asyncio.shield(self._handles[session])
+
+    def add(self, session: SftpSession, opening: "asyncio.Future[bytes]") -> None:
+        """Use the handle that `opening` brings in this session."""
+        self._handles[session] = opening
+
+    def forget(self) -> None:
+        """Forget all handles: they are of another file, or could not be opened."""
+        self._handles = {}
+
+    def close(self) -> None:
+        """Close the file in every session, without waiting for it."""
+        handles, self._handles = self._handles, {}
+        for session, opening in handles.items():
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                session.close_handle(opening.result())

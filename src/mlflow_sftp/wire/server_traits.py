@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a server turned out to be able to do, whatever it says about itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_sftp.settings import Settings
+from mlflow_sftp.uri import Endpoint
+
+
+@dataclass(slots=True)
+class ServerTraits:
+    """What this process has learned about one account on one server; None is what has not been tried yet.
+
+    Each is found out once, where it is first needed, and holds until the process ends: a server that changes meanwhile
+    is used with less than it can do, never with more (whoever relies on a trait copes with a refusal).
+
+    Attributes:
+        has_shell: Runs commands, so that `sha256sum` can be asked for.
+        has_check_file: Answers check-file-name with the hash of a file; some do that do not announce it.
+        has_statvfs: Answers statvfs@openssh.com with what is free; some announce it and refuse.
+    """
+
+    has_shell: bool | None = None
+    has_check_file: bool | None = None
+    has_statvfs: bool | None = None
+
+
+_known: dict[tuple[Endpoint, Path | None], ServerTraits] = {}
+
+
+def server_traits(endpoint: Endpoint, settings: Settings) -> ServerTraits:
+    """Return what is known about a server, which all connections of this process to it share.
+
+    One endpoint may mean two servers with two OpenSSH configurations.
+    """
+    return _known.setdefault((endpoint, settings.ssh_config), ServerTraits())
