@@ -37,6 +37,10 @@ class Remote:
 
     Paths given are absolute. Methods run on the background loop, are safe to repeat after a drop of the
     connection, and raise SftpError.
+
+    Attributes:
+        known_directories: Those known to exist on the server, for all roots on these connections.
+        directories_being_made: Under way below this root, by path; whoever needs one waits for the same task.
     """
 
     def __init__(self, connections: Connections, root: str) -> None:

@@ -196,11 +196,6 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         """Whether the server says that it can tell what is free."""
         return b"statvfs@openssh.com" in self.extensions
 
-    @property
-    def lost(self) -> str:
-        """Why the session ended; empty while it lives."""
-        return self._lost or ""
-
     async def ready(self) -> None:
         """Wait for the server's version and extensions, and ask for its limits without waiting for them."""
         await self._version
@@ -224,6 +219,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return self
 
     def _take_limits(self, answer: bytes) -> None:
+        if len(answer) < LIMITS.size:
+            return  # What every server takes will do.
         packet, read, write, handles = LIMITS.unpack_from(answer)
         largest = min(read or _LARGEST_BLOCK, write or _LARGEST_BLOCK, packet or _LARGEST_BLOCK)
         self.block = max(_SAFE_BLOCK, min(largest, _LARGEST_BLOCK))

@@ -168,3 +168,20 @@ def test_silence_while_an_answer_is_due_ends_the_session() -> None:
             await session.stat(b"x")
 
     _with_session(scenario, stall=0.1)
+
+
+@pytest.mark.parametrize("size", [0, 31, 32])
+def test_limits_that_end_too_soon_are_no_limits(size: int) -> None:
+    async def run() -> tuple[int, int]:
+        session, wire = SftpSession(60), _Wire()
+        session.connection_made(wire)
+        name = b"limits@openssh.com"
+        extension = struct.pack(">I", len(name)) + name + struct.pack(">I1s", 1, b"1")
+        session.data_received(_packet(2, struct.pack(">I", 3) + extension), None)
+        await session.ready()
+        answer = struct.pack(">QQQQ", 1 << 18, 1 << 17, 1 << 17, 1000)[:size]
+        session.data_received(_packet(201, struct.pack(">I", 0) + answer), None)
+        await asyncio.wait_for(session.limits(), 1)
+        return session.block, session.max_handles
+
+    assert asyncio.run(run()) == ((1 << 17, 984) if size == 32 else (32 << 10, 128))
