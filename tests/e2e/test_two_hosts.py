@@ -117,6 +117,22 @@ def test_audit_reads_the_database_of_each_host(hosts: Hosts) -> None:
     assert found["second"] - found["first"] == EXPERIMENTS["second"] - EXPERIMENTS["first"]
 
 
+def test_telemetry_is_off_unless_the_inventory_asks_for_it(hosts: Hosts) -> None:
+    container = "mlflow-two-first-mlflow-1"
+    asked = "from mlflow.telemetry.utils import is_telemetry_disabled as off; print(off())"
+    image = output_of("docker", "inspect", "--format", "{{.Config.Image}}", container).strip()
+    for name in (image, image.replace("mlflow-server", "mlflow-client")):
+        command = ("docker", "run", "--rm", "--network=none", name, "python", "-c", asked)
+        assert output_of(*command).split() == ["True"], name
+    with urlopen("http://127.0.0.1:13261/ajax-api/3.0/mlflow/ui-telemetry") as answer:
+        assert json.load(answer)["disable_ui_telemetry"] is True
+    with urlopen("http://127.0.0.1:13261/") as answer:
+        assert b"mlflow.telemetry.info.alert.dismissed_v1" in answer.read()
+    assert output_of("docker", "exec", container, "printenv", "MLFLOW_DISABLE_TELEMETRY") == "true\n"
+    on = hosts.play("site.yml", "--tags", "stack", "--check", "--diff", mlflow_stack_telemetry=True)
+    assert '+ MLFLOW_DISABLE_TELEMETRY: "false"' in passes(on)
+
+
 def test_switch_changes_the_database_of_each_host(hosts: Hosts) -> None:
     before = {name: len(hosts.locations(name)) for name in EXPERIMENTS}
     passes(hosts.play(SWITCH, mlflow_stack_access="proxied"))
