@@ -164,7 +164,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from mlflow_sftp.errors import SftpError, StorageError
+    from mlflow_sftp.errors import StorageError
     from mlflow_sftp.operations import copy as copying
     from mlflow_sftp.operations.progress_file import ProgressFile
 
@@ -230,7 +230,7 @@ def main() -> None:
         module.fail_json(msg="bandwidth must be above 0 bytes a second")
     try:
         report = copy(options, check=module.check_mode)
-    except (StorageError, SftpError) as error:
+    except StorageError as error:
         module.fail_json(msg=f"Copying stopped: {error} What was copied until then is kept.")
     result = describe(report)
     if report.failed and options["strict"]:

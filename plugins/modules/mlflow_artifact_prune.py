@@ -110,7 +110,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.databa
 )
 
 try:
-    from mlflow_sftp.errors import SftpError, StorageError
+    from mlflow_sftp.errors import StorageError
     from mlflow_sftp.operations.prune import prune
 
     LIBRARY_ERROR = None
@@ -153,7 +153,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
     try:
         result = run(module)
-    except (StorageError, SftpError) as error:
+    except StorageError as error:
         module.fail_json(msg=f"Pruning stopped: {error} Everything deleted until then is at the destination.")
     module.exit_json(**result)
 

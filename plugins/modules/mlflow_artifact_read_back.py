@@ -115,7 +115,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.databa
 )
 
 try:
-    from mlflow_sftp.errors import SftpError, StorageError
+    from mlflow_sftp.errors import StorageError
     from mlflow_sftp.operations.client_waits import shorten_waits
     from mlflow_sftp.operations.read_back import read_back
 
@@ -193,7 +193,7 @@ def main() -> None:
         )
     try:
         result = run(module, tracking_uri)
-    except (StorageError, SftpError) as error:
+    except StorageError as error:
         module.fail_json(msg=f"Reading artifacts back failed: {error}")
     if result["problems"]:
         module.fail_json(msg=message(result), **result)

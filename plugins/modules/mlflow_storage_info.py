@@ -144,7 +144,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.databa
 )
 
 try:
-    from mlflow_sftp.errors import SftpError, StorageError
+    from mlflow_sftp.errors import StorageError
     from mlflow_sftp.operations.audit import audit
     from mlflow_sftp.operations.inventory import database_info, store_info
 
@@ -189,7 +189,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
     try:
         result = gather(module)
-    except (StorageError, SftpError) as error:
+    except StorageError as error:
         module.fail_json(msg=f"Looking at the storage failed: {error}")
     module.exit_json(**result)
 

@@ -5,7 +5,7 @@ import importlib
 
 import click
 
-from mlflow_sftp.cli.output import ErrorReportingGroup
+from mlflow_sftp.cli.output import ErrorReportingGroup, printable
 
 # Where a command is, and its line of help: for the list of commands nothing has to be imported or installed.
 COMMANDS = {
@@ -75,3 +75,18 @@ def main() -> None:
     left behind. With --json, a command prints one object on standard output, also when it fails: {"contract": 1,
     "error": {"cause": ..., "message": ..., "seen": ..., "remedy": ...}}.
     """
+    _tell_on_standard_error()
+
+
+def _tell_on_standard_error() -> None:
+    """Say what is left out, and what is waited for: what the package logs."""
+    import logging
+
+    class ToStandardError(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(printable(self.format(record)), err=True)
+
+    logger = logging.getLogger("mlflow_sftp")
+    logger.handlers = [ToStandardError()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

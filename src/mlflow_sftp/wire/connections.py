@@ -29,7 +29,7 @@ from mlflow_sftp.wire.login import (
 )
 from mlflow_sftp.wire.packets import SessionLostError
 from mlflow_sftp.wire.server_traits import server_traits
-from mlflow_sftp.wire.session import SAFE_HANDLES, SftpSession
+from mlflow_sftp.wire.session import SAFE_HANDLES, SILENCE_SECONDS, SftpSession
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -219,7 +219,7 @@ class Connections:
     async def _open_session(
         self, ssh: asyncssh.SSHClientConnection, on_open: Callable[[SftpSession], object] = lambda _: None
     ) -> SftpSession:
-        session = SftpSession(self.settings.stall_timeout, on_open)
+        session = SftpSession(self.settings.stall_timeout, on_open, self._tell_silence)
         asyncio.get_running_loop().call_later(_REQUEST_SENT_SECONDS, acknowledge_at_once, ssh)
         await ssh.create_session(lambda: session, subsystem="sftp", encoding=None, window=_RECEIVE_WINDOW)
         await session.ready()
@@ -296,11 +296,11 @@ class Connections:
         ssh: asyncssh.SSHClientConnection | None = None
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
-                ssh = await asyncssh.connect(
-                    self.endpoint.host,
-                    options=await self._connect_options(),
-                    client_factory=PublickeyFirstClient,
-                )
+                options = await self._connect_options()
+                with self._silence_told():
+                    ssh = await asyncssh.connect(
+                        self.endpoint.host, options=options, client_factory=PublickeyFirstClient
+                    )
                 suppress_ignore_packets(ssh)
                 session = await self._open_session(ssh, on_open)
         except BaseException as error:
@@ -310,6 +310,27 @@ class Connections:
                 raise translate_error(error, self.name, self.settings.connect_timeout) from error
             raise
         return Connection(ssh, session, loop.time() - started)
+
+    @contextlib.contextmanager
+    def _silence_told(self) -> Iterator[None]:
+        """Tell now and again that a server does not answer, as a session does once it is open."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        due: asyncio.TimerHandle
+
+        def tell() -> None:
+            nonlocal due
+            self._tell_silence(loop.time() - started)
+            due = loop.call_later(SILENCE_SECONDS, tell)
+
+        due = loop.call_later(SILENCE_SECONDS, tell)
+        try:
+            yield
+        finally:
+            due.cancel()
+
+    def _tell_silence(self, seconds: float) -> None:
+        _log.info("%s has not answered for %.0f s; still waiting", self.name, seconds)
 
     async def _connect_options(self) -> asyncssh.SSHClientConnectionOptions:
         if self._options is None:

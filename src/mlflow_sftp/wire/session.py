@@ -72,6 +72,8 @@ SAFE_HANDLES = 128
 # How much of what waits for the channel's window is handed over at once.
 _SEND_CHUNK = 256 << 10
 _SPARE_HANDLES = 16
+# After so many seconds without an answer somebody may want to be told, and again after as many.
+SILENCE_SECONDS = 5.0
 
 
 T = TypeVar("T")
@@ -98,15 +100,20 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     Futures raise StatusError or SessionLostError. Paths and handles are bytes. `block` is the largest number of
     bytes for one read or write, `max_handles` the number of files the server lets one session hold open; both are
     what every server takes until `limits` is done. `on_open(session)` is called as soon as requests may be made, which
-    is before the server's greeting (`ready`) tells what extensions it has.
+    is before the server's greeting (`ready`) tells what extensions it has, `on_silence(seconds)` now and again while
+    the server owes an answer.
     """
 
     def __init__(
-        self, stall_timeout: float, on_open: Callable[["SftpSession"], object] = lambda _: None
+        self,
+        stall_timeout: float,
+        on_open: Callable[["SftpSession"], object] = lambda _: None,
+        on_silence: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._stall_timeout = stall_timeout
         self._on_open = on_open
+        self._on_silence = on_silence
         self._channel: _Channel | None = None
         self._buffer = bytearray()
         self._queued: list[bytes | memoryview] = []
@@ -324,7 +331,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             self._queued += (header, *parts)
         self._flush_soon()
         if self._watch is None:
-            self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
+            self._watch_for_silence(0.0)
         return future
 
     def _flush_soon(self) -> None:
@@ -361,7 +368,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._queued.append(U32.pack(5) + bytes([FXP_INIT]) + U32.pack(VERSION))
         self._flush_soon()
         self._init_sent = self._loop.time()
-        self._watch = self._loop.call_later(self._stall_timeout, self._check_stall)
+        self._watch_for_silence(0.0)
         self._on_open(self)
 
     # --- receiving ---
@@ -417,7 +424,13 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         if silent >= self._stall_timeout:
             self.abort(f"the server has not answered for {silent:.0f} s")
             return
-        self._watch = self._loop.call_later(self._stall_timeout - silent, self._check_stall)
+        if silent >= SILENCE_SECONDS:
+            self._on_silence(silent)
+        self._watch_for_silence(silent)
+
+    def _watch_for_silence(self, silent: float) -> None:
+        due = min(SILENCE_SECONDS, self._stall_timeout - silent)
+        self._watch = self._loop.call_later(due, self._check_stall)
 
     def _end(self, reason: str) -> None:
         if self._lost is not None:

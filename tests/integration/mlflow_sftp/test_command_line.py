@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,13 +23,13 @@ _PROGRAM = (sys.executable, "-c", "from mlflow_sftp.cli.main import main; main(p
 
 class _Program:
     def __init__(self, server: SftpServer) -> None:
-        self._environment = os.environ | {
+        self.environment = os.environ | {
             "MLFLOW_SFTP_SSH_CONFIG": str(server.ssh_config),
             "MLFLOW_SFTP_RETRY_TIMEOUT": "0.5",
         }
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run([*_PROGRAM, *arguments], env=self._environment, capture_output=True, text=True)
+        done = subprocess.run([*_PROGRAM, *arguments], env=self.environment, capture_output=True, text=True)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout if code == 0 else done.stderr
@@ -41,7 +42,7 @@ class _Program:
     def error(self, *arguments: str) -> dict[str, str]:
         """What --json tells of a failure."""
         done = subprocess.run(
-            [*_PROGRAM, *arguments, "--json"], env=self._environment, capture_output=True, text=True
+            [*_PROGRAM, *arguments, "--json"], env=self.environment, capture_output=True, text=True
         )
         assert done.returncode == 1, done.stdout + done.stderr
         report = json.loads(done.stdout)
@@ -183,3 +184,17 @@ def _completed(line: str) -> set[str]:
     }
     done = subprocess.run(_PROGRAM, env=environment, capture_output=True, text=True, check=True)
     return {each.partition(",")[2] for each in done.stdout.splitlines()}
+
+
+def test_a_server_that_does_not_answer_is_named_while_it_is_waited_for(program: _Program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"sftp://u:pa55@127.0.0.1:{silent.getsockname()[1]}/x"
+        command = [*_PROGRAM, "ls", uri]
+        waiting = subprocess.Popen(command, env=program.environment, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        try:
+            line = waiting.stderr.readline()
+        finally:
+            waiting.kill()
+            waiting.wait()
+    assert re.match(r"u@127\.0\.0\.1:\d+ has not answered for \d+ s; still waiting", line), line
