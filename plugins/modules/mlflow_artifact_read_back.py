@@ -109,7 +109,6 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.client import shorten_waits
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
@@ -117,6 +116,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.databa
 
 try:
     from mlflow_sftp.errors import SftpError, StorageError
+    from mlflow_sftp.operations.client_waits import shorten_waits
     from mlflow_sftp.operations.read_back import read_back
 
     LIBRARY_ERROR = None

@@ -19,7 +19,8 @@ description:
   - Fails if C(sftp://) locations are not handled by C(mlflow_sftp).
   - The bytes can be read back from the SFTP server past MLflow, with O(expect_on_sftp) from the same place,
     or with O(cleanup=false) and M(freegee.mlflow_sftp.sftp_digest) from another.
-  - MLflow only marks runs and experiments as deleted. C(mlflow gc) removes them from its database.
+  - MLflow only marks runs and experiments as deleted. M(freegee.mlflow_sftp.mlflow_roundtrip_purge) removes those
+    of this module for good, C(mlflow gc) those of everybody.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.connection.expect_on_sftp
@@ -52,7 +53,8 @@ options:
     type: str
   experiment:
     description:
-      - Name of the experiment to use. It is created if it does not exist.
+      - Name of the experiment to use. It is created if it does not exist, and then may be shared by several round
+        trips at once. It stays until M(freegee.mlflow_sftp.mlflow_roundtrip_purge) removes it.
       - Without it, a new one is used, which has the server's present artifact location.
     type: str
   size:
@@ -62,8 +64,8 @@ options:
     default: 1048576
   cleanup:
     description:
-      - Whether to delete the run and its artifacts at the end. Experiments that this module created go with
-        their last run.
+      - Whether to delete the run and its artifacts at the end. An experiment that was created because
+        O(experiment) is not given goes with its run.
       - With V(false) they stay only if the round trip succeeded.
     type: bool
     default: true
@@ -170,44 +172,49 @@ remedy:
 import contextlib
 import os
 import posixpath
+import time
 import traceback
-from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.client import shorten_waits
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._roundtrip import RoundTrip, sftp_path
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
         account_from_options,
     )
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.digest import (
-        FileDigest,
         compare,
         digest_tree,
     )
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import sftp_session
+
+    from mlflow_sftp.errors import RoundTripError
+    from mlflow_sftp.operations.client_waits import shorten_waits
+    from mlflow_sftp.operations.round_trip import LoggedFile, RoundTrip, sftp_path
 
     LIBRARY_ERROR = None
 except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
 
 
-def read_back(trip: RoundTrip, files: list[FileDigest], account: dict) -> None:
+def read_back(trip: RoundTrip, files: list[LoggedFile], account: dict) -> None:
     """Compare what the SFTP server holds with what was logged.
 
     Raises:
-        DiagnosedError: artifacts_elsewhere, bytes_differ_on_server, and those of the SFTP session.
+        RoundTripError: artifacts_elsewhere.
+        DiagnosedError: bytes_differ_on_server, and those of the SFTP session.
     """
     directory = sftp_path(trip.artifact_uri, account["path"])
-    with trip.step("read_back", "reading back over SFTP"):
-        try:
-            with sftp_session(account_from_options(account)) as sftp:
-                found = digest_tree(sftp, directory)
-        except FileNotFoundError:
-            found = []
+    start = time.monotonic()
+    try:
+        with sftp_session(account_from_options(account)) as sftp:
+            found = digest_tree(sftp, directory)
+    except FileNotFoundError:
+        found = []
+    except OSError as error:
+        raise DiagnosedError("artifact_store_failed", f"while reading back over SFTP: {error}") from error
+    trip.seconds["read_back"] = round(time.monotonic() - start, 4)
     differences = compare(found, {file.path: file.sha256 for file in files})
     if differences:
         seen = f"below {directory}: {differences}"
@@ -220,13 +227,13 @@ def make(trip: RoundTrip, options: dict, result: dict) -> None:
     try:
         trip.start(options["experiment"], options["access"])
         files = trip.log(options["size"])
-        result["files"] = [asdict(file) for file in files]
+        result["files"] = [file._asdict() for file in files]
         trip.check(files)
         if options["expect_on_sftp"]:
             read_back(trip, files, options["expect_on_sftp"])
         result["read_back"] = bool(options["expect_on_sftp"])
         keep = not options["cleanup"]
-    except DiagnosedError:
+    except (DiagnosedError, RoundTripError):
         clean_up_after_failure(trip, options["expect_on_sftp"], result)
         raise
     if not keep:
@@ -250,7 +257,7 @@ def clean_up_after_failure(trip: RoundTrip, account: dict | None, result: dict) 
     """Remove what there is; the first failure is the one to report."""
     try:
         clean_up(trip, account)
-    except DiagnosedError as error:
+    except (DiagnosedError, RoundTripError) as error:
         result["left_behind"] = error.seen
 
 
@@ -306,8 +313,8 @@ def main() -> None:
             raise DiagnosedError("mlflow_no_tracking_uri", "MLFLOW_TRACKING_URI is not set")
         trip = RoundTrip(tracking_uri)
         run(module, trip, result)
-    except DiagnosedError as error:
-        known = error.with_facts({"tracking_uri": tracking_uri})
+    except (DiagnosedError, RoundTripError) as error:
+        known = diagnose(error).with_facts({"tracking_uri": tracking_uri})
         module.fail_json(
             msg=f"Artifact round trip failed: {known}. {known.remedy}",
             cause=known.cause.code,
@@ -317,6 +324,14 @@ def main() -> None:
             **result,
         )
     module.exit_json(**describe(trip), **result)
+
+
+def diagnose(error: Exception) -> DiagnosedError:
+    """Return the collection's form of an error, whose remedy names its variables and playbooks."""
+    if isinstance(error, DiagnosedError):
+        return error
+    assert isinstance(error, RoundTripError)
+    return DiagnosedError(error.cause, error.seen, **({"uri": error.uri} if error.uri else {}))
 
 
 def describe(trip: RoundTrip | None) -> dict:

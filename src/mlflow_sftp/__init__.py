@@ -2,8 +2,8 @@
 """MLflow artifact store for ``sftp://`` locations.
 
 What stands in `__all__` is the package's public face (docs/data-plane.md); every module below it is private and
-may change in any version. `SftpStorage` is imported when it is asked for: MLflow loads its plugins while it starts,
-and `mlflow-sftp --help` runs, without an SSH library.
+may change in any version. `SftpStorage` and `Entry` are imported when they are asked for: MLflow loads its plugins
+while it starts, and `mlflow-sftp --help` runs, without an SSH library.
 """
 
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ from mlflow_sftp.errors import (
 from mlflow_sftp.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow_sftp.storage import SftpStorage
+    from mlflow_sftp.storage import Entry, SftpStorage
 
     __version__: str
 
@@ -45,6 +45,7 @@ __all__ = [
     "BlockedError",
     "ConnectionDroppedError",
     "DatabaseError",
+    "Entry",
     "HostKeyRejectedError",
     "IntegrityError",
     "InvalidPathError",
@@ -69,10 +70,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "SftpStorage":
-        from mlflow_sftp.storage import SftpStorage
+    if name in ("Entry", "SftpStorage"):
+        from mlflow_sftp import storage
 
-        return SftpStorage
+        return getattr(storage, name)
     if name == "__version__":
         from importlib.metadata import version
 

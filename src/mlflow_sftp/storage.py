@@ -15,6 +15,8 @@ from mlflow_sftp.transfer.stream_bridge import StreamBridge
 from mlflow_sftp.uri import SftpUri
 from mlflow_sftp.wire.connections import connections
 
+__all__ = ["Entry", "SftpStorage"]
+
 T = TypeVar("T")
 _STREAM_CHUNK = 1 << 20
 _ENTRIES_AT_ONCE = 1000

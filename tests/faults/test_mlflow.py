@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._roundtrip import named_errors
 from mlflow import MlflowClient
 
+from mlflow_sftp.errors import RoundTripError
+from mlflow_sftp.operations.round_trip import translate_errors
 from tests.faults.conftest import assert_no_secret, defective, options
 from tests.support.ansible import run_module
 from tests.support.mlflow_server import MlflowServer
@@ -125,9 +125,9 @@ def test_artifacts_are_stored_elsewhere(sftp: SshServer, tmp_path: Path) -> None
 # The round trip itself leaves the location to the server, whose own root is never refused.
 def test_location_is_on_another_host_than_the_root(mlflow: MlflowServer) -> None:
     client = MlflowClient(mlflow.uri)
-    with pytest.raises(DiagnosedError) as refused, named_errors("creating an experiment"):
+    with pytest.raises(RoundTripError) as refused, translate_errors("creating an experiment"):
         client.create_experiment("elsewhere", artifact_location="sftp://freegee@other.host.ch:2121/artifacts")
-    assert refused.value.cause.code == "mlflow_host_policy"
+    assert refused.value.cause == "mlflow_host_policy"
     assert "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES=sftp" in refused.value.remedy
 
 

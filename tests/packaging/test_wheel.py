@@ -94,3 +94,33 @@ def test_brings_its_command(environment: Path, tmp_path: Path) -> None:
 
     assert shown.returncode == 0, shown.stderr
     assert "check" in shown.stdout
+
+
+@pytest.fixture(scope="module")
+def bare_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with the wheel and what it asks for, and nothing of the controller's."""
+    directory = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    command = [sys.executable, "-m", "pip", "--python", directory / "bin/python", "install", "--quiet"]
+    subprocess.run([*command, "--no-compile", wheel], check=True)
+    return directory
+
+
+def test_the_program_works_with_what_the_wheel_asks_for(bare_environment: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        program = bare_environment / "bin/mlflow-sftp"
+        return subprocess.run([program, *arguments], capture_output=True, text=True, cwd=tmp_path)
+
+    shown = run("--help")
+    assert shown.returncode == 0, shown.stderr
+    assert {"audit", "check", "copy", "relocate"} <= set(shown.stdout.split())
+    assert "0.1.0" in run("--version").stdout
+    (tmp_path / "source").write_text("text")
+    copied = run("copy", "source", "target")
+    assert copied.returncode == 0, copied.stderr
+    assert (tmp_path / "target").read_text() == "text"
+    refused = run("audit", "--help")
+    assert refused.returncode == 1
+    assert "audit needs the Python package sqlalchemy: pip install 'mlflow-sftp[database]'" in refused.stderr
+    listed = run("ls", "sftp://127.0.0.1:1/x", "--json")
+    assert '"cause": "' in listed.stdout

@@ -335,7 +335,7 @@ _TABLE = (
         "link_slow",
         "link",
         "The line to the server is slow",
-        "Store the client nearer to {host}, or have the line looked at: many small artifacts cost a "
+        "Place the client nearer to {host}, or have the line looked at: many small artifacts cost a "
         "few round trips each.",
     ),
     Cause(

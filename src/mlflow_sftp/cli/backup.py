@@ -16,9 +16,10 @@ from mlflow_sftp.operations.database_backup import back_up
 @click.argument("target", type=FILE)
 @json_option
 def backup_command(database: Database, target: Path, as_json: bool) -> None:
-    """Write a complete copy of MLflow's database to the file TARGET (mode 0600); MLflow may go on writing.
+    """Write a complete copy of MLflow's database to the file TARGET.
 
-    SQLite: a database of its own. PostgreSQL: what pg_dump writes in its custom format.
+    Its mode is 0600, and MLflow may go on writing. SQLite: a database of its own. PostgreSQL: what pg_dump writes in
+    its custom format.
     """
     size = back_up(database, target)
     if as_json:

@@ -61,10 +61,11 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
 @click.option("--check", is_flag=True, help="Only tell what would be done.")
 @json_option
 def copy_command(source: str, target: str, progress_file: Path | None, as_json: bool, **options: Any) -> None:
-    """Copy a file, or all that a directory holds, and prove it; each side is a path or an sftp:// URI.
+    """Copy a file, or all that a directory holds, and prove it.
 
-    TARGET names the copy itself. Nothing is ever deleted. What is there already is compared, not sent, and a large
-    file that was interrupted goes on where it stopped. Exit code 3 if some files could not be copied.
+    Each side is a path or an sftp:// URI; TARGET names the copy itself. Nothing is ever deleted. What is there
+    already is compared, not sent, and a large file that was interrupted goes on where it stopped. Exit code 3 if some
+    files could not be copied.
     """
     with _progress(None if options["check"] else progress_file) as on_progress:
         report = copy(source, target, on_progress=on_progress, **options)

@@ -26,7 +26,7 @@ _LONG_LISTING = 12
 @click.argument("uri")
 @json_option
 def check_command(uri: str, as_json: bool) -> None:
-    """Connect, then write, read, list and delete a probe file; nothing stays behind."""
+    """Connect, then write, read, list and delete a probe file. Nothing stays behind."""
     storage = SftpStorage(uri, replace(Settings.from_environment(), retry_timeout=0.01))
     report: dict[str, object] = {"uri": redact(uri)}
     with _timed(report, "connect"):
@@ -73,7 +73,7 @@ def ls_command(uri: str, recursive: bool, as_json: bool) -> None:
 @click.option("-r", "--recursive", is_flag=True, help="Remove a directory with all it holds.")
 @json_option
 def rm_command(uri: str, recursive: bool, as_json: bool) -> None:
-    """Remove a file, or a link but never what it points to."""
+    """Remove a file, a directory, or a link but never what it points to."""
     storage = SftpStorage(uri)
     if storage.uri.path == "/":
         raise click.UsageError("refusing to remove everything: the path is /")
@@ -92,7 +92,10 @@ def rm_command(uri: str, recursive: bool, as_json: bool) -> None:
 @click.option("--mebibytes", default=_LARGE_BYTES >> 20, show_default=True, help="Size of the large file.")
 @json_option
 def bench_command(uri: str, files: int, mebibytes: int, as_json: bool) -> None:
-    """Measure this server: many small files and a large one, up and down, in a scratch directory below URI."""
+    """Measure this server: many small files and a large one, up and down.
+
+    It does so in a scratch directory below URI, which is removed.
+    """
     scratch = f"mlflow-sftp-bench-{secrets.token_hex(8)}"
     storage = SftpStorage(f"{uri.rstrip('/')}/{scratch}")
     report: dict[str, object] = {}

@@ -16,7 +16,10 @@ from mlflow_sftp.operations.inventory import database_info, store_info
 @optional_database_option
 @json_option
 def info_command(store: str | None, database: Database | None, as_json: bool) -> None:
-    """Tell what STORE, a path or an sftp:// URI, and MLflow's database hold, in numbers; changes nothing."""
+    """Tell what a store and MLflow's database hold, in numbers.
+
+    STORE is a path or an sftp:// URI. Nothing is changed.
+    """
     if store is None and database is None:
         raise click.UsageError("name a store, a database (--database), or both")
     found: dict[str, dict[str, Any]] = {}

@@ -9,20 +9,23 @@ from mlflow_sftp.cli.output import ErrorReportingGroup
 
 # Where a command is, and its line of help: for the list of commands nothing has to be imported or installed.
 COMMANDS = {
-    "audit": ("audit.audit_command", "Compare MLflow's database with the files of a store, both ways."),
-    "backup": ("backup.backup_command", "Write a complete copy of MLflow's database to a file."),
-    "bench": ("files.bench_command", "Measure a server: many small files and a large one, up and down."),
+    "audit": ("audit.audit_command", "Compare MLflow's database with the files below ROOT, both ways."),
+    "backup": ("backup.backup_command", "Write a complete copy of MLflow's database to the file TARGET."),
+    "bench": ("files.bench_command", "Measure this server: many small files and a large one, up and down."),
     "check": ("files.check_command", "Connect, then write, read, list and delete a probe file."),
     "copy": ("copy.copy_command", "Copy a file, or all that a directory holds, and prove it."),
     "info": ("info.info_command", "Tell what a store and MLflow's database hold, in numbers."),
     "ls": ("files.ls_command", "List a directory: size, time of last change, name."),
-    "prune": ("prune.prune_command", "Delete from a store what a copy brought to another one."),
-    "read-back": ("read_back.read_back_command", "Download runs and models through MLflow and compare them."),
+    "prune": ("prune.prune_command", "Delete from SOURCE what a copy brought to TARGET."),
+    "read-back": (
+        "read_back.read_back_command",
+        "Download runs and models through MLflow, and compare them.",
+    ),
     "relocate": (
         "relocate.relocate_group",
         "Change the root of every artifact location in MLflow's database.",
     ),
-    "rm": ("files.rm_command", "Remove a file, a link or a directory."),
+    "rm": ("files.rm_command", "Remove a file, a directory, or a link but never what it points to."),
     "roundtrip": (
         "round_trip.round_trip_command",
         "Log, list, download and compare artifacts through MLflow.",

@@ -38,8 +38,9 @@ from mlflow_sftp.operations.relocate import Database
 def prune_command(
     source: str, target: str, database: Database, manifests: tuple[Path, ...], as_json: bool, **options: Any
 ) -> None:
-    """Delete from SOURCE what a copy brought to TARGET, once both sides were read again and are equal.
+    """Delete from SOURCE what a copy brought to TARGET.
 
+    A file goes once both sides were read again and are equal.
     What the database leads to stays, and what no copy brought. Exit code 3 if files stay.
     """
     report = prune(source, target, manifests, database, **options)

@@ -47,9 +47,10 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
 def read_back_command(
     root: str, database: Database, tracking_uri: str, as_json: bool, **options: Any
 ) -> None:
-    """Download runs and logged models below ROOT through MLflow, as its users do, and compare every file.
+    """Download runs and models through MLflow, and compare them.
 
-    Exit code 3 if something is not as it was.
+    Logged models and runs below ROOT are read as users read them, every file is compared. Exit code 3 if something
+    is not as it was.
     """
     shorten_waits(sftp=20)
     found = read_back(database, root, tracking_uri, **options)

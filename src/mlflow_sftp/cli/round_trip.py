@@ -45,7 +45,7 @@ def round_trip_command(
     database: Database | None,
     as_json: bool,
 ) -> None:
-    """Log artifacts through MLflow, list, download and compare them, and delete them again."""
+    """Log, list, download and compare artifacts through MLflow. They are deleted again."""
     if purges and database is None:
         raise click.UsageError("--purge removes rows of MLflow's database: name it with --database")
     shorten_waits(sftp=5, http=20)

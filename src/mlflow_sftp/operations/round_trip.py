@@ -40,7 +40,7 @@ _OUR_REPOSITORY = "mlflow_sftp.mlflow_plugin.artifact_repository"
 _ABANDONED_SECONDS = 3600.0
 
 # What to do, by the cause of a RoundTripError.
-_REMEDIES = {
+REMEDIES = {
     "mlflow_unreachable": "See that the MLflow server runs, and that MLFLOW_TRACKING_URI names it as it can be "
     "reached from here.",
     "mlflow_host_refused": "Add the name and port it is asked under to the server's MLFLOW_SERVER_ALLOWED_HOSTS.",
@@ -300,7 +300,9 @@ def sftp_path(artifact_uri: str, artifact_root: str) -> str:
     raise _error("artifacts_elsewhere", f"the run's artifacts are at {artifact_uri}")
 
 
-def purge(database: Database, tracking_uri: str, *, destination: str | None = None) -> Purged:
+def purge(
+    database: Database, tracking_uri: str, *, destination: str | None = None, check: bool = False
+) -> Purged:
     """Remove for good, rows and artifacts, what round trips left: their deleted runs, and experiments without others.
 
     MLflow only marks runs as deleted; `mlflow gc` removes what is marked, of everybody. This removes what round trips
@@ -310,6 +312,7 @@ def purge(database: Database, tracking_uri: str, *, destination: str | None = No
         database: The server's database, on which its own functions are used.
         tracking_uri: The server, for artifacts that lie behind it.
         destination: Where `mlflow-artifacts:/` is, for the directories that MLflow leaves behind empty.
+        check: Only count.
 
     Raises RoundTripError, artifact_store_failed, where artifacts cannot be deleted; their run stays then.
     """
@@ -317,11 +320,11 @@ def purge(database: Database, tracking_uri: str, *, destination: str | None = No
     if not identifiers:
         return Purged(0, 0)
     with translate_errors("removing what round trips left"):
-        return _Purge(database, tracking_uri, destination).run(identifiers)
+        return _Purge(database, tracking_uri, destination, check).run(identifiers)
 
 
 class _Purge:
-    def __init__(self, database: Database, tracking_uri: str, destination: str | None) -> None:
+    def __init__(self, database: Database, tracking_uri: str, destination: str | None, check: bool) -> None:
         # Imported here: it takes a second, and most often there is nothing to remove.
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -331,6 +334,7 @@ class _Purge:
         )
         self._tracking_uri = tracking_uri
         self._destination = destination
+        self._check = check
         self._abandoned = (time.time() - _ABANDONED_SECONDS) * 1000
 
     def run(self, identifiers: list[str]) -> Purged:
@@ -339,30 +343,31 @@ class _Purge:
             experiment = self._store.get_experiment(identifier)
             found = self._store.search_runs([identifier], "", ViewType.ALL, max_results=1000)
             gone = [run for run in found if self._is_over(run)]
-            for run in gone:
-                self._remove_run(run)
+            empties = len(gone) == len(found)
             runs += len(gone)
-            empty = len(gone) == len(found)
-            if empty:
-                self._remove_experiment(experiment)
-                experiments += 1
-            self._remove_directories(experiment, [run.info.run_id for run in gone], empty)
+            experiments += empties
+            if not self._check:
+                self._remove(experiment, gone, empties)
         return Purged(runs, experiments)
+
+    def _remove(self, experiment: Experiment, runs: list[Run], empties: bool) -> None:
+        for run in runs:
+            _delete_artifacts(get_artifact_repository(run.info.artifact_uri, tracking_uri=self._tracking_uri))
+            self._store._hard_delete_run(run.info.run_id)
+        if empties:
+            self._remove_experiment(experiment)
+        self._remove_directories(experiment, [run.info.run_id for run in runs], empties)
 
     def _is_over(self, run: Run) -> bool:
         deleted = run.info.lifecycle_stage == LifecycleStage.DELETED
         return deleted or (run.info.start_time or 0) < self._abandoned
-
-    def _remove_run(self, run: Run) -> None:
-        _delete_artifacts(get_artifact_repository(run.info.artifact_uri, tracking_uri=self._tracking_uri))
-        self._store._hard_delete_run(run.info.run_id)
 
     def _remove_experiment(self, experiment: Experiment) -> None:
         if experiment.lifecycle_stage == LifecycleStage.ACTIVE:
             self._store.delete_experiment(experiment.experiment_id)
         self._store._hard_delete_experiment(experiment.experiment_id)
 
-    def _remove_directories(self, experiment: Experiment, run_ids: list[str], empty: bool) -> None:
+    def _remove_directories(self, experiment: Experiment, run_ids: list[str], empties: bool) -> None:
         """Remove the directories that MLflow leaves behind; what is not empty stays."""
         directory = self._directory(experiment.artifact_location)
         if directory is None:
@@ -371,7 +376,7 @@ class _Purge:
         async def remove() -> None:
             store = open_store(directory, RateLimiter(None), Settings.from_environment())
             try:
-                for name in (*run_ids, *([""] if empty else [])):
+                for name in (*run_ids, *([""] if empties else [])):
                     await store.remove_directory(name)
             finally:
                 await store.close()
@@ -426,7 +431,7 @@ def translate_errors(doing: str) -> Iterator[None]:
 
 
 def _error(cause: str, seen: str, uri: str = "") -> RoundTripError:
-    return RoundTripError(cause, seen, _REMEDIES[cause], uri)
+    return RoundTripError(cause, seen, REMEDIES[cause], uri)
 
 
 def _cause(error: Exception) -> str:

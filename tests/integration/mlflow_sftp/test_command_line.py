@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from mlflow_sftp.cli.main import COMMANDS, main
 from tests.integration.mlflow_sftp.conftest import host_and_proftpd
 from tests.support.server import SftpServer
 from tests.support.sshd import SshServer
@@ -31,7 +34,21 @@ class _Program:
         return done.stdout if code == 0 else done.stderr
 
     def json(self, *arguments: str) -> Any:
-        return json.loads(self(*arguments, "--json"))
+        report = json.loads(self(*arguments, "--json"))
+        assert report["contract"] == 1
+        return report
+
+    def error(self, *arguments: str) -> dict[str, str]:
+        """What --json tells of a failure."""
+        done = subprocess.run(
+            [*_PROGRAM, *arguments, "--json"], env=self._environment, capture_output=True, text=True
+        )
+        assert done.returncode == 1, done.stdout + done.stderr
+        report = json.loads(done.stdout)
+        assert report["contract"] == 1
+        assert report["error"]["message"] in done.stderr
+        error: dict[str, str] = report["error"]
+        return error
 
 
 @pytest.fixture
@@ -63,7 +80,7 @@ def test_copy_both_ways_and_list(mortal: SftpServer, tmp_path: Path) -> None:
     (source / "g h").write_bytes(b"12345")
     assert program.json("copy", str(source), mortal.uri("t"))["copied"] == {"files": 2, "bytes": 100_005}
     assert files_below(mortal.root / "t") == files_below(source)
-    shown = program.json("ls", "-r", mortal.uri("t"))
+    shown = program.json("ls", "-r", mortal.uri("t"))["entries"]
     assert [(each["path"], each["size"]) for each in shown if not each["is_directory"]] == [
         ("d/f", 100_000),
         ("g h", 5),
@@ -118,3 +135,51 @@ def test_wrong_use(program: _Program, sshd: SshServer, tmp_path: Path) -> None:
     assert "no such file or directory" in program("copy", str(tmp_path / "nowhere"), sshd.uri("x"), code=1)
     assert "no such file or directory" in program("copy", sshd.uri("nowhere"), str(tmp_path / "x"), code=1)
     assert "there is no such directory" in program("ls", sshd.uri("nowhere"), code=1)
+
+
+def test_a_failure_is_an_object_with_cause_and_remedy(program: _Program, sshd: SshServer) -> None:
+    assert program.error("ls", sshd.uri("nowhere"))["cause"] == "not_found"
+    assert program.error("ls", "http://h/a")["cause"] == "invalid_uri"
+    assert program.error("prune", "/a", "/b", "--manifest", "/m", "--database", "x:")["cause"] == "database"
+    sshd.stop()
+    refused = program.error("check", sshd.uri().replace("@", ":pa55@"))
+    assert refused["cause"] == "unreachable"
+    assert "host and port" in refused["remedy"]
+    assert "refused" in refused["seen"]
+    assert "pa55" not in str(refused)
+
+
+def test_copy_tells_another_program_how_far_it_is(program: _Program, sshd: SshServer, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(1000))
+    progress = tmp_path / "progress.json"
+    program("copy", str(tmp_path / "f"), sshd.uri("t"), "--progress-file", str(progress), "--check")
+    assert not progress.exists()
+    program("copy", str(tmp_path / "f"), sshd.uri("t"), "--progress-file", str(progress))
+    assert json.loads(progress.read_text())["bytes"] == 1000
+
+
+def test_the_list_of_commands_is_what_they_say_of_themselves() -> None:
+    for name, (_, line) in COMMANDS.items():
+        command = main.resolve_command(click.Context(main), [name])[1]
+        assert command is not None
+        assert command.name == name
+        sentence = re.match(r"(.*?\.)(\s|$)", command.help or "", re.DOTALL)
+        assert sentence is not None
+        assert sentence[1] == line
+
+
+def test_completion_knows_commands_and_options(program: _Program) -> None:
+    assert _completed("mlflow-sftp re") == {"read-back", "relocate"}
+    assert _completed("mlflow-sftp relocate re") == {"redo"}
+    assert "--recursive" in _completed("mlflow-sftp ls --re")
+
+
+def _completed(line: str) -> set[str]:
+    words = line.split(" ")
+    environment = os.environ | {
+        "_MLFLOW_SFTP_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    done = subprocess.run(_PROGRAM, env=environment, capture_output=True, text=True, check=True)
+    return {each.partition(",")[2] for each in done.stdout.splitlines()}

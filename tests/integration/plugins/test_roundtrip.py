@@ -1,6 +1,10 @@
 """mlflow_artifact_roundtrip against a real MLflow server, direct and proxied, on a real sshd."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ class Stack:
     mode: str
     sshd: SshServer
     mlflow: MlflowServer
+    database: Path
 
     def run(self, task: bool = False, check: bool = False, **options: Any) -> Outcome:
         """Run the module."""
@@ -53,7 +58,7 @@ def serve(mode: str, directory: Path) -> Iterator[Stack]:
         }[mode]
         environment = {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config)}
         with MlflowServer(directory / "mlflow", flags, environment) as mlflow:
-            yield Stack(mode, sshd, mlflow)
+            yield Stack(mode, sshd, mlflow, directory / "mlflow" / "mlflow.db")
 
 
 @pytest.fixture(scope="module", params=["direct", "proxied"])
@@ -149,3 +154,71 @@ def test_sftp_down_fails_clearly_and_the_run_is_deleted(stack: Stack) -> None:
     assert str(stack.sshd.port) in outcome.result["left_behind"]
     assert "Traceback" not in outcome.output
     assert stack.left() == ([], 0, 1)
+
+
+def rows(stack: Stack) -> dict[str, int]:
+    """Number of rows of each table of MLflow's database."""
+    with closing(sqlite3.connect(stack.database)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        return {
+            name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables
+        }
+
+
+def purge(stack: Stack, **options: Any) -> Outcome:
+    """Remove for good what the round trips left."""
+    given = {
+        "database": f"sqlite:///{stack.database}",
+        "tracking_uri": stack.mlflow.uri,
+        "destination": stack.sshd.uri(),
+    }
+    environment = {"MLFLOW_SFTP_SSH_CONFIG": str(stack.sshd.ssh_config)}
+    return run_module("mlflow_roundtrip_purge", given, environment=environment, **options)
+
+
+def test_round_trips_that_share_an_experiment_leave_no_row_and_no_directory(stack: Stack) -> None:
+    purge(stack)
+    before, directories = rows(stack), set(stack.sshd.root.rglob("*"))
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda _: stack.run(experiment="verify", size=1000), range(3)))
+    assert not any(outcome.failed for outcome in outcomes), outcomes
+    client = MlflowClient(stack.mlflow.uri)
+    experiment = client.get_experiment_by_name("verify")
+    assert experiment is not None
+    deleted = client.search_runs([experiment.experiment_id], run_view_type=ViewType.DELETED_ONLY)
+    assert len(deleted) == 3
+
+    foreseen = purge(stack, check=True).result
+    assert (foreseen["changed"], foreseen["runs"], foreseen["experiments"]) == (True, 3, 1)
+    outcome = purge(stack)
+    assert not outcome.failed, outcome.output
+    assert (outcome.result["runs"], outcome.result["experiments"]) == (3, 1)
+    assert rows(stack) == before
+    assert set(stack.sshd.root.rglob("*")) == directories
+    assert purge(stack).result["changed"] is False
+    assert not stack.run(experiment="verify", size=1000).failed
+    purge(stack)
+    assert rows(stack) == before
+
+
+def test_a_purge_takes_what_is_its_own_and_over(stack: Stack) -> None:
+    client = MlflowClient(stack.mlflow.uri)
+    others = client.create_experiment("somebody's")
+    client.delete_run(client.create_run(others).info.run_id)
+    assert not stack.run(experiment="verify", size=1000).failed
+    shared = client.get_experiment_by_name("verify")
+    assert shared is not None
+    running = client.create_run(shared.experiment_id).info.run_id
+    an_hour_ago = int((time.time() - 3700) * 1000)
+    killed = client.create_run(shared.experiment_id, start_time=an_hour_ago)
+    client.log_text(killed.info.run_id, "left", "left.txt")
+
+    outcome = purge(stack)
+    assert (outcome.result["runs"], outcome.result["experiments"]) == (2, 0), outcome.output
+    assert client.get_run(running).info.lifecycle_stage == "active"
+    assert len(client.search_runs([others], run_view_type=ViewType.DELETED_ONLY)) == 1
+    assert stack.left()[0] == []
+
+    client.delete_run(running)
+    assert purge(stack).result["experiments"] == 1
+    client.delete_experiment(others)

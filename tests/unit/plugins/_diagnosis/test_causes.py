@@ -9,6 +9,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.cau
     DiagnosedError,
 )
 
+from mlflow_sftp.operations import round_trip
+
 _ROOT = Path(__file__).parents[4]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -19,6 +21,7 @@ def test_codes_used_in_the_code_are_the_codes_of_the_table() -> None:
         "plugins/modules/*.py",
         "playbooks/*.yml",
         "playbooks/tasks/*.yml",
+        "src/mlflow_sftp/operations/round_trip.py",
     )
     sources = [source for place in places for source in _ROOT.glob(place)]
     used: set[str] = set()
@@ -26,6 +29,10 @@ def test_codes_used_in_the_code_are_the_codes_of_the_table() -> None:
         if source.name != "causes.py":
             used |= set(re.findall(r"""["' ]([a-z_]+)["'\n]""", source.read_text()))
     assert not {code for code in CAUSES if code not in used}
+
+
+def test_every_cause_of_the_package_has_its_row() -> None:
+    assert set(round_trip.REMEDIES) <= set(CAUSES)
 
 
 def test_no_two_causes_share_a_meaning_or_a_remedy() -> None:

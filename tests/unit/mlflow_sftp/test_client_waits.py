@@ -1,6 +1,6 @@
 """How long MLflow's client waits for those who check."""
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.client import shorten_waits
+from mlflow_sftp.operations.client_waits import shorten_waits
 
 
 def test_what_is_set_already_stays() -> None:
