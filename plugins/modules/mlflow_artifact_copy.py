@@ -142,7 +142,7 @@ extra:
   description: Number of files at O(dest) that O(src) does not have. They are left alone.
   returned: success
   type: int
-misnamed:
+unreadable_names:
   description: Number of files that were not copied because of their name, see O(for_mlflow).
   returned: success, or failure because of O(strict=true)
   type: int

@@ -79,7 +79,7 @@ options:
     description:
       - Directory in which the MLflow server runs, if the database has relative locations.
     type: str
-  leave_blocked:
+  skip_blocked:
     description:
       - Whether to leave locations that cannot be changed where they are, instead of failing.
     type: bool
@@ -129,7 +129,7 @@ blocked:
       key: {run_uuid: abc}
       value: /mlruns/../x
       reason: the path holds '..'
-      doubtful: false
+      ambiguous: false
 report_only:
   description: Number of other values that mention the old root, which MLflow does not follow, by column.
   returned: with O(state=relocated) in check mode
@@ -141,7 +141,7 @@ directories:
   type: list
   elements: str
   sample: ["1", "2/models"]
-settled:
+already_moved:
   description:
     - Directories below the new root where runs, models and traces are already. What the old root has under these
       names are leftovers, to be left out of a copy.
@@ -201,7 +201,7 @@ def replay(module: AnsibleModule, database: relocate.Database) -> dict:
 def preview(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
     """Return what `change` would."""
     found = relocate.preview(
-        database, request, Path(module.params["journal"]), leave_blocked=module.params["leave_blocked"]
+        database, request, Path(module.params["journal"]), skip_blocked=module.params["skip_blocked"]
     )
     mentions = relocate.scan(database, request.old, request.working_directory)
     counted = Counter(f"{m.table}.{m.column}" for m in mentions if m.kind == "report_only")
@@ -216,7 +216,7 @@ def change(module: AnsibleModule, database: relocate.Database, request: relocate
         request,
         Path(module.params["journal"]),
         backup=backup_file and Path(backup_file),
-        leave_blocked=module.params["leave_blocked"],
+        skip_blocked=module.params["skip_blocked"],
     )
     result = describe(done.plan, request)
     if done.backup:
@@ -233,7 +233,7 @@ def describe(plan: relocate.Plan, request: relocate.Request) -> dict:
             tables=summary["tables"],
             blocked=summary["blocked"],
             directories=plan.directories_below(request),
-            settled=sorted(plan.already_moved),
+            already_moved=sorted(plan.already_moved),
         )
     return result
 
@@ -268,7 +268,7 @@ def main() -> None:
             "experiments": {"type": "list", "elements": "int"},
             "new_runs_only": {"type": "bool", "default": False},
             "working_directory": {"type": "str"},
-            "leave_blocked": {"type": "bool", "default": False},
+            "skip_blocked": {"type": "bool", "default": False},
         },
         required_if=[("state", "relocated", ["src", "dest"])],
         supports_check_mode=True,

@@ -49,7 +49,7 @@ def test_check_mode_shows_the_plan_and_touches_nothing(stack: Stack) -> None:
 
 
 def test_local_to_sftp_although_the_copy_was_killed(stack: Stack) -> None:
-    stack.lab.play_until("Ask whether the copy has ended", SWITCH, artifact_storage="sftp")
+    stack.lab.play_until("Check whether the copy has ended", SWITCH, artifact_storage="sftp")
     assert stack.answers()
     assert stack.stored() == ("/mlruns", "/mlruns")
     output = passes(stack.lab.play(SWITCH, artifact_storage="sftp", verify_runs="all"))
@@ -69,7 +69,7 @@ def test_site_refuses_the_old_store_and_names_the_switch(stack: Stack) -> None:
 
 def test_killed_within_the_cut_and_undone(stack: Stack) -> None:
     stack.lab.play_until(
-        "Note that files and database are at the new store", SWITCH, artifact_storage="local"
+        "Record that files and database are at the new store", SWITCH, artifact_storage="local"
     )
     passes(stack.lab.play(SWITCH, resume="undo"))
     assert stack.stored() == (SFTP, SFTP)
@@ -91,8 +91,8 @@ def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack
         subprocess.run(["docker", "stop", "-t", "1", sftp], check=True, capture_output=True)
 
     goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
-    output = fails(stack.lab.play_until("Close MLflow", SWITCH, stop, **goal))
-    assert "Copy what was written since" in output
+    output = fails(stack.lab.play_until("Close MLflow for the cutover", SWITCH, stop, **goal))
+    assert "Copy files that were written since the first copy" in output
     assert "was undone: MLflow answers" in output
     assert stack.answers()
     assert stack.stored() == ("/mlruns", "/mlruns")
@@ -102,7 +102,7 @@ def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack
 
 def test_store_and_access_change_although_it_was_killed_while_services_start(stack: Stack) -> None:
     goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
-    stack.lab.play_until("Start the server and wait until it is healthy", SWITCH, **goal)
+    stack.lab.play_until("Start the server and wait until the server is healthy", SWITCH, **goal)
     passes(stack.lab.play(SWITCH, resume="finish"))
     assert stack.stored() == (SFTP, "mlflow-artifacts:/")
     assert stack.read() == stack.content

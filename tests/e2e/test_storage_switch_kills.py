@@ -30,28 +30,28 @@ class Kill:
 
 
 KILLS = [
-    Kill("Keep the files from before", 0, "again"),
+    Kill("Archive the stack's files from before the switch", 0, "again"),
     Kill("Stop the services", 0, "undo"),
     Kill("Stop the services", 1, "finish"),
-    Kill("Show the maintenance page", 0.5, "finish"),
-    Kill("Copy what was written since", 0.5, "undo"),
+    Kill("Start the maintenance page", 0.5, "finish"),
+    Kill("Copy files that were written since the first copy", 0.5, "undo"),
     Kill("Back up the database", 0.5, "finish"),
-    Kill("Change the locations", 0, "undo"),
-    Kill("Change the locations", 0.7, "undo"),
-    Kill("Change the locations", 0.7, "finish"),
-    Kill("Note that files and database are at the new store", 0, "finish"),
-    Kill("Find out which further stores the database needs", 0, "undo"),
-    Kill("Write the environment of the stack", 0.5, "undo"),
+    Kill("Relocate the database to the new store", 0, "undo"),
+    Kill("Relocate the database to the new store", 0.7, "undo"),
+    Kill("Relocate the database to the new store", 0.7, "finish"),
+    Kill("Record that files and database are at the new store", 0, "finish"),
+    Kill("Read which further stores the database needs after the relocation", 0, "undo"),
+    Kill("Write .env", 0.5, "undo"),
     Kill("Remove the maintenance page", 0.3, "finish"),
-    Kill("Start the server and wait until it is healthy", 3, "undo"),
-    Kill("Read old runs back", 0.5, "undo"),
-    Kill("Note that the switch is done", 0, "finish"),
+    Kill("Start the server and wait until the server is healthy", 3, "undo"),
+    Kill("Read back old runs", 0.5, "undo"),
+    Kill("Record that the switch is complete", 0, "finish"),
 ]
 # While it goes back from a cut that was killed.
 KILLS_ON_THE_WAY_BACK = [
-    Kill("Give the locations their old values back", 0.5, "undo"),
-    Kill("Restore the files from before", 0.3, "undo"),
-    Kill("Note that all is as before", 0, "undo"),
+    Kill("Restore the old locations from the journal", 0.5, "undo"),
+    Kill("Restore the stack's files from before the switch", 0.3, "undo"),
+    Kill("Record that the rollback is complete", 0, "undo"),
 ]
 
 
@@ -75,7 +75,7 @@ def test_killed_on_the_way(stack: Stack, kill: Kill) -> None:
 @pytest.mark.parametrize("kill", KILLS_ON_THE_WAY_BACK, ids=str)
 def test_killed_on_the_way_back(stack: Stack, kill: Kill) -> None:
     here, _ = stack.stored()
-    stack.lab.play_until("Read old runs back", SWITCH, artifact_storage=STORES[other_than(here)])
+    stack.lab.play_until("Read back old runs", SWITCH, artifact_storage=STORES[other_than(here)])
     stack.lab.play_until(kill.task, SWITCH, after=kill.seconds, resume="undo")
     passes(stack.lab.play(SWITCH, resume=kill.resume))
     require_all_at(stack, here)

@@ -87,13 +87,13 @@ def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: St
         fill(stack, leave_mebibytes=4)
         files_from_before(stack).rename(kept)
 
-    output = fails(stack.lab.play_until("Close MLflow", SWITCH, fill_and_bar, **SECOND))
-    assert "Copy what was written since" in output
+    output = fails(stack.lab.play_until("Close MLflow for the cutover", SWITCH, fill_and_bar, **SECOND))
+    assert "Copy files that were written since the first copy" in output
     assert re.search(r"\d+ bytes are free and \d+ are needed", output)
-    assert "Going back failed as well: Restore the files from before" in output
+    assert "Going back failed as well: Restore the stack's files from before the switch" in output
     refused = fails(stack.lab.play(SWITCH, **SECOND))
     assert "interrupted while undoing" in refused
-    assert "What had gone wrong: Copy what was written since" in refused
+    assert "What had gone wrong: Copy files that were written since the first copy" in refused
     kept.rename(files_from_before(stack))
     passes(stack.lab.play(SWITCH, resume="undo"))
     assert stack.answers()
@@ -105,9 +105,11 @@ def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: St
 def test_another_host_key_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
     trusted = (stack.lab.directory / "ssh_host_ed25519_key").read_text()
     output = fails(
-        stack.lab.play_until("Close MLflow", SWITCH, lambda: serve_with(stack, new_key()), **SECOND)
+        stack.lab.play_until(
+            "Close MLflow for the cutover", SWITCH, lambda: serve_with(stack, new_key()), **SECOND
+        )
     )
-    assert "Copy what was written since" in output
+    assert "Copy files that were written since the first copy" in output
     assert "the server's host key is not trusted" in output
     assert "was undone: MLflow answers" in output
     assert stack.answers()

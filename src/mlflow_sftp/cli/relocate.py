@@ -77,21 +77,21 @@ def plan_command(database: Database, rows: bool, as_json: bool, **options: Any) 
 @_journal
 @click.option("--backup", type=FILE, help="Where to put a copy of the database first.")
 @click.option("--no-backup", is_flag=True, help="Make no copy: there is one already.")
-@click.option("--leave-blocked", is_flag=True, help="Leave rows that cannot move where they are.")
+@click.option("--skip-blocked", is_flag=True, help="Leave rows that cannot move where they are.")
 @json_option
 def apply_command(
     database: Database,
     journal: Path,
     backup: Path | None,
     no_backup: bool,
-    leave_blocked: bool,
+    skip_blocked: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Re-root every location in one transaction. Stop the MLflow server first."""
     if (backup is None) is not no_backup:
         raise click.UsageError("give either --backup PATH or --no-backup")
-    done = relocate.apply(database, _request(**options), journal, backup=backup, leave_blocked=leave_blocked)
+    done = relocate.apply(database, _request(**options), journal, backup=backup, skip_blocked=skip_blocked)
     if as_json:
         print_json({"changed": done.changed, "journal": _text(done.journal), "backup": _text(done.backup)})
     elif done.changed:
@@ -169,7 +169,7 @@ def _print_plan(plan: Plan, rows: bool) -> None:
     for move in plan.as_dict()["moves"] if rows else ():
         click.echo(f"  {move['table']}.{move['column']}: {move['old']} -> {move['new']}")
     for row in plan.as_dict(rows=False)["blocked"]:
-        word = "doubtful" if row["doubtful"] else "blocked"
+        word = "ambiguous" if row["ambiguous"] else "blocked"
         place = f"{row['table']}.{row['column']} {json.dumps(row['key'])}"
         click.echo(f"{word}: {place} = {row['value']}: {row['reason']}")
 

@@ -91,16 +91,16 @@ class Progress:
 class CopyReport:
     """What a copy did; `failed` maps a source path to the reason why it is not at the target.
 
-    `total` is what the source holds, `copied` what was sent, `equal` what was found to be there already;
-    the rest was settled by the manifest. `extra` files are at the target only. `misnamed` of those that failed
-    have a name that MLflow could not read at the target.
+    `total` is what the source holds, `copied` what was sent, `equal` what was found to be there already; the rest
+    was done before and is unchanged, as the manifest knows. `extra` files are at the target only. Of those that failed,
+    `unreadable_names` have a name that MLflow could not read at the target.
     """
 
     total: Totals
     copied: Totals = _NOTHING
     equal: Totals = _NOTHING
     extra: int = 0
-    misnamed: int = 0
+    unreadable_names: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -203,7 +203,7 @@ class _Copy:
     async def _list_trees(self, tops: tuple[str, ...], exclude: frozenset[str]) -> None:
         def list_source(items: list[Item]) -> None:
             wanted = (item for item in items if not _is_below(item.path, exclude))
-            self._manifest.list_source(item for item in wanted if not self._is_misnamed(item))
+            self._manifest.list_source(item for item in wanted if not self._is_unreadable_name(item))
 
         for top in tops:
             await self._list_side(self._source, top, list_source, self._failed)
@@ -215,11 +215,11 @@ class _Copy:
         elif await self._target.file() is not None:
             raise StorageError(f"{self._target.name}: is a file, and what is copied is a directory")
 
-    def _is_misnamed(self, item: Item) -> bool:
+    def _is_unreadable_name(self, item: Item) -> bool:
         if not self._for_mlflow or is_readable_locally(item.path):
             return False
         if not item.is_directory:
-            self._report.misnamed += 1
+            self._report.unreadable_names += 1
             self._failed(item.path, "MLflow's local store cannot read a file of this name")
         return True
 

@@ -27,6 +27,7 @@ from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer import temporary_names
 from mlflow_sftp.transfer.concurrency import for_each, iterate
+from mlflow_sftp.transfer.directories import deepest_first
 
 NAMED_FILES = 100
 
@@ -230,16 +231,12 @@ class _Prune:
         await self._remove_directories(emptied - staying)
 
     async def _remove_directories(self, emptied: Iterable[str]) -> None:
-        by_depth: dict[int, list[str]] = {}
-        for directory in emptied:
-            by_depth.setdefault(directory.count("/"), []).append(directory)
-
         async def remove(directory: str) -> None:
             if self._check or await self._source.remove_directory(directory):
                 self._report.directories += 1
 
-        for depth in sorted(by_depth, reverse=True):
-            await for_each(iterate(by_depth[depth]), remove, self._width)
+        for directories in deepest_first(emptied):
+            await for_each(iterate(directories), remove, self._width)
 
     def _reason(self, path: str) -> str:
         known = self._reasons.get(path)

@@ -29,6 +29,7 @@ from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import FileProblemError, parents
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
+from mlflow_sftp.transfer import local_files
 
 EntityKind = Literal["run", "model"]
 
@@ -336,8 +337,7 @@ def _spread(length: int, count: int | None) -> list[int]:
 
 def _content(path: str) -> _Content | None:
     try:
-        with open(path, "rb") as file:
-            return _digest(iter(lambda: file.read(_CHUNK), b""))
+        return _Content(*local_files.digest(path))
     except OSError:
         return None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from mlflow_sftp.errors import StorageError
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import RateLimiter
-from mlflow_sftp.transfer import temporary_names
+from mlflow_sftp.transfer import local_files, temporary_names
 from mlflow_sftp.transfer.local_files import LocalDirectory, list_directory, read_block
 
 # Slow work is done in the few threads of the interpreter's pool, whatever waits for them.
@@ -73,7 +73,7 @@ class LocalStore:
         try:
             if size <= _SMALL_FILE:
                 return await _small_digest(self.path(relative))
-            return await asyncio.to_thread(_hash_file, self.path(relative))
+            return await asyncio.to_thread(local_files.digest, self.path(relative))
         except OSError as error:
             raise FileProblemError(_reason(error)) from error
 
@@ -150,22 +150,13 @@ def _item(path: str, status: os.stat_result) -> Item:
 
 
 async def _small_digest(path: str) -> tuple[int, str]:
-    """Like `_hash_file`, without the thread, which would cost more than a cached file itself."""
+    """Like `local_files.digest`, without the thread, which would cost more than a cached file itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         data = await read_block(descriptor, 0, os.fstat(descriptor).st_size)
     finally:
         os.close(descriptor)
     return len(data), hashlib.sha256(data).hexdigest()
-
-
-def _hash_file(path: str) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as reader:
-        while chunk := reader.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
 
 
 def _free_bytes(path: Path) -> int:

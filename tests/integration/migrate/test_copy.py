@@ -191,11 +191,11 @@ def test_names_that_mlflow_could_not_read_are_left_out_of_a_local_copy(sshd: Ssh
     reason = "MLflow's local store cannot read a file of this name"
     for report in (foreseen, done):
         assert report.failed == {f"1/run/artifacts/{name}": reason for name in ("50%25.txt", "a#b/deep")}
-        assert (report.misnamed, report.total.files, report.copied.files) == (2, 2, 2)
+        assert (report.unreadable_names, report.total.files, report.copied.files) == (2, 2, 2)
     assert set(read_tree(target / "1/run/artifacts")) == {b"plain", b"50%.txt"}
     # An SFTP server's store reads them all.
     report = copy(str(source), sshd.uri(back), for_mlflow=True)
-    assert (report.misnamed, report.copied.files) == (0, 4)
+    assert (report.unreadable_names, report.copied.files) == (0, 4)
 
 
 def test_links_are_followed_or_reported(source: Path, target: Path, sshd: SshServer) -> None:

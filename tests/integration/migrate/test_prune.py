@@ -188,7 +188,7 @@ def test_directories_of_every_kind_of_row_stay(
 def test_a_source_that_the_database_spells_in_another_way(to_sftp: Copied, tmp_path: Path) -> None:
     with Database(to_sftp.uri) as database:
         request = Request((to_sftp.target,), "mlflow-artifacts:/")
-        relocate.apply(database, request, tmp_path / "proxied", backup=None, leave_blocked=True)
+        relocate.apply(database, request, tmp_path / "proxied", backup=None, skip_blocked=True)
     assert to_sftp.prune(root="mlflow-artifacts:/", check=True).reasons[REFERENCED] > 5
     assert to_sftp.prune(check=True).kept_files == 0
 

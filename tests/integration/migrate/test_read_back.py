@@ -110,7 +110,7 @@ def test_the_oldest_and_the_newest_are_among_those_chosen(moved: Moved) -> None:
 def test_a_proxied_store_is_compared_with_its_own_bytes(moved: Moved, tmp_path: Path) -> None:
     with Database(moved.uri) as database:
         request = Request((moved.root,), "mlflow-artifacts:/")
-        relocate.apply(database, request, tmp_path / "proxied", backup=None, leave_blocked=True)
+        relocate.apply(database, request, tmp_path / "proxied", backup=None, skip_blocked=True)
         flags = ("--serve-artifacts", "--artifacts-destination", moved.root)
         with serving(moved, tmp_path, *flags) as server:
             # A run without artifacts has no directory either.

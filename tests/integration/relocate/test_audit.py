@@ -207,7 +207,7 @@ def test_what_is_logged_during_the_audit_is_not_taken_for_orphaned(
 def test_a_proxied_root_is_looked_up_in_its_destination(store: Store, tmp_path: Path) -> None:
     with Database(store.uri) as database:
         request = Request((store.root,), "mlflow-artifacts:/")
-        relocate.apply(database, request, tmp_path / "proxied", backup=None, leave_blocked=True)
+        relocate.apply(database, request, tmp_path / "proxied", backup=None, skip_blocked=True)
         found = audit(database, "mlflow-artifacts:/", store=store.root)
     kinds = {(problem.kind, problem.path) for problem in found.problems}
     # The name with a percent sign cannot be served by the proxy, so its rows stayed behind.

@@ -211,7 +211,7 @@ def test_rows_that_cannot_move_may_be_left_on_demand(sqlite_copy: Filled, tmp_pa
     request = Request((sqlite_copy.root,), SFTP)
     with pytest.raises(relocate.BlockedError, match=r"'\.\.'.*" + run):
         apply(sqlite_copy, request, tmp_path / "journal")
-    applied = apply(sqlite_copy, request, tmp_path / "journal", leave_blocked=True)
+    applied = apply(sqlite_copy, request, tmp_path / "journal", skip_blocked=True)
     assert [row.value for row in applied.plan.blocked] == [climbing]
     assert applied.plan.counts["runs.artifact_uri"] == {"move": 4, "blocked": 1}
 
@@ -222,7 +222,7 @@ def test_another_port_of_the_host_is_reported_and_left(sqlite_copy: Filled, tmp_
     run = sqlite_copy.content.runs["child"]
     execute(sqlite_copy.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=f"{other}/1/x", r=run)
     applied = apply(sqlite_copy, Request((SFTP,), "/n"), tmp_path / "2")
-    assert [(row.value, row.doubtful) for row in applied.plan.blocked] == [(f"{other}/1/x", True)]
+    assert [(row.value, row.ambiguous) for row in applied.plan.blocked] == [(f"{other}/1/x", True)]
     assert apply(sqlite_copy, Request((SFTP, other), "/n"), tmp_path / "3").plan.moves[0].new == "/n/1/x"
 
 

@@ -81,12 +81,12 @@ def plan(database: Database, request: Request) -> Plan:
         return make_plan(database, connection, request)
 
 
-def preview(database: Database, request: Request, journal: Path, *, leave_blocked: bool = False) -> Plan:
+def preview(database: Database, request: Request, journal: Path, *, skip_blocked: bool = False) -> Plan:
     """The plan that `apply` would carry out with these arguments, with the same refusals; changes nothing."""
     if journal.exists() and _committed(database, request, journal):
         return Plan()
     found = plan(database, request)
-    _refuse_blocked(found, leave_blocked)
+    _refuse_blocked(found, skip_blocked)
     return found
 
 
@@ -96,22 +96,22 @@ def apply(
     journal: Path,
     *,
     backup: Path | None,
-    leave_blocked: bool = False,
+    skip_blocked: bool = False,
 ) -> Applied:
     """Re-root every location in one transaction.
 
     `journal` must not exist, except after a crash: where its transaction was committed nothing is done again,
     otherwise it is replaced. `backup` None makes no copy of the database. Raises BlockedError before anything
-    is written where a row under the old root cannot move, unless `leave_blocked`.
+    is written where a row under the old root cannot move, unless `skip_blocked`.
     """
     if journal.exists() and _committed(database, request, journal):
         return Applied(changed=False, plan=Plan(), journal=journal, backup=None)
-    _refuse_blocked(plan(database, request), leave_blocked)
+    _refuse_blocked(plan(database, request), skip_blocked)
     if backup is not None:
         back_up(database, backup)
     with database.locked() as connection:
         final = make_plan(database, connection, request)
-        _refuse_blocked(final, leave_blocked)
+        _refuse_blocked(final, skip_blocked)
         if not final.moves:
             return Applied(changed=False, plan=final, journal=None, backup=backup)
         write_journal(journal, _header(database, request), final.moves)
@@ -166,9 +166,9 @@ def _committed(database: Database, request: Request, journal: Path) -> bool:
     return found.verdict == "applied"
 
 
-def _refuse_blocked(found: Plan, leave_blocked: bool) -> None:
-    unmovable = [row for row in found.blocked if not row.doubtful]
-    if unmovable and not leave_blocked:
+def _refuse_blocked(found: Plan, skip_blocked: bool) -> None:
+    unmovable = [row for row in found.blocked if not row.ambiguous]
+    if unmovable and not skip_blocked:
         raise BlockedError(_blocked_message(unmovable))
 
 

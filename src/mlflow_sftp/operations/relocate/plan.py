@@ -71,14 +71,14 @@ class Move:
 
 @dataclass(frozen=True)
 class Blocked:
-    """One value at the old root, or perhaps at it (`doubtful`), that stays as it is."""
+    """One value at the old root, or perhaps at it (`ambiguous`), that stays as it is."""
 
     table: str
     column: str
     key: Key
     value: str
     reason: str
-    doubtful: bool = False
+    ambiguous: bool = False
 
 
 @dataclass
@@ -161,7 +161,7 @@ def _plan_column(
             counter["move"] += 1
         elif isinstance(outcome, Blocked):
             plan.blocked.append(outcome)
-            counter["doubtful" if outcome.doubtful else "blocked"] += 1
+            counter["ambiguous" if outcome.ambiguous else "blocked"] += 1
         else:
             counter[outcome] += 1
             if outcome == "moved" and not column.new_runs:
@@ -203,7 +203,7 @@ def _doubt(
     if not any(location.may_be_under(root) for root in request.old_roots):
         return None
     reason = "same host and path, other user or port: if it is the same place, name it as a further old root"
-    return Blocked(column.table, column.column, key, value, reason, doubtful=True)
+    return Blocked(column.table, column.column, key, value, reason, ambiguous=True)
 
 
 # The key column by which a row is found among the members of the selected experiments.
