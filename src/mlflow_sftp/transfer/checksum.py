@@ -56,29 +56,33 @@ async def sha256(remote: Remote, path: str) -> str:
     """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there."""
 
     async def ask(session: SftpSession) -> str:
-        digest = await _check_file(remote, session, encode(path))
-        return digest if digest is not None else await _read_back(session, encode(path))
+        traits, unsupported = remote.connections.traits, False
+        if traits.has_check_file is not False:
+            try:
+                digest = await _check_file(session, encode(path))
+            except StatusError as error:
+                unsupported = error.code == FX_OP_UNSUPPORTED
+            else:
+                traits.has_check_file = True
+                if digest is not None:
+                    return digest
+        size, digest = await _read_back(session, encode(path))
+        # Of an empty file ProFTPD says the same, though it can tell of others.
+        if unsupported and size and traits.has_check_file is None:
+            traits.has_check_file = False
+        return digest
 
     digest = await _sha256sum(remote, path)
     return digest if digest is not None else await remote.attempt(f"read back {path}", ask)
 
 
-async def _check_file(remote: Remote, session: SftpSession, path: bytes) -> str | None:
-    """Ask for the hash of the whole file (draft-ietf-secsh-filexfer-extensions).
+async def _check_file(session: SftpSession, path: bytes) -> str | None:
+    """Ask for the hash of the whole file (draft-ietf-secsh-filexfer-extensions); None where the answer is another.
 
     ProFTPD can tell and does not say so in protocol version 3: whether a server can is found out once.
     """
-    traits = remote.connections.traits
-    if traits.has_check_file is False:
-        return None
     fields = b"".join(len(text).to_bytes(4) + text for text in (path, b"sha256"))
-    try:
-        answer = await session.extended(b"check-file-name", fields + bytes(8) + bytes(8) + bytes(4))
-    except StatusError as error:
-        if error.code == FX_OP_UNSUPPORTED:
-            traits.has_check_file = False
-        return None
-    traits.has_check_file = True
+    answer = await session.extended(b"check-file-name", fields + bytes(8) + bytes(8) + bytes(4))
     name_length = int.from_bytes(answer[:4])
     digest = answer[4 + name_length :]
     return digest.hex() if answer[4 : 4 + name_length] == b"sha256" and len(digest) == 32 else None
@@ -96,7 +100,8 @@ async def _sha256sum(remote: Remote, path: str) -> str | None:
     return digest if len(digest) == 64 else None
 
 
-async def _read_back(session: SftpSession, path: bytes) -> str:
+async def _read_back(session: SftpSession, path: bytes) -> tuple[int, str]:
+    """Return size and SHA-256 of a file, read from the server."""
     handle = await session.open(path, READ)
     digest, offset = hashlib.sha256(), 0
     try:
@@ -108,7 +113,7 @@ async def _read_back(session: SftpSession, path: bytes) -> str:
                 if at != offset:
                     continue  # An answer before this one was short; this range is asked for again.
                 if not data:
-                    return digest.hexdigest()
+                    return offset, digest.hexdigest()
                 digest.update(data)
                 offset += len(data)
     finally:

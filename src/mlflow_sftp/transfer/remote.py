@@ -121,10 +121,10 @@ class Remote:
             try:
                 free = await session.statvfs(encode(path))
             except StatusError as error:
-                if error.code not in (FX_NO_SUCH_FILE, FX_PERMISSION_DENIED):  # Those are about the path.
-                    traits.has_statvfs = False
-                return None
-            traits.has_statvfs = free is not None
+                if error.code in (FX_NO_SUCH_FILE, FX_PERMISSION_DENIED):
+                    return None  # That is about the path.
+                free = None
+            traits.has_statvfs = traits.has_statvfs or free is not None
             return free
 
         return await self.connections.attempt(f"ask for free space at {path}", ask)

@@ -12,8 +12,8 @@ from mlflow_sftp.uri import Endpoint
 class ServerTraits:
     """What this process has learned about one account on one server; None is what has not been tried yet.
 
-    Each is found out once, where it is first needed, and holds until the process ends: a server that changes meanwhile
-    is used with less than it can do, never with more (whoever relies on a trait copes with a refusal).
+    Each is found out once, where it is first needed, and holds until the process ends. What worked once is not doubted
+    because of one refusal, which may be about the file asked for; whoever relies on a trait copes with that.
 
     Attributes:
         has_shell: Runs commands, so that `sha256sum` can be asked for.

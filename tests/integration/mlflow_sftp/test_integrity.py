@@ -12,6 +12,7 @@ import pytest
 from mlflow_sftp.errors import IntegrityError
 from mlflow_sftp.storage import SftpStorage
 from mlflow_sftp.transfer import checksum, temporary_names
+from mlflow_sftp.wire import server_traits
 from mlflow_sftp.wire.session import SftpSession
 from tests.support.container import ContainerServer
 from tests.support.server import SftpServer
@@ -81,6 +82,24 @@ def test_a_server_with_check_file_is_asked_for_the_sum(
     monkeypatch.setattr(SftpSession, "read", read)
     (server.root / "f").write_bytes(pattern(300_000))
     storage = SftpStorage(server.uri(), settings_for(server))
+    assert storage.sha256("f") == hashlib.sha256(pattern(300_000)).hexdigest()
+
+
+def test_an_empty_file_does_not_make_a_server_one_without_check_file(
+    containers: Callable[[str], ContainerServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ProFTPD answers for an empty file as a server does that has no such extension."""
+    monkeypatch.setattr(server_traits, "_known", {})
+    server = containers("proftpd").room()
+    (server.root / "empty").touch()
+    (server.root / "f").write_bytes(pattern(300_000))
+    storage = SftpStorage(server.uri(), settings_for(server, idle_timeout=299.0))
+    assert storage.sha256("empty") == hashlib.sha256().hexdigest()
+
+    def read(*_: object) -> None:
+        raise AssertionError("the file is read back")
+
+    monkeypatch.setattr(SftpSession, "read", read)
     assert storage.sha256("f") == hashlib.sha256(pattern(300_000)).hexdigest()
 
 
