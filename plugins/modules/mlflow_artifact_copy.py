@@ -158,22 +158,17 @@ seconds:
 """
 
 import contextlib
-import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
 
-try:
-    from mlflow_sftp.errors import StorageError
-    from mlflow_sftp.operations import copy as copying
-    from mlflow_sftp.operations.progress_file import ProgressFile
-
-    LIBRARY_ERROR = None
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
+if TYPE_CHECKING:
+    from mlflow_sftp.operations.copy import CopyReport
 
 
-def describe(report: copying.CopyReport) -> dict:
+def describe(report: CopyReport) -> dict:
     """Return the report as the module documents it."""
     result = report.as_dict()
     result["failed_files"] = result.pop("failed")
@@ -185,14 +180,18 @@ def describe(report: copying.CopyReport) -> dict:
     return result
 
 
-def copy(options: dict, check: bool) -> copying.CopyReport:
+def run(module: AnsibleModule) -> dict:
     """Do what the options ask for."""
+    from mlflow_sftp.operations.copy import copy
+    from mlflow_sftp.operations.progress_file import ProgressFile
+
+    options = module.params
     with contextlib.ExitStack() as stack:
         progress = {}
-        if options["progress_file"] and not check:
+        if options["progress_file"] and not module.check_mode:
             file = ProgressFile(Path(options["progress_file"]))
             progress["on_progress"] = stack.enter_context(file)
-        return copying.copy(
+        report = copy(
             options["src"],
             options["dest"],
             manifest=options["manifest"] and Path(options["manifest"]),
@@ -201,9 +200,13 @@ def copy(options: dict, check: bool) -> copying.CopyReport:
             for_mlflow=options["for_mlflow"],
             verify=options["verify"],
             bandwidth=options["bandwidth"],
-            check=check,
+            check=module.check_mode,
             **progress,
         )
+    result = describe(report)
+    if report.failed and options["strict"]:
+        module.fail_json(msg=f"{len(report.failed)} files could not be copied, see failed_files", **result)
+    return result
 
 
 def main() -> None:
@@ -223,19 +226,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_ERROR:
-        module.fail_json(msg=missing_required_lib("mlflow-sftp"), exception=LIBRARY_ERROR)
-    options = module.params
-    if options["bandwidth"] is not None and options["bandwidth"] <= 0:
+    if module.params["bandwidth"] is not None and module.params["bandwidth"] <= 0:
         module.fail_json(msg="bandwidth must be above 0 bytes a second")
-    try:
-        report = copy(options, check=module.check_mode)
-    except StorageError as error:
-        module.fail_json(msg=f"Copying stopped: {error} What was copied until then is kept.")
-    result = describe(report)
-    if report.failed and options["strict"]:
-        module.fail_json(msg=f"{len(report.failed)} files could not be copied, see failed_files", **result)
-    module.exit_json(**result)
+    execute(module, lambda: run(module), "Copying stopped", " What was copied until then is kept.")
 
 
 if __name__ == "__main__":

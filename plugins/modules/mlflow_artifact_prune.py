@@ -100,26 +100,20 @@ kept:
   sample: {1/abc/artifacts/x: it has changed since it was copied}
 """
 
-import traceback
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
-
-try:
-    from mlflow_sftp.errors import StorageError
-    from mlflow_sftp.operations.prune import prune
-
-    LIBRARY_ERROR = None
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
 
 
 def run(module: AnsibleModule) -> dict:
     """Delete what the options ask for."""
+    from mlflow_sftp.operations.prune import prune
+
     options = module.params
     with open_database(options) as database:
         report = prune(
@@ -149,13 +143,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_ERROR:
-        module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
-    try:
-        result = run(module)
-    except StorageError as error:
-        module.fail_json(msg=f"Pruning stopped: {error} Everything deleted until then is at the destination.")
-    module.exit_json(**result)
+    execute(
+        module,
+        lambda: run(module),
+        "Pruning stopped",
+        " Everything deleted until then is at the destination.",
+    )
 
 
 if __name__ == "__main__":

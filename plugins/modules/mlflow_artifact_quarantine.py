@@ -99,25 +99,19 @@ audit:
       type: dict
 """
 
-import traceback
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
-
-try:
-    from mlflow_sftp.errors import StorageError
-    from mlflow_sftp.operations.audit import audit
-
-    LIBRARY_ERROR = None
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
 
 
 def run(module: AnsibleModule) -> dict:
     """Move aside what is orphaned."""
+    from mlflow_sftp.operations.audit import audit
+
     options = module.params
     with open_database(options) as database:
         found = audit(
@@ -147,13 +141,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_ERROR:
-        module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
-    try:
-        result = run(module)
-    except StorageError as error:
-        module.fail_json(msg=f"The quarantine failed: {error}")
-    module.exit_json(**result)
+    execute(module, lambda: run(module), "The quarantine failed")
 
 
 if __name__ == "__main__":

@@ -104,24 +104,15 @@ problems:
   sample: [{run_id: abc, path: plot.png, cause: MLflow's client did not deliver it}]
 """
 
-import os
-import traceback
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
-
-try:
-    from mlflow_sftp.errors import StorageError
-    from mlflow_sftp.operations.client_waits import shorten_waits
-    from mlflow_sftp.operations.read_back import read_back
-
-    LIBRARY_ERROR = None
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.server import tracking_uri
 
 NAMED_PROBLEMS = 3
 
@@ -140,8 +131,12 @@ def count(value: object) -> int | None:
     return number
 
 
-def run(module: AnsibleModule, tracking_uri: str) -> dict:
+def run(module: AnsibleModule) -> dict:
     """Read back what the options ask for."""
+    from mlflow_sftp.operations.client_waits import shorten_waits
+    from mlflow_sftp.operations.read_back import read_back
+
+    shorten_waits(sftp=20)
     options = module.params
     try:
         runs = count(options["runs"])
@@ -151,13 +146,16 @@ def run(module: AnsibleModule, tracking_uri: str) -> dict:
         found = read_back(
             database,
             options["root"],
-            tracking_uri,
+            tracking_uri(options),
             store=options["store"],
             manifest=options["manifest"] and Path(options["manifest"]),
             runs=runs,
             working_directory=options["working_directory"],
         )
-    return {"changed": False, **found.as_dict()}
+    result = {"changed": False, **found.as_dict()}
+    if result["problems"]:
+        module.fail_json(msg=message(result), **result)
+    return result
 
 
 def message(result: dict) -> str:
@@ -181,23 +179,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_ERROR:
-        module.fail_json(
-            msg=missing_required_lib("mlflow, mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR
-        )
-    shorten_waits(sftp=20)
-    tracking_uri = module.params["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
-    if not tracking_uri:
-        module.fail_json(
-            msg="name the server: tracking_uri is not given, and MLFLOW_TRACKING_URI is not set here"
-        )
-    try:
-        result = run(module, tracking_uri)
-    except StorageError as error:
-        module.fail_json(msg=f"Reading artifacts back failed: {error}")
-    if result["problems"]:
-        module.fail_json(msg=message(result), **result)
-    module.exit_json(**result)
+    execute(module, lambda: run(module), "Reading artifacts back failed")
 
 
 if __name__ == "__main__":

@@ -159,29 +159,27 @@ backup_file:
   type: str
 """
 
-import traceback
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
 
-try:
+if TYPE_CHECKING:
     from mlflow_sftp.operations import relocate
-    from mlflow_sftp.uri import redact
-
-    LIBRARY_ERROR = None
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
 
 MOST_DIFF_LINES = 500
 
 
 def diff(moves: list) -> dict:
     """Return old and new values, for Ansible to show."""
+    from mlflow_sftp.uri import redact
+
     shown = moves[:MOST_DIFF_LINES]
     rest = f"... and {len(moves) - len(shown)} more\n" if len(moves) > len(shown) else ""
     lines = [(f"{move.table}.{move.column} {move.key}: ", move) for move in shown]
@@ -193,6 +191,8 @@ def diff(moves: list) -> dict:
 
 def replay(module: AnsibleModule, database: relocate.Database) -> dict:
     """Give the rows of the journal their old or new values."""
+    from mlflow_sftp.operations import relocate
+
     play = {"undone": relocate.undo, "redone": relocate.redo}[module.params["state"]]
     done = play(database, Path(module.params["journal"]), check=module.check_mode)
     return {"changed": done.changed, "rows": done.rows, "gone": done.gone, "diff": diff(list(done.moves))}
@@ -200,6 +200,8 @@ def replay(module: AnsibleModule, database: relocate.Database) -> dict:
 
 def preview(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
     """Return what `change` would."""
+    from mlflow_sftp.operations import relocate
+
     found = relocate.preview(
         database, request, Path(module.params["journal"]), skip_blocked=module.params["skip_blocked"]
     )
@@ -210,6 +212,8 @@ def preview(module: AnsibleModule, database: relocate.Database, request: relocat
 
 def change(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
     """Change the locations."""
+    from mlflow_sftp.operations import relocate
+
     backup_file = module.params["backup_file"]
     done = relocate.apply(
         database,
@@ -240,6 +244,8 @@ def describe(plan: relocate.Plan, request: relocate.Request) -> dict:
 
 def run(module: AnsibleModule) -> dict:
     """Do what the options ask for."""
+    from mlflow_sftp.operations import relocate
+
     options = module.params
     with open_database(options) as database:
         if options["state"] != "relocated":
@@ -273,13 +279,7 @@ def main() -> None:
         required_if=[("state", "relocated", ["src", "dest"])],
         supports_check_mode=True,
     )
-    if LIBRARY_ERROR:
-        module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
-    try:
-        result = run(module)
-    except relocate.StorageError as error:
-        module.fail_json(msg=f"The locations were not changed: {error}")
-    module.exit_json(**result)
+    execute(module, lambda: run(module), "The locations were not changed")
 
 
 if __name__ == "__main__":

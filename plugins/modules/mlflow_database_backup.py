@@ -62,26 +62,20 @@ size:
   type: int
 """
 
-import traceback
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
-
-try:
-    from mlflow_sftp.errors import StorageError
-    from mlflow_sftp.operations.database_backup import back_up as write_backup
-
-    LIBRARY_ERROR = None
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
 
 
 def back_up(module: AnsibleModule) -> dict:
     """Write the file if it is due."""
+    from mlflow_sftp.operations.database_backup import back_up as write_backup
+
     target = Path(module.params["dest"])
     with open_database(module.params) as database:
         due = module.params["force"] or not target.exists()
@@ -101,13 +95,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_ERROR:
-        module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
-    try:
-        result = back_up(module)
-    except StorageError as error:
-        module.fail_json(msg=f"No backup was made: {error}")
-    module.exit_json(**result)
+    execute(module, lambda: back_up(module), "No backup was made")
 
 
 if __name__ == "__main__":

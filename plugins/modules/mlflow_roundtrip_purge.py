@@ -63,23 +63,28 @@ experiments:
   type: int
 """
 
-import os
-import traceback
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.server import tracking_uri
 
-try:
-    from mlflow_sftp.errors import StorageError
+
+def run(module: AnsibleModule) -> dict:
+    """Remove what is left, or count it."""
     from mlflow_sftp.operations.client_waits import shorten_waits
     from mlflow_sftp.operations.round_trip import purge
 
-    LIBRARY_ERROR = None
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
+    shorten_waits(sftp=5, http=20)
+    options = module.params
+    with open_database(options) as database:
+        purged = purge(
+            database, tracking_uri(options), destination=options["destination"], check=module.check_mode
+        )
+    return {"changed": any(purged), **purged._asdict()}
 
 
 def main() -> None:
@@ -92,24 +97,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_ERROR:
-        module.fail_json(
-            msg=missing_required_lib("mlflow, mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR
-        )
-    shorten_waits(sftp=5, http=20)
-    tracking_uri = module.params["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
-    if not tracking_uri:
-        module.fail_json(
-            msg="name the server: tracking_uri is not given, and MLFLOW_TRACKING_URI is not set here"
-        )
-    try:
-        with open_database(module.params) as database:
-            purged = purge(
-                database, tracking_uri, destination=module.params["destination"], check=module.check_mode
-            )
-    except StorageError as error:
-        module.fail_json(msg=f"What round trips left could not all be removed: {error}")
-    module.exit_json(changed=any(purged), **purged._asdict())
+    execute(module, lambda: run(module), "What round trips left could not all be removed")
 
 
 if __name__ == "__main__":

@@ -134,27 +134,21 @@ audit:
       type: dict
 """
 
-import traceback
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.database import (
     DATABASE_OPTIONS,
     open_database,
 )
-
-try:
-    from mlflow_sftp.errors import StorageError
-    from mlflow_sftp.operations.audit import audit
-    from mlflow_sftp.operations.inventory import database_info, store_info
-
-    LIBRARY_ERROR = None
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
 
 
 def gather(module: AnsibleModule) -> dict:
     """Return what the options ask for."""
+    from mlflow_sftp.operations.audit import audit
+    from mlflow_sftp.operations.inventory import database_info, store_info
+
     options = module.params
     result: dict = {"changed": False}
     if options["store"]:
@@ -185,13 +179,7 @@ def main() -> None:
         required_if=[("audit", True, ["root", "store"], True)],
         supports_check_mode=True,
     )
-    if LIBRARY_ERROR:
-        module.fail_json(msg=missing_required_lib("mlflow-sftp and sqlalchemy"), exception=LIBRARY_ERROR)
-    try:
-        result = gather(module)
-    except StorageError as error:
-        module.fail_json(msg=f"Looking at the storage failed: {error}")
-    module.exit_json(**result)
+    execute(module, lambda: gather(module), "Looking at the storage failed")
 
 
 if __name__ == "__main__":
