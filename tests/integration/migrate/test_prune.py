@@ -294,9 +294,10 @@ def test_a_killed_prune_has_lost_nothing_and_is_finished_by_the_next(
     copied: Copied, method: str, count: int
 ) -> None:
     whole = read_tree(copied.path)
-    kind = "SftpStore" if copied.source.startswith("sftp") else "LocalStore"
+    kind, module = ("SftpStore", "sftp") if copied.source.startswith("sftp") else ("LocalStore", "local")
     arguments = [copied.uri, copied.source, copied.target, str(copied.manifest), method, str(count)]
-    child = subprocess.run([sys.executable, "-c", CHILD.format(kind=kind), *arguments], capture_output=True)
+    program = CHILD.format(kind=kind, module=module)
+    child = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     assert read_tree(copied.path) != whole
     assert_nothing_lost(copied, whole)
