@@ -138,6 +138,7 @@ def run(module: AnsibleModule) -> dict:
 
     shorten_waits(sftp=20)
     options = module.params
+    server = tracking_uri(options)
     try:
         runs = count(options["runs"])
     except ValueError:
@@ -146,7 +147,7 @@ def run(module: AnsibleModule) -> dict:
         found = read_back(
             database,
             options["root"],
-            tracking_uri(options),
+            server,
             store=options["store"],
             manifest=options["manifest"] and Path(options["manifest"]),
             runs=runs,

@@ -80,10 +80,9 @@ def run(module: AnsibleModule) -> dict:
 
     shorten_waits(sftp=5, http=20)
     options = module.params
+    server = tracking_uri(options)
     with open_database(options) as database:
-        purged = purge(
-            database, tracking_uri(options), destination=options["destination"], check=module.check_mode
-        )
+        purged = purge(database, server, destination=options["destination"], check=module.check_mode)
     return {"changed": any(purged), **purged._asdict()}
 
 
