@@ -29,7 +29,6 @@ from mlflow_sftp.wire.flow_control import MemoryBudget
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
-_CHUNK = 1 << 20
 _SMALL_FILE = 1 << 20
 # What a server says of one file; anything else concerns the store as a whole.
 _UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
