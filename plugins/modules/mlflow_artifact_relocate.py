@@ -170,6 +170,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.databa
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
 
+from mlflow_sftp.database.database import Database
+
 if TYPE_CHECKING:
     from mlflow_sftp.operations import relocate
 
@@ -189,7 +191,7 @@ def diff(moves: list) -> dict:
     }
 
 
-def replay(module: AnsibleModule, database: relocate.Database) -> dict:
+def replay(module: AnsibleModule, database: Database) -> dict:
     """Give the rows of the journal their old or new values."""
     from mlflow_sftp.operations import relocate
 
@@ -198,7 +200,7 @@ def replay(module: AnsibleModule, database: relocate.Database) -> dict:
     return {"changed": done.changed, "rows": done.rows, "gone": done.gone, "diff": diff(list(done.moves))}
 
 
-def preview(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
+def preview(module: AnsibleModule, database: Database, request: relocate.Request) -> dict:
     """Return what `change` would."""
     from mlflow_sftp.operations import relocate
 
@@ -210,7 +212,7 @@ def preview(module: AnsibleModule, database: relocate.Database, request: relocat
     return {**describe(found, request), "report_only": dict(counted)}
 
 
-def change(module: AnsibleModule, database: relocate.Database, request: relocate.Request) -> dict:
+def change(module: AnsibleModule, database: Database, request: relocate.Request) -> dict:
     """Change the locations."""
     from mlflow_sftp.operations import relocate
 

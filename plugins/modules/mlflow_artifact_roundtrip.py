@@ -225,7 +225,7 @@ def make(trip: RoundTrip, options: dict, result: dict) -> None:
     """Make the round trip, leaving the run only if it succeeded and is wanted."""
     keep = False
     try:
-        trip.start(options["experiment"], options["access"])
+        trip.start(options["experiment"], options["access"], keep=not options["cleanup"])
         files = trip.log(options["size"])
         result["files"] = [file._asdict() for file in files]
         trip.check(files)

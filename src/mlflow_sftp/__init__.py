@@ -22,6 +22,7 @@ from mlflow_sftp.errors import (
     JournalError,
     LocalError,
     LocationError,
+    MissingPackageError,
     NoSpaceError,
     NotFoundError,
     PermissionRefusedError,
@@ -31,11 +32,13 @@ from mlflow_sftp.errors import (
     SftpError,
     StorageError,
     UnreachableError,
+    UnresolvableError,
 )
 from mlflow_sftp.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow_sftp.storage import Entry, SftpStorage
+    from mlflow_sftp.storage import SftpStorage
+    from mlflow_sftp.transfer.listing import Entry
 
     __version__: str
 
@@ -54,6 +57,7 @@ __all__ = [
     "JournalError",
     "LocalError",
     "LocationError",
+    "MissingPackageError",
     "NoSpaceError",
     "NotFoundError",
     "PermissionRefusedError",
@@ -65,6 +69,7 @@ __all__ = [
     "SftpStorage",
     "StorageError",
     "UnreachableError",
+    "UnresolvableError",
     "__version__",
 ]
 

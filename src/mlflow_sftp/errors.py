@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class StorageError(Exception):
-    """Base of every error this package raises: an operation was refused or failed, and nothing was half done.
+    """Base of every error this package raises: an operation was refused or failed.
 
     Args:
         seen: What happened, in one sentence.
@@ -61,6 +61,7 @@ class InvalidUriError(SftpError):
     """The sftp:// URI cannot be used."""
 
     error_code = "INVALID_PARAMETER_VALUE"
+    default_remedy = "Write it as sftp://user@host:port/path."
 
     def __str__(self) -> str:
         return f"{self.seen.rstrip('.')}. {self.remedy}".strip()
@@ -86,6 +87,13 @@ class UnreachableError(SftpError):
 
     error_code = "TEMPORARILY_UNAVAILABLE"
     default_remedy = "Check that the server runs and that host and port are right and reachable from here."
+
+
+class UnresolvableError(SftpError):
+    """A host name that DNS says does not exist: trying again will not help."""
+
+    error_code = UnreachableError.error_code
+    default_remedy = UnreachableError.default_remedy
 
 
 class ConnectionDroppedError(UnreachableError):
@@ -160,6 +168,10 @@ class LocalError(SftpError):
 
 class LocationError(StorageError, ValueError):
     """A location cannot be read, or cannot be spelled under another root."""
+
+
+class MissingPackageError(StorageError):
+    """A Python package is not installed that only some commands need."""
 
 
 class DatabaseError(StorageError):

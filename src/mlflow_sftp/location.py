@@ -14,10 +14,10 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from mlflow_sftp.errors import InvalidUriError, LocationError
 from mlflow_sftp.uri import Endpoint, redact, split
 
-Kind = Literal["local", "sftp", "mlflow-artifacts"]
+StoreKind = Literal["local", "sftp", "mlflow-artifacts"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_KINDS: dict[str, Kind] = {"file": "local", "sftp": "sftp", "mlflow-artifacts": "mlflow-artifacts"}
+_KINDS: dict[str, StoreKind] = {"file": "local", "sftp": "sftp", "mlflow-artifacts": "mlflow-artifacts"}
 _DEFAULT_PORT = 22
 # To us, as to MLflow, a location with one is suspect; to SFTP it is a part of the path.
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
@@ -34,7 +34,7 @@ class Location:
     """
 
     text: str
-    kind: Kind
+    kind: StoreKind
     scheme: str
     parts: tuple[str, ...]
     raw_parts: tuple[str, ...] | None
@@ -80,7 +80,7 @@ class Location:
         return cls(text, "local", scheme, parts, raw_parts, absolute=absolute)
 
     @classmethod
-    def _remote(cls, text: str, kind: Kind) -> Self:
+    def _remote(cls, text: str, kind: StoreKind) -> Self:
         try:
             scheme, authority, path = split(text)
         except InvalidUriError as error:

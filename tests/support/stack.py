@@ -49,7 +49,8 @@ class Stack:
     def locations(self, root: str) -> list[dict[str, str]]:
         """What is still said to be at `root`: places that MLflow follows, and mere mentions."""
         code = (
-            "import json, os; from mlflow_sftp.operations.relocate import Database, scan;"
+            "import json, os; from mlflow_sftp.database.database import Database;"
+            "from mlflow_sftp.operations.relocate import scan;"
             "d = Database(os.environ['MLFLOW_BACKEND_STORE_URI']);"
             f"print(json.dumps([f.as_dict() for f in scan(d, ['{root}'])]))"
         )

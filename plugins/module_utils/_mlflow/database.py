@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_sftp.operations.relocate import Database
+    from mlflow_sftp.database.database import Database
 
 VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 
@@ -26,8 +26,8 @@ def open_database(options: Mapping[str, Any], environment: Mapping[str, str] = o
     Raises:
         StorageError: There is none, it cannot be used, or the option holds a password.
     """
+    from mlflow_sftp.database.database import Database
     from mlflow_sftp.errors import DatabaseError
-    from mlflow_sftp.operations.relocate import Database
 
     uri = options["database"] or environment.get(VARIABLE)
     if not uri:

@@ -38,9 +38,18 @@ def execute(
         except StorageError as error:
             module.fail_json(msg=f"{failure}: {error}{reassurance}")
     except ImportError as error:
-        module.fail_json(
-            msg=f"The Python package {(error.name or str(error)).partition('.')[0]} is not there for {sys.executable}: "
-            "install it where this module runs, or run the module in a container of the stack, which has it",
-            exception=traceback.format_exc(),
-        )
+        module.fail_json(msg=_describe(error), exception=traceback.format_exc())
     module.exit_json(**result)
+
+
+def _describe(error: ImportError) -> str:
+    package = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return (
+            f"The Python package {package} is not there for {sys.executable}: install it where this module runs, or "
+            "run the module in a container of the stack, which has it"
+        )
+    return (
+        f"The Python package {package} of {sys.executable} is of another version than this collection ({error}): "
+        "rebuild the images with site.yml, or install the version that the collection came with"
+    )

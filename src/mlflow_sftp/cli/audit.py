@@ -15,8 +15,8 @@ from mlflow_sftp.cli.output import (
     print_json,
     readable_size,
 )
+from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations.audit import Audit, audit
-from mlflow_sftp.operations.relocate import Database
 
 
 @click.command("audit", cls=ErrorReportingCommand)

@@ -38,11 +38,11 @@ def info_command(store: str | None, database: Database | None, as_json: bool) ->
 
 def _print_store(found: dict[str, Any]) -> None:
     free = found["free_bytes"]
-    told = "the server does not tell what is free" if free is None else f"{readable_size(free)} free"
+    free_space = "the server does not tell what is free" if free is None else f"{readable_size(free)} free"
     holds = (
         f"{found['files']} files ({readable_size(found['bytes'])})" if found["exists"] else "not there yet"
     )
-    click.echo(f"{found['store']}: {holds}, {told}")
+    click.echo(f"{found['store']}: {holds}, {free_space}")
     for path, reason in found["unreadable"].items():
         click.echo(f"unreadable: {printable(path)}: {reason}", err=True)
 

@@ -6,6 +6,7 @@ import importlib
 import click
 
 from mlflow_sftp.cli.output import ErrorReportingGroup, printable
+from mlflow_sftp.errors import MissingPackageError
 
 # Where a command is, and its line of help: for the list of commands nothing has to be imported or installed.
 COMMANDS = {
@@ -49,7 +50,14 @@ class _LazyGroup(ErrorReportingGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)
-        return name, found and _load(str(name)), rest
+        if found is None:
+            return name, found, rest
+        try:
+            return name, _load(str(name)), rest
+        except MissingPackageError:
+            if not ctx.resilient_parsing:
+                raise
+            return name, found, rest  # Completion has nothing to say then.
 
 
 def _load(name: str) -> click.Command:
@@ -58,8 +66,8 @@ def _load(name: str) -> click.Command:
         command: click.Command = getattr(importlib.import_module(f"mlflow_sftp.cli.{module}"), attribute)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        remedy = f": pip install '{_EXTRAS[package]}'" if package in _EXTRAS else ""
-        raise click.ClickException(f"{name} needs the Python package {package}{remedy}") from error
+        remedy = f"pip install '{_EXTRAS.get(package, package)}'"
+        raise MissingPackageError(f"{name} needs the Python package {package}", remedy) from error
     return command
 
 
@@ -75,10 +83,10 @@ def main() -> None:
     left behind. With --json, a command prints one object on standard output, also when it fails: {"contract": 1,
     "error": {"cause": ..., "message": ..., "seen": ..., "remedy": ...}}.
     """
-    _tell_on_standard_error()
+    _log_to_standard_error()
 
 
-def _tell_on_standard_error() -> None:
+def _log_to_standard_error() -> None:
     """Say what is left out, and what is waited for: what the package logs."""
     import logging
 

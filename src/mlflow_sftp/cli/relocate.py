@@ -17,10 +17,10 @@ from mlflow_sftp.cli.output import (
     ErrorReportingGroup,
     json_option,
     print_json,
-    printable,
 )
+from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations import relocate
-from mlflow_sftp.operations.relocate import Database, Plan, Request
+from mlflow_sftp.operations.relocate import Plan, Request
 
 _journal = click.option("--journal", type=FILE, required=True, help="Journal file of the relocation.")
 _check = click.option("--check", is_flag=True, help="Only tell how many rows would change.")
@@ -59,8 +59,8 @@ def plan_command(database: Database, rows: bool, as_json: bool, **options: Any) 
         print_json(
             {
                 **plan.as_dict(rows),
-                "directories": [printable(each) for each in plan.directories_below(request)],
-                "already_moved": [printable(each) for each in sorted(plan.already_moved)],
+                "directories": plan.directories_below(request),
+                "already_moved": sorted(plan.already_moved),
                 "report_only": report_only,
             }
         )

@@ -51,7 +51,7 @@ def round_trip_command(
     shorten_waits(sftp=5, http=20)
     trip = RoundTrip(tracking_uri)
     trip.reach()
-    files = _make(trip, experiment, access, size)
+    files = _make(trip, experiment, access, size, keep)
     if not keep:
         trip.remove()
     if earlier_runs:
@@ -75,10 +75,12 @@ def round_trip_command(
     )
 
 
-def _make(trip: RoundTrip, experiment: str | None, access: str | None, size: int) -> list[dict[str, Any]]:
+def _make(
+    trip: RoundTrip, experiment: str | None, access: str | None, size: int, keep: bool
+) -> list[dict[str, Any]]:
     """Log and compare; what was logged goes if that fails, and the first failure is the one to report."""
     try:
-        trip.start(experiment, access)
+        trip.start(experiment, access, keep=keep)
         files = trip.log(size)
         trip.check(files)
     except StorageError:

@@ -7,21 +7,32 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlflow_sftp.errors import StorageError
+
 
 @contextlib.contextmanager
 def replaced_file(target: Path) -> Iterator[Path]:
-    """A private (0600) temporary name beside `target` that becomes `target` when the block ends well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """A private (0600) temporary name beside `target` that becomes `target` when the block ends well.
+
+    Raises StorageError where the file cannot be written.
+    """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync(target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync(target.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{target} cannot be written: {error.strerror}",
+            "name a file in a directory that this user may write to",
+        ) from error
 
 
 def _sync(path: Path) -> None:

@@ -29,7 +29,7 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
         self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
     ) -> None:
         super().__init__(artifact_uri, tracking_uri, registry_uri)
-        with _translated():
+        with _translate_errors():
             self._storage = SftpStorage(artifact_uri)
 
     def __repr__(self) -> str:
@@ -38,32 +38,32 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
         """Upload one file into the directory `artifact_path`."""
         name = os.path.basename(os.fspath(local_file))
-        with _translated():
+        with _translate_errors():
             self._storage.upload(os.fspath(local_file), _below(artifact_path, name))
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
         """Upload everything below `local_dir` into the directory `artifact_path`."""
-        with _translated():
+        with _translate_errors():
             self._storage.upload_tree(os.fspath(local_dir), artifact_path or "")
 
     def log_artifact_from_stream(
         self, stream: BinaryIO, artifact_file_name: str, artifact_path: str | None = None
     ) -> None:
         """Upload a stream as it comes; nothing is staged on the local disk."""
-        with _translated():
+        with _translate_errors():
             self._storage.upload_stream(stream, _below(artifact_path, posixpath.basename(artifact_file_name)))
 
     async def log_artifact_from_async_stream(
         self, chunks: AsyncIterable[bytes], artifact_file_name: str, artifact_path: str | None = None
     ) -> None:
         """Upload chunks as they come; nothing is staged on the local disk."""
-        with _translated():
+        with _translate_errors():
             path = _below(artifact_path, posixpath.basename(artifact_file_name))
             await self._storage.upload_chunks(chunks, path)
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """Files and directories directly below `path`, sorted; [] for a file and where there is nothing."""
-        with _translated():
+        with _translate_errors():
             entries = self._storage.list_directory(path or "")
         prefix = _relative(path)
         return [
@@ -76,7 +76,7 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
     def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
         """Download a file or a directory below `dst_path`, or below a new temporary directory; return where."""
         target = _destination(dst_path)
-        with _translated():
+        with _translate_errors():
             found = self._storage.stat(artifact_path or "")
             if found is None and artifact_path:
                 raise errors.NotFoundError(
@@ -92,7 +92,7 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         """Remove a file, a link (never its target) or a directory with all it holds; nothing there is no error."""
-        with _translated():
+        with _translate_errors():
             self._storage.remove(artifact_path or "")
 
     def upload_archived_trace_data_bytes(self, data: bytes) -> None:
@@ -104,17 +104,17 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
         self.log_artifact_from_stream(io.BytesIO(data), TRACE_ARCHIVAL_FILENAME)
 
     def _download_file(self, remote_file_path: str, local_path: str | Path) -> None:
-        with _translated():
+        with _translate_errors():
             self._storage.download(remote_file_path, os.fspath(local_path))
 
     def _is_directory(self, artifact_path: str | None) -> bool:
-        with _translated():
+        with _translate_errors():
             found = self._storage.stat(artifact_path or "")
         return found is not None and found.is_directory
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except errors.SftpError as error:

@@ -44,6 +44,10 @@ class MlflowUnreachableError(MlflowSftpError, errors.UnreachableError):
     """No SSH connection: refused, reset, timed out, or the name does not resolve."""
 
 
+class MlflowUnresolvableError(MlflowSftpError, errors.UnresolvableError):
+    """A host name that DNS says does not exist: trying again will not help."""
+
+
 class MlflowConnectionDroppedError(MlflowUnreachableError, errors.ConnectionDroppedError):
     """The connection ended or stalled during an operation and could not be brought back in time."""
 
@@ -90,6 +94,7 @@ _TYPES: dict[type[errors.SftpError], type[MlflowSftpError]] = {
     errors.InvalidSettingError: MlflowInvalidSettingError,
     errors.InvalidPathError: MlflowInvalidPathError,
     errors.UnreachableError: MlflowUnreachableError,
+    errors.UnresolvableError: MlflowUnresolvableError,
     errors.ConnectionDroppedError: MlflowConnectionDroppedError,
     errors.HostKeyRejectedError: MlflowHostKeyRejectedError,
     errors.AuthenticationFailedError: MlflowAuthenticationFailedError,

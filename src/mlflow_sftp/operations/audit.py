@@ -151,9 +151,13 @@ class _Auditor:
                 if column.table == "workspaces":
                     continue
                 for key, value in location_rows(self._database, connection, column):
-                    self._note(column.name, key, value, expecting.what(column.table, key), problems)
+                    self._record_location(
+                        column.name, key, value, expecting.what(column.table, key), problems
+                    )
 
-    def _note(self, column: str, key: Key, value: str, expects: str, problems: list[AuditFinding]) -> None:
+    def _record_location(
+        self, column: str, key: Key, value: str, expects: str, problems: list[AuditFinding]
+    ) -> None:
         label = f"{column} {json.dumps(key)}"
         relative = self._relative(value)
         if relative is None:

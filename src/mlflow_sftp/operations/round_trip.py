@@ -31,8 +31,9 @@ from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.open_store import open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 
-# Marks the experiments made here: one for a single round trip goes with its last run, a shared one with `purge`.
-_TAG, _SINGLE, _SHARED = "mlflow_sftp.roundtrip", "true", "shared"
+# Marks what is made here. An experiment for a single round trip goes with its last run, a shared one with `purge`; a
+# run that is to be kept is left alone until somebody deletes it.
+_TAG, _SINGLE, _SHARED, _KEPT = "mlflow_sftp.roundtrip", "true", "shared", "kept"
 _OWN_NAME = "artifact-roundtrip"
 # Named and not imported: MLflow's door stands above the operations.
 _OUR_REPOSITORY = "mlflow_sftp.mlflow_plugin.artifact_repository"
@@ -111,15 +112,16 @@ class RoundTrip:
         with self.step("reach", "asking for experiments"):
             self._client.search_experiments(max_results=1)
 
-    def start(self, experiment: str | None, access: str | None = None) -> None:
+    def start(self, experiment: str | None, access: str | None = None, *, keep: bool = False) -> None:
         """Create a run in an experiment, which is made if it is not there.
 
         Args:
             experiment: Name, shared with other round trips; without one, a new experiment is made.
             access: ``direct`` or ``proxied``, if the location must be of that kind.
+            keep: The run is not meant to go at the end: `purge` leaves it alone until it is deleted.
         """
         with self.step("create", "creating a run"):
-            self.run = self._create_run(experiment)
+            self.run = self._create_run(experiment, {_TAG: _KEPT if keep else _SINGLE})
         if access not in (None, self.access):
             seen = f"access should be {access}, and the run's artifacts are at {self.artifact_uri}"
             raise _error("access_mode_mismatch", seen)
@@ -204,19 +206,19 @@ class RoundTrip:
             raise _error("plugin_not_active", seen)
         return repository
 
-    def _create_run(self, experiment: str | None) -> Run:
+    def _create_run(self, experiment: str | None, tags: dict[str, str]) -> Run:
         # A name of its own, because MLflow keeps a deleted experiment's name and location for good.
         if experiment is None:
             name = f"{_OWN_NAME}-{secrets.token_hex(4)}"
             made = self._client.create_experiment(name, tags={_TAG: _SINGLE})
-            return self._client.create_run(made, run_name=_OWN_NAME)
+            return self._client.create_run(made, run_name=_OWN_NAME, tags=tags)
         try:
-            return self._client.create_run(self._shared_experiment(experiment), run_name=_OWN_NAME)
+            return self._client.create_run(self._shared_experiment(experiment), run_name=_OWN_NAME, tags=tags)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             # Another round trip purged it between these two requests.
-            return self._client.create_run(self._shared_experiment(experiment), run_name=_OWN_NAME)
+            return self._client.create_run(self._shared_experiment(experiment), run_name=_OWN_NAME, tags=tags)
 
     def _shared_experiment(self, name: str) -> str:
         """The id of an experiment that several round trips may use at once; the first one makes it."""
@@ -303,10 +305,11 @@ def sftp_path(artifact_uri: str, artifact_root: str) -> str:
 def purge(
     database: Database, tracking_uri: str, *, destination: str | None = None, check: bool = False
 ) -> Purged:
-    """Remove for good, rows and artifacts, what round trips left: their deleted runs, and experiments without others.
+    """Remove for good, rows and artifacts, what round trips left: their deleted runs, and their experiments.
 
     MLflow only marks runs as deleted; `mlflow gc` removes what is marked, of everybody. This removes what round trips
-    made, by the same functions, and runs that a killed one left an hour ago and earlier.
+    made, by the same functions, and runs that a killed one left an hour ago and earlier. A run that anybody else made
+    stays, and so does an experiment that holds anything else.
 
     Args:
         database: The server's database, on which its own functions are used.
@@ -314,7 +317,8 @@ def purge(
         destination: Where `mlflow-artifacts:/` is, for the directories that MLflow leaves behind empty.
         check: Only count.
 
-    Raises RoundTripError, artifact_store_failed, where artifacts cannot be deleted; their run stays then.
+    Raises RoundTripError, artifact_store_failed, where artifacts cannot be deleted; their run stays then, all that can
+    be removed is removed first.
     """
     identifiers = _tagged_experiments(database)
     if not identifiers:
@@ -328,6 +332,7 @@ class _Purge:
         # Imported here: it takes a second, and most often there is nothing to remove.
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+        self._database = database
         # The root is for experiments to come, of which there are none.
         self._store = SqlAlchemyStore(
             database.url.render_as_string(hide_password=False), "mlflow-artifacts:/"
@@ -336,38 +341,80 @@ class _Purge:
         self._destination = destination
         self._check = check
         self._abandoned = (time.time() - _ABANDONED_SECONDS) * 1000
+        self._failure: Exception | None = None
 
     def run(self, identifiers: list[str]) -> Purged:
         runs = experiments = 0
         for identifier in identifiers:
             experiment = self._store.get_experiment(identifier)
-            found = self._store.search_runs([identifier], "", ViewType.ALL, max_results=1000)
-            gone = [run for run in found if self._is_over(run)]
-            empties = len(gone) == len(found)
-            runs += len(gone)
-            experiments += empties
-            if not self._check:
-                self._remove(experiment, gone, empties)
+            over = [run for run in self._runs(identifier) if self._is_over(run)]
+            if self._check:
+                runs += len(over)
+                experiments += self._holds_nothing_but(identifier, len(over))
+                continue
+            removed = [run.info.run_id for run in over if self._remove_run(run)]
+            emptied = self._remove_experiment(experiment)
+            runs += len(removed)
+            experiments += emptied
+            self._remove_directories(experiment, removed, emptied)
+        if self._failure is not None:
+            raise self._failure
         return Purged(runs, experiments)
 
-    def _remove(self, experiment: Experiment, runs: list[Run], empties: bool) -> None:
-        for run in runs:
-            _delete_artifacts(get_artifact_repository(run.info.artifact_uri, tracking_uri=self._tracking_uri))
-            self._store._hard_delete_run(run.info.run_id)
-        if empties:
-            self._remove_experiment(experiment)
-        self._remove_directories(experiment, [run.info.run_id for run in runs], empties)
+    def _runs(self, identifier: str) -> Iterator[Run]:
+        token: str | None = ""
+        while token is not None:
+            page = self._store.search_runs(
+                [identifier], "", ViewType.ALL, max_results=1000, page_token=token or None
+            )
+            yield from page
+            token = page.token or None
 
     def _is_over(self, run: Run) -> bool:
-        deleted = run.info.lifecycle_stage == LifecycleStage.DELETED
-        return deleted or (run.info.start_time or 0) < self._abandoned
+        """Whether a run is of a round trip that has ended."""
+        tag = run.data.tags.get(_TAG)
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            # Earlier versions gave their runs a name and no tag.
+            return tag is not None or run.info.run_name == _OWN_NAME
+        return tag == _SINGLE and (run.info.start_time or 0) < self._abandoned
 
-    def _remove_experiment(self, experiment: Experiment) -> None:
+    def _remove_run(self, run: Run) -> bool:
+        """Remove a run with its artifacts, or remember why that failed: other runs may lie elsewhere."""
+        try:
+            _delete_artifacts(get_artifact_repository(run.info.artifact_uri, tracking_uri=self._tracking_uri))
+        except Exception as error:
+            self._failure = self._failure or error
+            return False
+        self._store._hard_delete_run(run.info.run_id)
+        return True
+
+    def _remove_experiment(self, experiment: Experiment) -> bool:
+        """Remove an experiment if it holds nothing; MLflow would remove with it what it holds."""
+        identifier = experiment.experiment_id
+        if not self._holds_nothing_but(identifier, 0):
+            return False
         if experiment.lifecycle_stage == LifecycleStage.ACTIVE:
-            self._store.delete_experiment(experiment.experiment_id)
-        self._store._hard_delete_experiment(experiment.experiment_id)
+            # From here on nobody can begin a run in it.
+            self._store.delete_experiment(identifier)
+            if not self._holds_nothing_but(identifier, 0):
+                self._store.restore_experiment(identifier)
+                return False
+        self._store._hard_delete_experiment(identifier)
+        return True
 
-    def _remove_directories(self, experiment: Experiment, run_ids: list[str], empties: bool) -> None:
+    def _holds_nothing_but(self, identifier: str, runs: int) -> bool:
+        """Whether no row of any table belongs to an experiment but its tags and so many runs."""
+        with self._database.reading() as connection:
+            for table in self._database.all_tables().values():
+                if "experiment_id" not in table.c or table.name in ("experiments", "experiment_tags"):
+                    continue
+                own = sa.cast(table.c.experiment_id, sa.String) == identifier
+                found = connection.scalar(sa.select(sa.func.count()).select_from(table).where(own)) or 0
+                if found > (runs if table.name == "runs" else 0):
+                    return False
+        return True
+
+    def _remove_directories(self, experiment: Experiment, run_ids: list[str], emptied: bool) -> None:
         """Remove the directories that MLflow leaves behind; what is not empty stays."""
         directory = self._directory(experiment.artifact_location)
         if directory is None:
@@ -376,7 +423,7 @@ class _Purge:
         async def remove() -> None:
             store = open_store(directory, RateLimiter(None), Settings.from_environment())
             try:
-                for name in (*run_ids, *([""] if empties else [])):
+                for name in (*run_ids, *([""] if emptied else [])):
                     await store.remove_directory(name)
             finally:
                 await store.close()

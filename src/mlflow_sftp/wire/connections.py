@@ -219,7 +219,7 @@ class Connections:
     async def _open_session(
         self, ssh: asyncssh.SSHClientConnection, on_open: Callable[[SftpSession], object] = lambda _: None
     ) -> SftpSession:
-        session = SftpSession(self.settings.stall_timeout, on_open, self._tell_silence)
+        session = SftpSession(self.settings.stall_timeout, on_open, self._log_silence)
         asyncio.get_running_loop().call_later(_REQUEST_SENT_SECONDS, acknowledge_at_once, ssh)
         await ssh.create_session(lambda: session, subsystem="sftp", encoding=None, window=_RECEIVE_WINDOW)
         await session.ready()
@@ -297,7 +297,7 @@ class Connections:
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
                 options = await self._connect_options()
-                with self._silence_told():
+                with self._report_silence():
                     ssh = await asyncssh.connect(
                         self.endpoint.host, options=options, client_factory=PublickeyFirstClient
                     )
@@ -312,7 +312,7 @@ class Connections:
         return Connection(ssh, session, loop.time() - started)
 
     @contextlib.contextmanager
-    def _silence_told(self) -> Iterator[None]:
+    def _report_silence(self) -> Iterator[None]:
         """Tell now and again that a server does not answer, as a session does once it is open."""
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -320,7 +320,7 @@ class Connections:
 
         def tell() -> None:
             nonlocal due
-            self._tell_silence(loop.time() - started)
+            self._log_silence(loop.time() - started)
             due = loop.call_later(SILENCE_SECONDS, tell)
 
         due = loop.call_later(SILENCE_SECONDS, tell)
@@ -329,7 +329,7 @@ class Connections:
         finally:
             due.cancel()
 
-    def _tell_silence(self, seconds: float) -> None:
+    def _log_silence(self, seconds: float) -> None:
         _log.info("%s has not answered for %.0f s; still waiting", self.name, seconds)
 
     async def _connect_options(self) -> asyncssh.SSHClientConnectionOptions:

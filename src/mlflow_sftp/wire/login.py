@@ -19,6 +19,7 @@ from mlflow_sftp.errors import (
     SessionRefusedError,
     SftpError,
     UnreachableError,
+    UnresolvableError,
 )
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.uri import Endpoint
@@ -159,13 +160,6 @@ def translate_error(error: Exception, endpoint: str, connect_timeout: float) -> 
     if isinstance(error, ValueError):
         return InvalidSettingError("OpenSSH client configuration", where, str(error))
     return SftpError(what, where, f"{type(error).__name__}: {error}")
-
-
-class UnresolvableError(SftpError):
-    """A host name that DNS says does not exist: trying again will not help."""
-
-    error_code = UnreachableError.error_code
-    default_remedy = UnreachableError.default_remedy
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations import relocate
 from tests.support.mlflow_content import Content, create_content
 
@@ -30,7 +31,7 @@ def content(template: tuple[Path, Content], tmp_path: Path) -> tuple[str, Conten
     shutil.copyfile(file, tmp_path / "mlflow.db")
     shutil.copytree(made.root, root)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with relocate.Database(uri) as database:
+    with Database(uri) as database:
         request = relocate.Request((str(made.root),), str(root))
         relocate.apply(database, request, tmp_path / "private", backup=None)
     return uri, dataclasses.replace(made, root=root)

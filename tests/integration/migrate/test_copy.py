@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp.errors import SftpError
+from mlflow_sftp.errors import LocationError, SftpError, StorageError
 from mlflow_sftp.operations.copy import Progress, copy
 from mlflow_sftp.operations.manifest import read_manifest
-from mlflow_sftp.operations.relocate import LocationError, StorageError
 from tests.support.sshd import SshServer
 
 # Beyond what goes in one piece, and beyond what is resumed in the middle.

@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from mlflow_sftp.cli.prune import prune_command
-from mlflow_sftp.errors import SftpError
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import LocationError, SftpError, StorageError
 from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.copy import copy
 from mlflow_sftp.operations.prune import PruneReport, prune
-from mlflow_sftp.operations.relocate import Database, LocationError, Request, StorageError
+from mlflow_sftp.operations.relocate import Request
 from mlflow_sftp.stores.local import LocalStore
 from tests.integration.migrate.test_copy import Tree, read_tree
 from tests.integration.migrate.test_read_back import execute
@@ -271,7 +272,7 @@ import os, signal, sys
 from pathlib import Path
 from mlflow_sftp.stores.{module} import {kind}
 from mlflow_sftp.operations.prune import prune
-from mlflow_sftp.operations.relocate import Database
+from mlflow_sftp.database.database import Database
 uri, source, target, manifest, method, count = sys.argv[1:]
 original = getattr({kind}, method)
 async def then_die(self, relative):

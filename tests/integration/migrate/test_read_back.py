@@ -9,10 +9,11 @@ import pytest
 import sqlalchemy as sa
 from mlflow import MlflowClient
 
+from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.copy import copy
 from mlflow_sftp.operations.read_back import ReadBack, ReadBackFailure, read_back
-from mlflow_sftp.operations.relocate import Database, Request
+from mlflow_sftp.operations.relocate import Request
 from tests.support.ansible import run_module
 from tests.support.mlflow_content import Content
 from tests.support.mlflow_server import MlflowServer

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.audit import audit
 from mlflow_sftp.operations.copy import copy
-from mlflow_sftp.operations.relocate import Database, Request
+from mlflow_sftp.operations.relocate import Request
 from tests.support.mlflow_content import Content
 from tests.support.mlflow_server import MlflowServer
 from tests.support.sshd import SshServer

@@ -201,24 +201,70 @@ def test_round_trips_that_share_an_experiment_leave_no_row_and_no_directory(stac
     assert rows(stack) == before
 
 
-def test_a_purge_takes_what_is_its_own_and_over(stack: Stack) -> None:
+def test_a_purge_takes_what_is_its_own_and_over(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that anybody else made goes: not from an experiment of ours, not if it is old, not if it is deleted."""
+    monkeypatch.setenv("MLFLOW_SFTP_SSH_CONFIG", str(stack.sshd.ssh_config))
+    purge(stack)
     client = MlflowClient(stack.mlflow.uri)
-    others = client.create_experiment("somebody's")
-    client.delete_run(client.create_run(others).info.run_id)
     assert not stack.run(experiment="verify", size=1000).failed
     shared = client.get_experiment_by_name("verify")
     assert shared is not None
-    running = client.create_run(shared.experiment_id).info.run_id
     an_hour_ago = int((time.time() - 3700) * 1000)
-    killed = client.create_run(shared.experiment_id, start_time=an_hour_ago)
+    somebodys = client.create_run(shared.experiment_id, start_time=an_hour_ago).info.run_id
+    client.log_text(somebodys, "precious", "precious.txt")
+    deleted = client.create_run(shared.experiment_id).info.run_id
+    client.delete_run(deleted)
+    running = client.create_run(shared.experiment_id, tags={"mlflow_sftp.roundtrip": "true"}).info.run_id
+    killed = client.create_run(
+        shared.experiment_id, start_time=an_hour_ago, tags={"mlflow_sftp.roundtrip": "true"}
+    )
     client.log_text(killed.info.run_id, "left", "left.txt")
+    kept = client.create_run(
+        shared.experiment_id, start_time=an_hour_ago, tags={"mlflow_sftp.roundtrip": "kept"}
+    ).info.run_id
 
+    foreseen = purge(stack, check=True).result
     outcome = purge(stack)
-    assert (outcome.result["runs"], outcome.result["experiments"]) == (2, 0), outcome.output
-    assert client.get_run(running).info.lifecycle_stage == "active"
-    assert len(client.search_runs([others], run_view_type=ViewType.DELETED_ONLY)) == 1
-    assert stack.left()[0] == []
+    assert not outcome.failed, outcome.output
+    assert (outcome.result["runs"], outcome.result["experiments"]) == (2, 0)
+    assert (foreseen["runs"], foreseen["experiments"]) == (2, 0)
+    for run in (somebodys, running, kept):
+        assert client.get_run(run).info.lifecycle_stage == "active"
+    assert client.get_run(deleted).info.lifecycle_stage == "deleted"
+    files, _, _ = stack.left()
+    assert [Path(file).name for file in files] == ["precious.txt"]
 
-    client.delete_run(running)
-    assert purge(stack).result["experiments"] == 1
-    client.delete_experiment(others)
+    for run in (running, kept):
+        client.delete_run(run)
+    assert purge(stack).result["runs"] == 2
+    assert client.get_experiment(shared.experiment_id).lifecycle_stage == "active"
+
+
+def test_an_experiment_that_holds_more_than_runs_stays(stack: Stack) -> None:
+    client = MlflowClient(stack.mlflow.uri)
+    assert not stack.run(experiment="with a model", size=1000).failed
+    shared = client.get_experiment_by_name("with a model")
+    assert shared is not None
+    model = client.create_logged_model(shared.experiment_id, name="precious")
+    outcome = purge(stack)
+    assert (outcome.result["runs"], outcome.result["experiments"]) == (1, 0), outcome.output
+    assert client.get_logged_model(model.model_id).name == "precious"
+
+
+def test_what_cannot_be_deleted_keeps_its_row(stack: Stack) -> None:
+    if stack.mode == "proxied":
+        pytest.skip("there the server tries for as long as its own settings say")
+    client = MlflowClient(stack.mlflow.uri)
+    assert not stack.run(experiment="unreachable", size=1000).failed
+    shared = client.get_experiment_by_name("unreachable")
+    assert shared is not None
+    stack.sshd.stop()
+    try:
+        outcome = purge(stack)
+    finally:
+        stack.sshd.start()
+    assert outcome.failed
+    assert str(stack.sshd.port) in outcome.result["msg"]
+    assert len(client.search_runs([shared.experiment_id], run_view_type=ViewType.DELETED_ONLY)) == 1
+    assert not purge(stack).failed
+    assert client.get_experiment_by_name("unreachable") is None

@@ -13,10 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from mlflow_sftp.cli.audit import audit_command
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import StorageError
 from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.audit import QUARANTINE, Audit, audit
 from mlflow_sftp.operations.copy import copy
-from mlflow_sftp.operations.relocate import Database, Request, StorageError
+from mlflow_sftp.operations.relocate import Request
 from tests.integration.relocate.conftest import Filled
 from tests.integration.relocate.test_relocate import execute
 from tests.support.ansible import run_module
@@ -151,7 +153,7 @@ import os, signal, sys
 from mlflow_sftp.operations.audit import audit
 from mlflow_sftp.stores.local import LocalStore
 from mlflow_sftp.stores.sftp import SftpStore
-from mlflow_sftp.operations.relocate import Database
+from mlflow_sftp.database.database import Database
 for place in (LocalStore, SftpStore):
     async def move_and_die(self, path, target, move=place.move):
         await move(self, path, target)

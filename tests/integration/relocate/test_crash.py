@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import DatabaseError
 from mlflow_sftp.operations import relocate
-from mlflow_sftp.operations.relocate import Database, Request
+from mlflow_sftp.operations.relocate import Request
 from tests.integration.relocate.conftest import Dump, Filled
 
 SFTP = "sftp://h/p"
 
 # Where the process dies, as code that arms it. The product has no switches for this.
 POINTS = {
-    "before_journal": "engine.write_journal = lambda *a: die()",
+    "before_journal": "transaction.write_journal = lambda *a: die()",
     "journal_half_written": "os.fsync = lambda *a: die()",
-    "journal_written": "engine._update = lambda *a: die()",
+    "journal_written": "transaction._update = lambda *a: die()",
     "rows_changed": "sa.Connection.commit = lambda *a: die()",
     "committed": "commit = sa.Connection.commit\nsa.Connection.commit = lambda c: (commit(c), die())",
 }
@@ -28,13 +30,14 @@ CHILD = """
 import os, signal, sys
 import sqlalchemy as sa
 from pathlib import Path
-from mlflow_sftp import relocate
-from mlflow_sftp.operations.relocate import engine
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.operations import relocate
+from mlflow_sftp.operations.relocate import transaction
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 {arm}
 uri, old, new, journal, action = sys.argv[1:]
-with relocate.Database(uri) as database:
+with Database(uri) as database:
     if action == "apply":
         relocate.apply(database, relocate.Request((old,), new), Path(journal), backup=None)
     else:
@@ -134,7 +137,7 @@ def test_a_writer_in_the_middle_of_a_transaction_is_waited_for_then_named(
     with Database(filled.uri) as writer, writer.locked():
         with (
             Database(filled.uri) as database,
-            pytest.raises(relocate.DatabaseError, match="stop the MLflow server"),
+            pytest.raises(DatabaseError, match="stop the MLflow server"),
         ):
             relocate.apply(database, Request((filled.root,), SFTP), tmp_path / "journal", backup=None)
         assert os.listdir(tmp_path) in ([], ["mlflow.db"])

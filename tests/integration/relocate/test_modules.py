@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from mlflow_sftp.operations.relocate import Database, scan
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.operations.relocate import scan
 from tests.integration.relocate.conftest import Filled
 from tests.support.ansible import Outcome, run_module
 from tests.support.postgres import PostgresServer

@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 from mlflow import MlflowClient
 
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import BackupUnavailableError, BlockedError, DatabaseError, JournalError
 from mlflow_sftp.operations import relocate
-from mlflow_sftp.operations.relocate import Database, Request
+from mlflow_sftp.operations.relocate import Request
 from tests.integration.relocate.conftest import Dump, Filled
 from tests.support.mlflow_content import ODD_NAMES
 from tests.support.postgres import PostgresServer
@@ -132,7 +134,7 @@ def test_a_second_apply_finds_nothing_to_do(sqlite_copy: Filled, tmp_path: Path)
 
 def test_a_journal_is_not_reused_for_another_relocation(sqlite_copy: Filled, tmp_path: Path) -> None:
     apply(sqlite_copy, Request((sqlite_copy.root,), SFTP), tmp_path / "journal")
-    with pytest.raises(relocate.JournalError, match="another relocation"):
+    with pytest.raises(JournalError, match="another relocation"):
         apply(sqlite_copy, Request((SFTP,), "/elsewhere"), tmp_path / "journal")
 
 
@@ -196,9 +198,7 @@ def test_a_value_wider_than_its_column_stops_everything(
 ) -> None:
     before = dump(filled.uri)
     long_root = f"sftp://h/{'d' * 150}"
-    with pytest.raises(
-        relocate.BlockedError, match=r"5 x longer than the 200 characters of runs.artifact_uri"
-    ):
+    with pytest.raises(BlockedError, match=r"5 x longer than the 200 characters of runs.artifact_uri"):
         apply(filled, Request((filled.root,), long_root), tmp_path / "journal")
     assert not (tmp_path / "journal").exists()
     assert dump(filled.uri) == before
@@ -209,7 +209,7 @@ def test_rows_that_cannot_move_may_be_left_on_demand(sqlite_copy: Filled, tmp_pa
     run = sqlite_copy.content.runs["child"]
     execute(sqlite_copy.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=climbing, r=run)
     request = Request((sqlite_copy.root,), SFTP)
-    with pytest.raises(relocate.BlockedError, match=r"'\.\.'.*" + run):
+    with pytest.raises(BlockedError, match=r"'\.\.'.*" + run):
         apply(sqlite_copy, request, tmp_path / "journal")
     applied = apply(sqlite_copy, request, tmp_path / "journal", skip_blocked=True)
     assert [row.value for row in applied.plan.blocked] == [climbing]
@@ -239,7 +239,7 @@ def test_undo_leaves_rows_that_were_deleted_and_refuses_foreign_changes(
     apply(filled, Request((SFTP,), "/third"), tmp_path / "third")
     with (
         Database(filled.uri) as database,
-        pytest.raises(relocate.DatabaseError, match="undo what changed them later"),
+        pytest.raises(DatabaseError, match="undo what changed them later"),
     ):
         relocate.undo(database, tmp_path / "second")
     assert len(locations(filled, "/third")) == 11
@@ -286,9 +286,7 @@ def test_redo_keeps_to_rows_that_are_as_they_were_undone(filled: Filled, tmp_pat
         relocate.undo(database, tmp_path / "journal")
         run = filled.content.runs["child"]
         execute(filled.uri, "UPDATE runs SET artifact_uri = '/third' WHERE run_uuid = :r", r=run)
-        with pytest.raises(
-            relocate.DatabaseError, match=r"1 rows of .* hold neither .* 10 the one to change"
-        ):
+        with pytest.raises(DatabaseError, match=r"1 rows of .* hold neither .* 10 the one to change"):
             relocate.redo(database, tmp_path / "journal")
     assert locations(filled, SFTP) == []
 
@@ -310,7 +308,7 @@ def test_a_truncated_journal_is_refused(sqlite_copy: Filled, tmp_path: Path) -> 
     assert journal.stat().st_mode & 0o777 == 0o600
     for damaged in (lines[:-1], lines[:3] + lines[4:], [], [lines[0][:10]]):
         journal.write_bytes(b"".join(damaged))
-        with Database(sqlite_copy.uri) as database, pytest.raises(relocate.JournalError):
+        with Database(sqlite_copy.uri) as database, pytest.raises(JournalError):
             relocate.undo(database, journal)
 
 
@@ -347,7 +345,7 @@ def test_without_pg_dump_nothing_happens_and_the_message_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
         Database(postgres_copy.uri) as database,
-        pytest.raises(relocate.BackupUnavailableError, match="pg_dump"),
+        pytest.raises(BackupUnavailableError, match="pg_dump"),
     ):
         relocate.apply(
             database, Request((postgres_copy.root,), SFTP), tmp_path / "journal", backup=tmp_path / "backup"
@@ -366,7 +364,7 @@ def test_without_pg_dump_nothing_happens_and_the_message_says_so(
     ],
 )
 def test_databases_that_cannot_be_used(uri: str, message: str) -> None:
-    with pytest.raises(relocate.DatabaseError, match=message) as caught, Database(uri) as database:
+    with pytest.raises(DatabaseError, match=message) as caught, Database(uri) as database:
         relocate.plan(database, Request(("/a",), "/b"))
     assert "secret" not in str(caught.value)
 
@@ -375,7 +373,7 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
     execute(f"sqlite:///{tmp_path}/other.db", "CREATE TABLE t (x TEXT)")
     with (
         Database(f"sqlite:///{tmp_path}/other.db") as database,
-        pytest.raises(relocate.DatabaseError, match="no MLflow tables"),
+        pytest.raises(DatabaseError, match="no MLflow tables"),
     ):
         relocate.plan(database, Request(("/a",), "/b"))
 

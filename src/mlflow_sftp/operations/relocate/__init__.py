@@ -1,17 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Re-rooting of every artifact location in MLflow's database: plan, apply, state, undo, redo, scan."""
 
-from mlflow_sftp.database.database import Database
-from mlflow_sftp.errors import (
-    BackupUnavailableError,
-    BlockedError,
-    DatabaseError,
-    JournalError,
-    LocationError,
-    StorageError,
-)
-from mlflow_sftp.location import Location
-from mlflow_sftp.operations.relocate.apply import (
+from mlflow_sftp.operations.relocate.mentions import Finding, scan
+from mlflow_sftp.operations.relocate.planning import Blocked, Move, Plan, Request
+from mlflow_sftp.operations.relocate.transaction import (
     Applied,
     Replayed,
     State,
@@ -22,26 +14,16 @@ from mlflow_sftp.operations.relocate.apply import (
     state,
     undo,
 )
-from mlflow_sftp.operations.relocate.plan import Blocked, Move, Plan, Request
-from mlflow_sftp.operations.relocate.scan import Finding, scan
 
 __all__ = [
     "Applied",
-    "BackupUnavailableError",
     "Blocked",
-    "BlockedError",
-    "Database",
-    "DatabaseError",
     "Finding",
-    "JournalError",
-    "Location",
-    "LocationError",
     "Move",
     "Plan",
     "Replayed",
     "Request",
     "State",
-    "StorageError",
     "apply",
     "plan",
     "preview",

@@ -3,7 +3,7 @@
 
 JSON lines: a header, one line a row, and a last line with the number of rows and their SHA-256, so that a
 file cut short is recognised. It is written once, under a temporary name, and never changed: whether its
-transaction was committed is read from the database, which alone can know (see `apply.state`).
+transaction was committed is read from the database, which alone can know (see `transaction.state`).
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 
 from mlflow_sftp.database.durable_file import replaced_file
 from mlflow_sftp.errors import JournalError
-from mlflow_sftp.operations.relocate.plan import Move
+from mlflow_sftp.operations.relocate.planning import Move
 
 FORMAT = 1
 

@@ -22,7 +22,7 @@ from mlflow_sftp.database.location_columns import Key
 from mlflow_sftp.errors import BlockedError, DatabaseError, JournalError
 from mlflow_sftp.operations.database_backup import back_up
 from mlflow_sftp.operations.relocate.journal import read_journal, write_journal
-from mlflow_sftp.operations.relocate.plan import Blocked, Move, Plan, Request, make_plan
+from mlflow_sftp.operations.relocate.planning import Blocked, Move, Plan, Request, make_plan
 from mlflow_sftp.uri import redact
 
 Verdict = Literal["applied", "not_applied", "diverged"]
@@ -132,8 +132,8 @@ def undo(database: Database, journal: Path, *, check: bool = False) -> Replayed:
     nothing, where a row holds neither value: a later relocation must be undone first.
     """
     record = read_journal(journal)
-    back = [Move(move.table, move.column, move.key, move.new, move.old) for move in record.moves]
-    return _replay(database, journal, back, check)
+    reversed_moves = [Move(move.table, move.column, move.key, move.new, move.old) for move in record.moves]
+    return _replay(database, journal, reversed_moves, check)
 
 
 def redo(database: Database, journal: Path, *, check: bool = False) -> Replayed:

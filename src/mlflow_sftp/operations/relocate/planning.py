@@ -182,7 +182,7 @@ def _decide(
         return "moved"
     roots = _roots_of(location, request.old_roots)
     if not roots:
-        return _doubt(request, column, key, value, location) or "elsewhere"
+        return _ambiguous(request, column, key, value, location) or "elsewhere"
     try:
         new = location.spelled_below(max(roots, key=lambda root: len(root.parts)), request.new_root)
     except LocationError as error:
@@ -197,7 +197,7 @@ def _roots_of(location: Location, roots: Sequence[Location]) -> list[Location]:
     return [root for root in roots if location.is_under(root)]
 
 
-def _doubt(
+def _ambiguous(
     request: Request, column: LocationColumn, key: Key, value: str, location: Location
 ) -> Blocked | None:
     if not any(location.may_be_under(root) for root in request.old_roots):
