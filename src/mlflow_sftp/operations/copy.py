@@ -22,7 +22,7 @@ from mlflow_sftp.errors import (
 from mlflow_sftp.location import Location
 from mlflow_sftp.operations.manifest import Manifest, Work
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import FileProblemError, Item, Totals, printable
+from mlflow_sftp.stores.base import FileProblemError, Item, Totals, escape_undecodable
 from mlflow_sftp.stores.local import LocalStore, copy_local
 from mlflow_sftp.stores.mlflow_names import is_readable_locally
 from mlflow_sftp.stores.open_store import Store, open_store
@@ -111,7 +111,7 @@ class CopyReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON; names that are not UTF-8 are escaped."""
         totals = {name: getattr(self, name)._asdict() for name in ("total", "copied", "equal")}
-        failed = {printable(path): reason for path, reason in self.failed.items()}
+        failed = {escape_undecodable(path): reason for path, reason in self.failed.items()}
         return {**asdict(self), **totals, "failed": failed, "changed": self.changed}
 
 
@@ -256,11 +256,13 @@ class _Copy:
         if not self._is_file:
             await self._target.make_directory("")
 
-        def width() -> int:
-            return min(self._source.width(), self._target.width())
+        def max_concurrent_files() -> int:
+            return min(self._source.max_concurrent_files(), self._target.max_concurrent_files())
 
-        await for_each(iterate(self._manifest.missing_directories()), self._target.make_directory, width)
-        await for_each(_pages(self._manifest), self._process_file, width)
+        await for_each(
+            iterate(self._manifest.missing_directories()), self._target.make_directory, max_concurrent_files
+        )
+        await for_each(_pages(self._manifest), self._process_file, max_concurrent_files)
 
     async def _process_file(self, work: Work) -> None:
         """Bring one file to the target, or report why not."""

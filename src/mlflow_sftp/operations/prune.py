@@ -21,7 +21,7 @@ from mlflow_sftp.errors import LocationError, StorageError
 from mlflow_sftp.location import Location, normal_parts, parse_root
 from mlflow_sftp.operations.manifest import Record, manifest_stores, read_manifest
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import FileProblemError, Totals, parents, printable
+from mlflow_sftp.stores.base import FileProblemError, Totals, escape_undecodable, parents
 from mlflow_sftp.stores.local import LocalStore
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
@@ -58,7 +58,7 @@ class PruneReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON; names that are not UTF-8 are escaped."""
-        kept = {printable(path): reason for path, reason in self.kept.items()}
+        kept = {escape_undecodable(path): reason for path, reason in self.kept.items()}
         return {**vars(self), "deleted": self.deleted._asdict(), "kept": kept, "changed": self.changed}
 
 
@@ -111,15 +111,15 @@ class _Prune:
             await self._refuse_one_store()
             for manifest in manifests:
                 with closing(read_manifest(manifest)) as records:
-                    await for_each(iterate(records), self._process_file, self._width)
+                    await for_each(iterate(records), self._process_file, self._max_concurrent_files)
             await self._sweep()
         finally:
             await self._source.close()
             await self._target.close()
         return self._report
 
-    def _width(self) -> int:
-        return min(self._source.width(), self._target.width())
+    def _max_concurrent_files(self) -> int:
+        return min(self._source.max_concurrent_files(), self._target.max_concurrent_files())
 
     def _refuse_other_copy(self, manifest: Path) -> None:
         copied = manifest_stores(manifest)
@@ -236,7 +236,7 @@ class _Prune:
                 self._report.directories += 1
 
         for directories in deepest_first(emptied):
-            await for_each(iterate(directories), remove, self._width)
+            await for_each(iterate(directories), remove, self._max_concurrent_files)
 
     def _reason(self, path: str) -> str:
         known = self._reasons.get(path)

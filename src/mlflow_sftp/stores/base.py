@@ -36,7 +36,7 @@ def parents(path: str) -> Iterator[str]:
         yield path
 
 
-def printable(path: str) -> str:
+def escape_undecodable(path: str) -> str:
     """A path with bytes that are not UTF-8 escaped."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

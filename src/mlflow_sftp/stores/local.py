@@ -15,12 +15,12 @@ from mlflow_sftp.errors import StorageError
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer import local_files, temporary_names
+from mlflow_sftp.transfer.block_transfer import SMALL_FILE
 from mlflow_sftp.transfer.local_files import LocalDirectory, list_directory, read_block
 
 # Slow work is done in the few threads of the interpreter's pool, whatever waits for them.
-_LOCAL_WIDTH = 512
+_MAX_CONCURRENT_FILES = 512
 _CHUNK = 1 << 20
-_SMALL_FILE = 1 << 20
 
 
 class LocalStore:
@@ -33,8 +33,8 @@ class LocalStore:
     def path(self, relative: str) -> str:
         return os.path.join(self.root, relative) if relative else self.root
 
-    def width(self) -> int:
-        return _LOCAL_WIDTH
+    def max_concurrent_files(self) -> int:
+        return _MAX_CONCURRENT_FILES
 
     async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Everything below `top`, directory by directory; links are followed, except back to above them."""
@@ -71,7 +71,7 @@ class LocalStore:
     async def digest(self, relative: str, size: int) -> tuple[int, str]:
         """Size and SHA-256 of a file as they are now; `size` is what a listing said."""
         try:
-            if size <= _SMALL_FILE:
+            if size <= SMALL_FILE:
                 return await _small_digest(self.path(relative))
             return await asyncio.to_thread(local_files.digest, self.path(relative))
         except OSError as error:

@@ -19,6 +19,7 @@ from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import LimitedBudget, RateLimiter
 from mlflow_sftp.transfer import checksum
+from mlflow_sftp.transfer.block_transfer import SMALL_FILE
 from mlflow_sftp.transfer.directories import forget_directory, make_directory
 from mlflow_sftp.transfer.download import get_bytes
 from mlflow_sftp.transfer.listing import walk
@@ -29,7 +30,6 @@ from mlflow_sftp.wire.flow_control import MemoryBudget
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
-_SMALL_FILE = 1 << 20
 # What a server says of one file; anything else concerns the store as a whole.
 _UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
 
@@ -51,7 +51,7 @@ class SftpStore:
     def path(self, relative: str) -> str:
         return posixpath.join(self.root, relative) if relative else self.root
 
-    def width(self) -> int:
+    def max_concurrent_files(self) -> int:
         return self._connections.max_concurrent_files()
 
     async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
@@ -82,7 +82,7 @@ class SftpStore:
         """Size and SHA-256 of a file as they are now; `size` is what a listing said."""
         path = self.path(relative)
         try:
-            if size <= _SMALL_FILE:
+            if size <= SMALL_FILE:
                 async with self._read_back.holding(size):
                     data = await get_bytes(self.remote, path, size)
                 return len(data), hashlib.sha256(data).hexdigest()

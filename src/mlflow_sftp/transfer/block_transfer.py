@@ -14,6 +14,8 @@ TransferBlock = Callable[[int, int, SftpSession], Awaitable[None]]
 
 # How many bytes the first unfinished block may lie behind the newest: all before that is transferred for certain.
 MAX_REORDER_BYTES = 32 << 20
+# A file up to this size goes in one piece, a larger one in blocks.
+SMALL_FILE = 1 << 20
 # Blocks in flight in one session: two of the 2 MiB windows that OpenSSH grants a channel.
 _BLOCKS_PER_SESSION = 16
 _WINDOW = 2 << 20

@@ -7,9 +7,9 @@ import posixpath
 
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
 from mlflow_sftp.transfer import checksum, temporary_names
-from mlflow_sftp.transfer.block_transfer import ParallelTransfer
+from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
 from mlflow_sftp.transfer.concurrency import for_each
-from mlflow_sftp.transfer.handles import SessionHandles
+from mlflow_sftp.transfer.handles import SessionHandles, living
 from mlflow_sftp.transfer.listing import Entry, walk
 from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.remote import Remote
@@ -17,8 +17,6 @@ from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_download
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.packets import FX_FAILURE, READ, Attributes, StatusError
 from mlflow_sftp.wire.session import SftpSession
-
-SMALL_FILE = 1 << 20
 
 
 async def get_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
@@ -156,7 +154,7 @@ class _BlockReader:
         """Return exactly these bytes, in the session `preferred` while that lives."""
 
         async def get(session: SftpSession) -> bytes:
-            used = preferred if preferred is not None and preferred.alive else session
+            used = living(preferred, session)
             handle = await self._handles.get(used)
             data = await used.read(handle, offset, length)
             while len(data) < length:

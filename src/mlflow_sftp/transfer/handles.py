@@ -18,7 +18,7 @@ class SessionHandles:
         self._handles: dict[SftpSession, asyncio.Future[bytes]] = {}
 
     async def get(self, session: SftpSession) -> bytes:
-        """Return the handle in this session, opening the file there on first use."""
+        """Return the handle in a session, opening the file there on first use."""
         if session not in self._handles:
             self._handles = {each: opening for each, opening in self._handles.items() if each.alive}
             self._handles[session] = self._open_file(session)
@@ -38,3 +38,8 @@ class SessionHandles:
         for session, opening in handles.items():
             if opening.done() and not opening.cancelled() and opening.exception() is None:
                 session.close_handle(opening.result())
+
+
+def living(preferred: SftpSession | None, otherwise: SftpSession) -> SftpSession:
+    """Return the session that is preferred while it lives."""
+    return preferred if preferred is not None and preferred.alive else otherwise

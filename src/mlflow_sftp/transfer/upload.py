@@ -13,10 +13,10 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import ParallelTransfer
+from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import begin_directory, forget_directory, make_directory
-from mlflow_sftp.transfer.handles import SessionHandles
+from mlflow_sftp.transfer.handles import SessionHandles, living
 from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_upload
@@ -31,8 +31,6 @@ from mlflow_sftp.wire.packets import (
     StatusError,
 )
 from mlflow_sftp.wire.session import SftpSession
-
-SMALL_FILE = 1 << 20
 
 
 async def put_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
@@ -173,7 +171,7 @@ class BlockWriter:
         """Write one block, in the session `preferred` while that lives, and return when the server has it."""
 
         async def put(session: SftpSession) -> None:
-            used = preferred if preferred is not None and preferred.alive else session
+            used = living(preferred, session)
             await used.write(await self._handles.get(used), offset, data)
 
         await self._remote.attempt(

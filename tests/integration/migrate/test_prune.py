@@ -257,7 +257,7 @@ def test_a_server_that_goes_away_stops_it_with_nothing_lost(
             sshd.stop()
 
     monkeypatch.setattr(LocalStore, "remove_file", stop_after_three)
-    monkeypatch.setattr(LocalStore, "width", lambda self: 1)
+    monkeypatch.setattr(LocalStore, "max_concurrent_files", lambda self: 1)
     with pytest.raises(SftpError, match=r"127\.0\.0\.1"):
         to_sftp.prune()
     assert len(removed) == 3

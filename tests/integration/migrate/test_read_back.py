@@ -1,5 +1,9 @@
 """Runs and models read back through a real MLflow server and client, sound and damaged."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,6 +174,37 @@ def test_the_module(moved: Moved, tmp_path: Path) -> None:
             assert "runs must be a number above 0, or all" in wrong.result["msg"]
     nowhere = run_module("mlflow_artifact_read_back", options, environment={"MLFLOW_TRACKING_URI": ""})
     assert "MLFLOW_TRACKING_URI is not set" in nowhere.result["msg"]
+
+
+def test_the_command(moved: Moved, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow_sftp",
+        "read-back",
+        moved.root,
+        "--manifest",
+        str(moved.manifest),
+    ]
+    with serving(moved, tmp_path) as server:
+        environment = {
+            **os.environ,
+            "MLFLOW_BACKEND_STORE_URI": moved.uri,
+            "MLFLOW_TRACKING_URI": server.uri,
+        }
+
+        def call(*options: str) -> "subprocess.CompletedProcess[str]":
+            return subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
+
+        sound = call("--runs", "all", "--json")
+        assert sound.returncode == 0, sound.stderr
+        report = json.loads(sound.stdout)
+        assert (report["contract"], report["runs"], report["models"], report["problems"]) == (1, 5, 1, [])
+        (moved.run("child") / "plain.txt").write_text("damaged")
+        damaged = call("--runs", "all")
+        assert damaged.returncode == 3, damaged.stderr
+        assert f"run {moved.content.runs['child']} plain.txt: copied were" in damaged.stdout
+        assert call("--runs", "0").returncode == 2
 
 
 def execute(uri: str, statement: str, **values: object) -> None:

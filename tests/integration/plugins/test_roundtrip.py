@@ -1,6 +1,10 @@
 """mlflow_artifact_roundtrip against a real MLflow server, direct and proxied, on a real sshd."""
 
+import json
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -268,3 +272,35 @@ def test_what_cannot_be_deleted_keeps_its_row(stack: Stack) -> None:
     assert len(client.search_runs([shared.experiment_id], run_view_type=ViewType.DELETED_ONLY)) == 1
     assert not purge(stack).failed
     assert client.get_experiment_by_name("unreachable") is None
+
+
+def test_the_command_makes_a_round_trip_and_purges(stack: Stack) -> None:
+    purge(stack)
+    before = rows(stack)
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": stack.mlflow.uri,
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{stack.database}",
+        "MLFLOW_SFTP_SSH_CONFIG": str(stack.sshd.ssh_config),
+    }
+
+    def call(*options: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "mlflow_sftp", "roundtrip", "--size", "1000", "--json", *options]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    made = call("--experiment", "by hand", "--purge", "--destination", stack.sshd.uri(), "--earlier-runs")
+    assert made.returncode == 0, made.stderr
+    report = json.loads(made.stdout)
+    assert (report["contract"], report["access"], report["kept"]) == (1, stack.mode, False)
+    assert report["purged"] == {"runs": 1, "experiments": 1}
+    assert len(report["files"]) == 5
+    assert rows(stack) == before
+
+    other = {"direct": "proxied", "proxied": "direct"}[stack.mode]
+    refused = call("--access", other)
+    assert refused.returncode == 1
+    error = json.loads(refused.stdout)["error"]
+    assert error["cause"] == "access_mode_mismatch"
+    assert error["remedy"]
+    purge(stack)
+    assert rows(stack) == before

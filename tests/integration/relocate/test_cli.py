@@ -1,11 +1,14 @@
 """The `relocate` commands, as an operator calls them."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from mlflow_sftp.cli.main import main
 from mlflow_sftp.cli.relocate import relocate_group
 from tests.integration.relocate.conftest import Filled
 
@@ -23,7 +26,11 @@ def test_plan_apply_state_scan_undo(sqlite_copy: Filled, tmp_path: Path) -> None
     assert planned.exit_code == 0, planned.output
     plan = json.loads(planned.stdout)
     assert plan["rows_to_move"] == 13
+    assert plan["contract"] == 1
     assert plan["report_only"]["datasets.dataset_source"] == 1
+    assert plan["directories"]
+    assert all((sqlite_copy.content.root / directory).is_dir() for directory in plan["directories"])
+    assert plan["already_moved"] == []
     text = call(sqlite_copy, "plan", *roots, "--rows").stdout
     assert "runs.artifact_uri                        5 move" in text
     assert "freegee:***@tajo" in text
@@ -67,3 +74,38 @@ def test_a_missing_database_is_named(tmp_path: Path) -> None:
     arguments = ["scan", "--database", f"sqlite:///{tmp_path}/none.db", "/a"]
     result = CliRunner().invoke(relocate_group, arguments)
     assert (result.exit_code, "there is no such file" in result.stderr) == (1, True)
+
+
+def test_info_counts_store_and_database(sqlite_copy: Filled, tmp_path: Path) -> None:
+    shown = CliRunner().invoke(main, ["info", sqlite_copy.root, "--database", sqlite_copy.uri, "--json"])
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    files = [path for path in sqlite_copy.content.root.rglob("*") if path.is_file()]
+    assert (found["contract"], found["store"]["exists"]) == (1, True)
+    assert (found["store"]["files"], found["store"]["bytes"]) == (
+        len(files),
+        sum(f.stat().st_size for f in files),
+    )
+    with closing(sqlite3.connect(sqlite_copy.uri.removeprefix("sqlite:///"))) as connection:
+        runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+    assert found["database"]["counts"]["runs"]["total"] == runs
+    text = CliRunner().invoke(main, ["info", str(tmp_path / "nowhere"), "--database", sqlite_copy.uri])
+    assert "not there yet" in text.stdout
+    assert f"{runs:12} runs" in text.stdout
+    assert CliRunner().invoke(main, ["info"], env={"MLFLOW_BACKEND_STORE_URI": ""}).exit_code == 2
+
+
+def test_backup_writes_a_whole_database_or_says_why_not(sqlite_copy: Filled, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "backup.db"
+    made = CliRunner().invoke(main, ["backup", str(target), "--database", sqlite_copy.uri, "--json"])
+    assert made.exit_code == 0, made.output
+    assert json.loads(made.stdout)["bytes"] == target.stat().st_size
+    assert target.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(target)) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone()[0] > 0
+    refused = CliRunner().invoke(main, ["backup", "/proc/x/backup", "--database", sqlite_copy.uri, "--json"])
+    assert refused.exit_code == 1
+    assert isinstance(refused.exception, SystemExit)
+    error = json.loads(refused.stdout)["error"]
+    assert "/proc/x/backup cannot be written" in error["seen"]
+    assert "directory that this user may write to" in error["remedy"]

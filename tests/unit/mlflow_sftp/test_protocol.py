@@ -185,3 +185,25 @@ def test_limits_that_end_too_soon_are_no_limits(size: int) -> None:
         return session.block, session.max_handles
 
     assert asyncio.run(run()) == ((1 << 17, 984) if size == 32 else (32 << 10, 128))
+
+
+def test_silence_is_told_again_and_again_while_an_answer_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlflow_sftp.wire.session.SILENCE_SECONDS", 0.02)
+
+    async def run() -> tuple[list[float], int]:
+        silent: list[float] = []
+        session, wire = SftpSession(60, on_silence=silent.append), _Wire()
+        session.connection_made(wire)
+        session.data_received(_packet(2, struct.pack(">I", 3)), None)
+        await asyncio.sleep(0.1)
+        while_nothing_was_asked = len(silent)
+        answer = session.stat(b"x")
+        await asyncio.sleep(0.2)
+        assert not answer.done()
+        return silent, while_nothing_was_asked
+
+    silent, while_nothing_was_asked = asyncio.run(run())
+    assert while_nothing_was_asked == 0
+    assert len(silent) >= 3
+    assert silent == sorted(silent)
+    assert silent[0] >= 0.02

@@ -21,6 +21,7 @@ _FLOORS = (
     ("stores", "database", "storage"),
     ("operations",),
     ("cli", "mlflow_plugin"),
+    ("__main__",),
 )
 _FLOOR_OF = {room: number for number, rooms in enumerate(_FLOORS) for room in rooms}
 _FILES = {
