@@ -1,9 +1,12 @@
 """bin/demo on a lab of its own, and what operations do to it afterwards."""
 
+import json
 import re
 import subprocess
 
 import pytest
+
+from tests.support.stack import INSIDE
 
 from .conftest import Demo
 
@@ -96,6 +99,27 @@ def test_wrong_pin_stops_the_play_and_shows_what_was_seen(demo: Demo) -> None:
     assert seen in outcome.output
     assert wrong in outcome.output
     assert (demo.lab.stack / "mlflow/known_hosts").read_bytes() == known_hosts
+
+
+def test_a_verify_leaves_no_row_and_no_file_behind(demo: Demo) -> None:
+    script = (INSIDE / "count_rows.py").read_text()
+
+    def traces() -> tuple[dict[str, int], str]:
+        rows = json.loads(demo.lab.compose("exec", "-T", "mlflow", "python", "-c", script).splitlines()[-1])
+        found = [
+            "docker",
+            "exec",
+            f"{demo.lab.name}-sftp",
+            "find",
+            "/srv/sftp/freegee/agent.freegee.ch/artifacts",
+        ]
+        return rows, subprocess.run(found, capture_output=True, text=True, check=True).stdout
+
+    before = traces()
+    assert before[0]["runs"] > 0
+    outcome = demo.lab.play("playbooks/verify.yml")
+    assert not outcome.failed, outcome.output[-5000:]
+    assert traces() == before
 
 
 def test_verify_fails_when_the_store_does(demo: Demo) -> None:
