@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: one report from the checks of all vantage points."""
+"""Filters: the results of all vantage points, and one report of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.report import build_report
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.report import (
+    build_report,
+    collect_results,
+)
 
 
 def verify_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -18,8 +21,18 @@ def verify_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return build_report(results)
 
 
+def verify_results(
+    docker_hosts: Sequence[str],
+    variables: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Sequence[str]],
+    reached: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Return the entries for verify_report, also of vantage points that did not answer."""
+    return collect_results(docker_hosts, variables, groups, reached)
+
+
 class FilterModule:
     """Filters of this file."""
 
-    def filters(self) -> dict[str, Callable[..., dict[str, Any]]]:
-        return {"verify_report": verify_report}
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"verify_report": verify_report, "verify_results": verify_results}

@@ -102,7 +102,7 @@ def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack
 
 def test_store_and_access_change_although_it_was_killed_while_services_start(stack: Stack) -> None:
     goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
-    stack.lab.play_until("Start the server and wait until the server is healthy", SWITCH, **goal)
+    stack.lab.play_until("Start a healthy MLflow server", SWITCH, **goal)
     passes(stack.lab.play(SWITCH, resume="finish"))
     assert stack.stored() == (SFTP, "mlflow-artifacts:/")
     assert stack.read() == stack.content

@@ -43,12 +43,12 @@ KILLS = [
     Kill("Read which further stores the database needs after the relocation", 0, "undo"),
     Kill("Write .env", 0.5, "undo"),
     Kill("Remove the maintenance page", 0.3, "finish"),
-    Kill("Start the server and wait until the server is healthy", 3, "undo"),
+    Kill("Start a healthy MLflow server", 3, "undo"),
     Kill("Read back old runs", 0.5, "undo"),
     Kill("Record that the switch is complete", 0, "finish"),
 ]
-# While it goes back from a cut that was killed.
-KILLS_ON_THE_WAY_BACK = [
+# While it rolls back a cutover that was killed.
+KILLS_IN_THE_ROLLBACK = [
     Kill("Restore the old locations from the journal", 0.5, "undo"),
     Kill("Restore the stack's files from before the switch", 0.3, "undo"),
     Kill("Record that the rollback is complete", 0, "undo"),
@@ -72,7 +72,7 @@ def test_killed_on_the_way(stack: Stack, kill: Kill) -> None:
     require_all_at(stack, here if kill.resume == "undo" else there)
 
 
-@pytest.mark.parametrize("kill", KILLS_ON_THE_WAY_BACK, ids=str)
+@pytest.mark.parametrize("kill", KILLS_IN_THE_ROLLBACK, ids=str)
 def test_killed_on_the_way_back(stack: Stack, kill: Kill) -> None:
     here, _ = stack.stored()
     stack.lab.play_until("Read back old runs", SWITCH, artifact_storage=STORES[other_than(here)])

@@ -88,7 +88,7 @@ def test_a_switch_that_is_half_done(deployed: Deployed, state: str) -> None:
 
 def test_a_switch_on_its_way_back_cannot_be_finished(deployed: Deployed) -> None:
     deployed.record("undoing")
-    refuses(deployed, ["already on its way back", "-e resume=undo"], resume="finish")
+    refuses(deployed, ["already being rolled back", "-e resume=undo"], resume="finish")
 
 
 @pytest.mark.parametrize("word", ["finish", "undo"])

@@ -26,7 +26,7 @@ _PLAY = f"""
 - hosts: localhost
   gather_facts: false
   vars:
-    report: >-
+    verify_report: >-
       {{{{ results | freegee.mlflow_sftp.verify_report
          | combine({{'location': 'sftp://freegee@tajo.host.ch:2121/agent.freegee.ch/artifacts',
                      'time': '2026-11-24 10:00 UTC'}}) }}}}
