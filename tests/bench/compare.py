@@ -3,6 +3,7 @@
     tests/bench/compare.py                          everything (about 15 minutes)
     tests/bench/compare.py --link 20,1000 --only many --contender rsync
     tests/bench/compare.py --json results.json
+    tests/bench/compare.py --only many --only first --contender before --before ../before    what a change costs
 
 Needs rclone, lftp and rsync (`apt-get install rclone lftp rsync`); a contender that is not installed is left out.
 MLflow's built-in store gets a virtual environment of its own, because it needs paramiko 3 and pysftp; it is kept in
@@ -57,11 +58,9 @@ import resource, sys, time
 import mlflow.store.artifact.artifact_repo
 what, uri, local = sys.argv[1:4]
 started = time.perf_counter()
-if sys.argv[4] == "built-in":
-    from mlflow.store.artifact.sftp_artifact_repo import SFTPArtifactRepository as Store
-else:
-    from mlflow_sftp.mlflow_plugin.artifact_repository import SftpArtifactRepository as Store
-store = Store(uri)
+import importlib
+module, _, name = sys.argv[4].partition(":")
+store = getattr(importlib.import_module(module), name)(uri)
 if what == "up": store.log_artifacts(local)
 elif what == "down": store.download_artifacts("", local)
 elif what == "up-file": store.log_artifact(local)
@@ -75,6 +74,9 @@ elif what == "list again":
 print(time.perf_counter() - started, flush=True)
 import os; os._exit(0)
 """
+
+_REPOSITORY_CLASS = "mlflow_sftp.mlflow_plugin.artifact_repository:SftpArtifactRepository"
+_BUILT_IN_CLASS = "mlflow.store.artifact.sftp_artifact_repo:SFTPArtifactRepository"
 
 # What `log_artifacts` and `download_artifacts` call, without MLflow, which takes seconds to import.
 _STORAGE = """
@@ -124,8 +126,29 @@ class Failed(Exception):  # noqa: N818  # a result, not an error
     """A contender did not do the job."""
 
 
+# Another checkout of this repository, if one is to be compared with this one.
+_before: Path | None = None
+
+
 def _ours(place: Place, job: Job) -> list[str]:
     return [sys.executable, "-c", _STORAGE, job.what, place.uri(job.remote), str(job.local)]
+
+
+def _with_package_of_before(command: list[str]) -> list[str]:
+    assert _before is not None
+    return ["env", f"PYTHONPATH={_before / 'src'}", *command]
+
+
+def _ours_before(place: Place, job: Job) -> list[str]:
+    return _with_package_of_before(_ours(place, job))
+
+
+def _in_mlflow_before(place: Place, job: Job) -> list[str]:
+    assert _before is not None
+    # Where the artifact repository was, in the versions that there have been.
+    old = (_before / "src/mlflow_sftp/store.py").is_file()
+    repository = "mlflow_sftp.store:SftpArtifactRepository" if old else _REPOSITORY_CLASS
+    return _with_package_of_before(_through_mlflow(lambda: sys.executable, repository)(place, job))
 
 
 def _copy_command(verify: str) -> Callable[[Place, Job], list[str]]:
@@ -205,13 +228,13 @@ def _rsync(place: Place, job: Job) -> list[str]:
     return ["rsync", "-a", "--whole-file", "-e", f"ssh -F {place.config} -c aes128-gcm@openssh.com", *ends]
 
 
-def _through_mlflow(interpreter: Callable[[], str], which: str) -> Callable[[Place, Job], list[str]]:
+def _through_mlflow(interpreter: Callable[[], str], repository: str) -> Callable[[Place, Job], list[str]]:
     def command(place: Place, job: Job) -> list[str]:
         local = job.local.parent if job.what == "down-file" else job.local
         remote = (
             job.remote if job.what in ("up", "down", "first", "list", "list again") else job.remote.parent
         )
-        return [interpreter(), "-c", _THROUGH_MLFLOW, job.what, place.uri(remote), str(local), which]
+        return [interpreter(), "-c", _THROUGH_MLFLOW, job.what, place.uri(remote), str(local), repository]
 
     return command
 
@@ -230,23 +253,27 @@ def _built_in_interpreter() -> str:
 
 _CONTENDERS: dict[str, Callable[[Place, Job], list[str]]] = {
     "mlflow-sftp": _ours,
+    "before": _ours_before,
     "mlflow-sftp copy size": _copy_command("size"),
     "mlflow-sftp copy sha256": _copy_command("sha256"),
     "rsync": _rsync,
     "openssh sftp": _openssh,
     "rclone": _rclone,
     "lftp": _lftp,
-    "mlflow-sftp in MLflow": _through_mlflow(lambda: sys.executable, "ours"),
-    "MLflow built-in": _through_mlflow(_built_in_interpreter, "built-in"),
+    "mlflow-sftp in MLflow": _through_mlflow(lambda: sys.executable, _REPOSITORY_CLASS),
+    "before in MLflow": _in_mlflow_before,
+    "MLflow built-in": _through_mlflow(_built_in_interpreter, _BUILT_IN_CLASS),
 }
-_OURS = {"MLflow built-in": "mlflow-sftp in MLflow"}
+_OURS = {"MLflow built-in": "mlflow-sftp in MLflow", "before in MLflow": "mlflow-sftp in MLflow"}
 _PROGRAMS = {"rsync": "rsync", "openssh sftp": "sftp", "rclone": "rclone", "lftp": "lftp"}
 _SLOW = {"MLflow built-in", "openssh sftp"}
 _IN_MLFLOW_ONLY = {"first", "list", "list again"}
 
 
 def main() -> None:
+    global _before
     arguments = _parse()
+    _before = arguments.before
     scratch = "/dev/shm" if Path("/dev/shm").is_dir() else None
     results: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=scratch) as directory:
@@ -269,6 +296,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--link", action="append", help=f"RTT_MS,MBIT; default per workload from {_LINKS}")
     parser.add_argument("--only", action="append", choices=_PLAN, help="workload")
     parser.add_argument("--contender", action="append", choices=[*_CONTENDERS], help="besides mlflow-sftp")
+    parser.add_argument(
+        "--before", type=Path, help="another checkout, whose package takes turns with this one's"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", help="write all samples to this file")
     return parser.parse_args()
@@ -351,6 +381,8 @@ def _takes_part(name: str, workload: str, wanted: list[str] | None) -> bool:
     in_mlflow = "MLflow" in name
     if workload in _IN_MLFLOW_ONLY and not in_mlflow:
         return False
+    if name.startswith("before"):
+        return _before is not None
     if wanted and name not in wanted and not (name.startswith("mlflow-sftp")):
         return False
     return name not in _PROGRAMS or shutil.which(_PROGRAMS[name]) is not None
