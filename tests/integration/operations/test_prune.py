@@ -21,8 +21,8 @@ from mlflow_sftp.operations.copy import copy
 from mlflow_sftp.operations.prune import PruneReport, prune
 from mlflow_sftp.operations.relocate import Request
 from mlflow_sftp.stores.local import LocalStore
-from tests.integration.migrate.test_copy import Tree, read_tree
-from tests.integration.migrate.test_read_back import execute
+from tests.integration.operations.test_copy import Tree, read_tree
+from tests.integration.operations.test_read_back import execute
 from tests.support.ansible import run_module
 from tests.support.mlflow_content import Content
 from tests.support.sshd import SshServer
