@@ -23,7 +23,7 @@ _inherited: list[object] = []
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the background loop and wait for it; an interrupt cancels it."""
+    """Run a coroutine on the event loop and wait for it; an interrupt cancels it."""
     future = asyncio.run_coroutine_threadsafe(work, loop())
     try:
         return future.result()
@@ -35,7 +35,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def loop() -> asyncio.AbstractEventLoop:
-    """Return the running background loop of this process, starting it on first use."""
+    """Return the running event loop of this process, starting it on first use."""
     global _loop
     with _lock:
         if _loop is None:

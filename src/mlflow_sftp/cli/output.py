@@ -24,7 +24,7 @@ class ErrorReportingCommand(click.Command):
     """A command that reports our own errors as one line, with exit code 1, and with --json as an object as well."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # Options are opened while they are parsed: an error there must know already how it is to be told.
+        # Options are opened while they are parsed: an error there must be reported in the same form.
         ctx.meta[_WANTS_JSON] = ctx.meta.get(_WANTS_JSON, False) or "--json" in args
         return super().parse_args(ctx, args)
 

@@ -170,8 +170,8 @@ def _print_plan(plan: Plan, rows: bool) -> None:
         click.echo(f"  {move['table']}.{move['column']}: {move['old']} -> {move['new']}")
     for row in plan.as_dict(rows=False)["blocked"]:
         word = "ambiguous" if row["ambiguous"] else "blocked"
-        place = f"{row['table']}.{row['column']} {json.dumps(row['key'])}"
-        click.echo(f"{word}: {place} = {row['value']}: {row['reason']}")
+        row_name = f"{row['table']}.{row['column']} {json.dumps(row['key'])}"
+        click.echo(f"{word}: {row_name} = {row['value']}: {row['reason']}")
 
 
 def _print_counts(title: str, counts: dict[str, int]) -> None:

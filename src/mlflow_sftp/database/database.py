@@ -60,8 +60,8 @@ class Database:
     def _reflect(self, names: frozenset[str] | None) -> dict[str, sa.Table]:
         metadata = sa.MetaData()
         with self.translate_errors("read the schema"):
-            wanted = None if names is None else lambda name, _: name in names
-            metadata.reflect(self._engine, only=wanted, resolve_fks=False)
+            chosen = None if names is None else lambda name, _: name in names
+            metadata.reflect(self._engine, only=chosen, resolve_fks=False)
         return dict(metadata.tables)
 
     def location_columns(self) -> list[LocationColumn]:

@@ -202,8 +202,8 @@ class _Copy:
 
     async def _list_trees(self, tops: tuple[str, ...], exclude: frozenset[str]) -> None:
         def list_source(items: list[Item]) -> None:
-            wanted = (item for item in items if not _is_below(item.path, exclude))
-            self._manifest.list_source(item for item in wanted if not self._is_unreadable_name(item))
+            included = (item for item in items if not _is_below(item.path, exclude))
+            self._manifest.list_source(item for item in included if not self._is_unreadable_name(item))
 
         for top in tops:
             await self._list_side(self._source, top, list_source, self._failed)
@@ -236,13 +236,16 @@ class _Copy:
 
     @staticmethod
     async def _list_side(
-        store: Store, top: str, note: Callable[[list[Item]], None], problem: Callable[[str, str], None]
+        store: Store,
+        top: str,
+        record: Callable[[list[Item]], None],
+        on_unreadable: Callable[[str, str], None],
     ) -> None:
         try:
-            async for items in store.walk(top, problem):
-                note(items)
+            async for items in store.walk(top, on_unreadable):
+                record(items)
         except NotFoundError:
-            problem(top, "it is gone")
+            on_unreadable(top, "it is gone")
 
     def _preview(self) -> None:
         self._report.copied = self._manifest.to_copy()

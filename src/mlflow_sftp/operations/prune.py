@@ -127,7 +127,7 @@ class _Prune:
             raise StorageError(f"{manifest} belongs to a copy from {copied[0]} to {copied[1]}")
 
     async def _refuse_one_store(self) -> None:
-        """Two spellings of one place would prove each other, and the file be gone from both."""
+        """Two spellings of one store would prove each other, and the file be gone from both."""
         for store in (self._source, self._target):
             if not await store.exists():
                 raise StorageError(f"{store.name}: there is no such directory")
@@ -151,7 +151,7 @@ class _Prune:
     # --- files ---
 
     async def _process_file(self, record: Record) -> None:
-        """Delete one file, or note why it stays."""
+        """Delete one file, or record why it stays."""
         proven = record.state == "done" and record.sha256 is not None
         if proven:
             self._copied_directories.update(parents(record.path))

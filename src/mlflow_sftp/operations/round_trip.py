@@ -54,7 +54,7 @@ REMEDIES = {
     "listing_differs": "Look at the run's location on the server: another client writes there, or files are hidden.",
     "artifacts_differ": "Stop using this storage and have it checked: something in it changes data.",
     "artifacts_elsewhere": "Look at the server's artifact root; an experiment keeps the location it was made with.",
-    "access_mode_mismatch": "Start the server with the access that is wanted; an experiment keeps its own.",
+    "access_mode_mismatch": "Start the server with the desired access; an experiment keeps its own.",
     "earlier_runs_unreadable": "Let the server reach that location again, as it reaches its own storage.",
 }
 
@@ -249,8 +249,8 @@ class RoundTrip:
         while token is not None:
             page = self._client.search_experiments(page_token=token or None)
             for experiment in page:
-                place = urlsplit(experiment.artifact_location)[:2]
-                experiments_at.setdefault(place, []).append(experiment.experiment_id)
+                authority = urlsplit(experiment.artifact_location)[:2]
+                experiments_at.setdefault(authority, []).append(experiment.experiment_id)
             token = page.token or None
         for experiment_ids in experiments_at.values():
             yield from self._client.search_runs(experiment_ids, max_results=1)

@@ -15,30 +15,30 @@ from mlflow_sftp.wire.session import SftpSession
 _READS_AT_ONCE = 32
 
 
-def wanted(remote: Remote) -> bool:
+def is_enabled(remote: Remote) -> bool:
     """Tell whether contents are to be compared after each transfer."""
     return remote.connections.settings.verify == "sha256"
 
 
 def new_digest(remote: Remote) -> "hashlib._Hash | None":
     """Return a new SHA-256, or None where contents are not to be compared."""
-    return hashlib.sha256() if wanted(remote) else None
+    return hashlib.sha256() if is_enabled(remote) else None
 
 
 def hex_digest(remote: Remote, data: bytes | memoryview) -> str | None:
     """Return the SHA-256 of `data`, or None where contents are not to be compared."""
-    return hashlib.sha256(data).hexdigest() if wanted(remote) else None
+    return hashlib.sha256(data).hexdigest() if is_enabled(remote) else None
 
 
 async def file_digest(remote: Remote, descriptor: int, size: int) -> str | None:
-    """Return the SHA-256 of the first `size` bytes of a local file, or None where it is not wanted."""
-    if not wanted(remote):
+    """Return the SHA-256 of the first `size` bytes of a local file, or None where contents are not compared."""
+    if not is_enabled(remote):
         return None
     _, digest = await asyncio.to_thread(local_files.digest, descriptor, size)
     return digest
 
 
-async def contents(remote: Remote, expected: str | None, path: str) -> None:
+async def verify_contents(remote: Remote, expected: str | None, path: str) -> None:
     """Compare the SHA-256 of a file on the server; IntegrityError when it differs. None compares nothing."""
     if expected is None:
         return

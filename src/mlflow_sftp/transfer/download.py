@@ -66,7 +66,7 @@ async def _get(remote: Remote, source: str, target: str, found: Attributes, on_b
             return
         async with remote.connections.memory_budget.holding(size):
             data = await get_bytes(remote, source, size)
-            await checksum.contents(remote, checksum.hex_digest(remote, data), source)
+            await checksum.verify_contents(remote, checksum.hex_digest(remote, data), source)
             _write_file(target, data)
         on_bytes(size)
     except OSError as error:
@@ -126,7 +126,7 @@ async def _get_blocks(remote: Remote, source: str, target: str, found: Attribute
 
         block = (await remote.connections.session()).block
         await ParallelTransfer(remote.connections, begin, size, block, transfer, on_bytes).run()
-        await checksum.contents(remote, await checksum.file_digest(remote, descriptor, size), source)
+        await checksum.verify_contents(remote, await checksum.file_digest(remote, descriptor, size), source)
         os.replace(temporary, target)
         keep = True
     except (UnreachableError, asyncio.CancelledError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress of a transfer, told in bytes."""
+"""Progress of a transfer in bytes."""
 
 from collections.abc import Callable
 

@@ -35,7 +35,7 @@ T = TypeVar("T")
 class Remote:
     """Operations below `root`, an absolute path on the server.
 
-    Paths given are absolute. Methods run on the background loop, are safe to repeat after a drop of the
+    Paths given are absolute. Methods run on the event loop, are safe to repeat after a drop of the
     connection, and raise SftpError.
 
     Attributes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hands chunks from a caller's thread or event loop to an upload on the background loop, with back-pressure."""
+"""Hands chunks from a caller's thread or event loop to an upload on the package's event loop, with back-pressure."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -15,7 +15,7 @@ Consumer = Callable[[AsyncIterator[bytes]], Awaitable[None]]
 
 
 class StreamBridge:
-    """Runs `consumer(chunks)` on the background loop and gives it what is put in, joined to pieces of 1 MiB.
+    """Runs `consumer(chunks)` on the event loop and gives it what is put in, joined to pieces of 1 MiB.
 
     Every method returns a future of the caller's side; at most a few pieces wait at any time.
     """

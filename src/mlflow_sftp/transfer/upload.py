@@ -93,7 +93,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
             raise
 
     await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
-    await checksum.contents(remote, checksum.hex_digest(remote, data), target)
+    await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target)
 
 
 async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) -> None:
@@ -109,7 +109,7 @@ async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) 
             await writer.submit(offset, block)
             size = offset + len(block)
         await writer.commit(size)
-    await checksum.contents(remote, digest.hexdigest() if digest else None, target)
+    await checksum.verify_contents(remote, digest.hexdigest() if digest else None, target)
 
 
 class BlockWriter:
@@ -240,7 +240,7 @@ async def _put_blocks(
                 await writer.create()
             await ParallelTransfer(remote.connections, begin, size, writer.block, transfer, on_bytes).run()
             await writer.commit(size)
-        await checksum.contents(remote, await expected, target)
+        await checksum.verify_contents(remote, await expected, target)
     finally:
         expected.cancel()
 

@@ -69,7 +69,7 @@ class _Opening(NamedTuple):
 
 
 class Connections:
-    """All connections of this process to one endpoint; methods run on the background loop.
+    """All connections of this process to one endpoint; methods run on the event loop.
 
     `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does.
     """
@@ -184,8 +184,8 @@ class Connections:
         if self._connection is not None and self._connection.alive:
             request(self._connection.session)
 
-    async def extra_sessions(self, wanted: int) -> list[SftpSession]:
-        """Return up to `wanted` more sessions for large files; none where the server grants no more.
+    async def extra_sessions(self, count: int) -> list[SftpSession]:
+        """Return up to `count` more sessions for large files; none where the server grants no more.
 
         They are channels of the main connection: each has a window of its own, which is what limits a long link,
         and opens in two round trips without logging in again. Only a server that allows few channels gets more
@@ -194,23 +194,23 @@ class Connections:
         connection = await self.connected()
         async with self._extra_sessions_lock:
             self._extra_sessions = [session for session in self._extra_sessions if session.alive]
-            missing = min(wanted, self.settings.max_sessions) - len(self._extra_sessions)
+            missing = min(count, self.settings.max_sessions) - len(self._extra_sessions)
             if missing > 0 and asyncio.get_running_loop().time() >= self._refused_until:
                 granted = await self._more_sessions(connection, missing)
                 self._extra_sessions.extend(granted)
                 if len(granted) < missing:
                     self._refused_until = asyncio.get_running_loop().time() + _REFUSED_SECONDS
-        return self._extra_sessions[:wanted]
+        return self._extra_sessions[:count]
 
-    async def _more_sessions(self, connection: Connection, wanted: int) -> list[SftpSession]:
+    async def _more_sessions(self, connection: Connection, count: int) -> list[SftpSession]:
         channels = await asyncio.gather(
-            *(self._open_session(connection.ssh) for _ in range(wanted)), return_exceptions=True
+            *(self._open_session(connection.ssh) for _ in range(count)), return_exceptions=True
         )
         granted = [session for session in channels if isinstance(session, SftpSession)]
         self._extra_connections = [each for each in self._extra_connections if each.alive]
         allowed = self.settings.max_connections - 1 - len(self._extra_connections)
         opened = await asyncio.gather(
-            *(self._connect() for _ in range(min(wanted - len(granted), allowed))), return_exceptions=True
+            *(self._connect() for _ in range(min(count - len(granted), allowed))), return_exceptions=True
         )
         added = [each for each in opened if isinstance(each, Connection)]
         self._extra_connections.extend(added)
@@ -342,7 +342,7 @@ _registry: dict[tuple[Endpoint, Settings], Connections] = {}
 
 
 async def connections(endpoint: Endpoint, settings: Settings) -> Connections:
-    """Return this process's connections to an endpoint; none is opened yet. Runs on the background loop."""
+    """Return this process's connections to an endpoint; none is opened yet. Runs on the event loop."""
     key = (endpoint, settings)
     if key not in _registry:
         _registry[key] = Connections(endpoint, settings)

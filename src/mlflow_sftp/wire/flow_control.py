@@ -50,14 +50,14 @@ class MemoryBudget:
         """Return bytes taken before; wakes those who wait for them."""
         self._free += size
         while self._waiting:
-            wanted, turn = self._waiting[0]
+            needed, turn = self._waiting[0]
             if turn.done():
                 self._waiting.popleft()
                 continue
-            if wanted > self._free:
+            if needed > self._free:
                 return
             self._waiting.popleft()
-            self._free -= wanted
+            self._free -= needed
             turn.set_result(None)
 
     @contextlib.asynccontextmanager
@@ -149,14 +149,14 @@ class CongestionWindow:
     def _release(self, size: int) -> None:
         self._bytes_in_flight -= size
         while self._waiting:
-            wanted, turn = self._waiting[0]
+            needed, turn = self._waiting[0]
             if turn.done():
                 self._waiting.popleft()
-            elif not self._fits(wanted):
+            elif not self._fits(needed):
                 return
             else:
                 self._waiting.popleft()
-                self._bytes_in_flight += wanted
+                self._bytes_in_flight += needed
                 turn.set_result(None)
 
     def _measure(self, now: float, seconds: float, delivered: int) -> None:

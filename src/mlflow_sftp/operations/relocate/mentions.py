@@ -46,15 +46,15 @@ class Finding:
 
 def scan(database: Database, roots: Sequence[str], working_directory: str | None = None) -> Iterator[Finding]:
     """Every value of every text and JSON column that holds one of `roots`, in whatever spelling."""
-    wanted = [parse_root(root, working_directory) for root in roots]
+    parsed_roots = [parse_root(root, working_directory) for root in roots]
     with database.reading() as connection:
         for location_column in database.location_columns():
             for key, value in location_rows(database, connection, location_column):
-                if _is_under(value, wanted, working_directory):
+                if _is_under(value, parsed_roots, working_directory):
                     table, column = location_column.table, location_column.column
                     yield Finding(table, column, key, "location", redact(value))
         for text_column in _text_columns(database):
-            yield from _scan_text(database, connection, text_column, wanted)
+            yield from _scan_text(database, connection, text_column, parsed_roots)
 
 
 def _is_under(value: str, roots: Sequence[Location], working_directory: str | None) -> bool:

@@ -99,18 +99,20 @@ class Plan:
         seen: set[tuple[str | None, tuple[str, ...]]] = set()
         pairs: list[tuple[str, str]] = []
         moves = [(Location.parse(move.old), move) for move in self.moves if move.table != "workspaces"]
-        for place, move in sorted(moves, key=lambda pair: len(pair[0].parts)):
-            if any((place.host, place.parts[:depth]) in seen for depth in range(len(place.parts) + 1)):
+        for location, move in sorted(moves, key=lambda pair: len(pair[0].parts)):
+            if any(
+                (location.host, location.parts[:depth]) in seen for depth in range(len(location.parts) + 1)
+            ):
                 continue
-            seen.add((place.host, place.parts))
+            seen.add((location.host, location.parts))
             pairs.append((move.old, move.new))
         return pairs
 
     def directories_below(self, request: Request) -> list[str]:
         """The old ones of `directories`, relative to the old root that they are under; "" is the root itself."""
-        places = [Location.parse(old, request.working_directory) for old, _ in self.directories()]
-        depths = [max(len(root.parts) for root in _roots_of(p, request.old_roots)) for p in places]
-        return sorted("/".join(p.parts[depth:]) for p, depth in zip(places, depths, strict=True))
+        locations = [Location.parse(old, request.working_directory) for old, _ in self.directories()]
+        depths = [max(len(root.parts) for root in _roots_of(p, request.old_roots)) for p in locations]
+        return sorted("/".join(p.parts[depth:]) for p, depth in zip(locations, depths, strict=True))
 
     def as_dict(self, rows: bool = True) -> dict[str, Any]:
         """The plan as JSON, passwords hidden; without `rows` only what is counted and what is blocked."""

@@ -237,14 +237,14 @@ def _current(database: Database, connection: sa.Connection, moves: Sequence[Move
     for (table_name, column), group in groupby(moves, key=lambda move: (move.table, move.column)):
         table = database.tables[table_name]
         keys = list(table.primary_key.columns)
-        wanted = [_key_values(move.key, keys) for move in group]
+        keys_of_moves = [_key_values(move.key, keys) for move in group]
         present: dict[tuple[Any, ...], str] = {}
-        for start in range(0, len(wanted), _BATCH):
+        for start in range(0, len(keys_of_moves), _BATCH):
             query = sa.select(table.c[column], *keys).where(
-                sa.tuple_(*keys).in_(wanted[start : start + _BATCH])
+                sa.tuple_(*keys).in_(keys_of_moves[start : start + _BATCH])
             )
             present.update((tuple(key), value) for value, *key in connection.execute(query))
-        values.extend(present.get(key) for key in wanted)
+        values.extend(present.get(key) for key in keys_of_moves)
     return values
 
 
