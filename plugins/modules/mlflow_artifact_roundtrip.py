@@ -54,7 +54,7 @@ options:
   experiment:
     description:
       - Name of the experiment to use. It is created if it does not exist, and then may be shared by several round
-        trips at once. It stays until M(freegee.mlflow_sftp.mlflow_roundtrip_purge) removes it.
+        trips at once. It stays.
       - Without it, a new one is used, which has the server's present artifact location.
     type: str
   size:

@@ -12,9 +12,10 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - MLflow only marks runs and experiments as deleted. This removes the rows and artifacts of those that
+  - MLflow only marks runs and experiments as deleted. This removes the rows and artifacts of runs that
     M(freegee.mlflow_sftp.mlflow_artifact_roundtrip) made and deleted, by the functions of C(mlflow gc), and of runs
     that one left that was killed an hour ago or earlier. Nothing that anybody else made is touched.
+  - An experiment that round trips share stays, as one row. One that was made for a single round trip goes.
   - Runs where MLflow, C(mlflow_sftp) and the server's database are at hand, such as in the server's container.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
@@ -76,7 +77,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.server
 def run(module: AnsibleModule) -> dict:
     """Remove what is left, or count it."""
     from mlflow_sftp.operations.client_waits import shorten_waits
-    from mlflow_sftp.operations.round_trip import purge
+    from mlflow_sftp.operations.purge import purge
 
     shorten_waits(sftp=5, http=20)
     options = module.params

@@ -147,7 +147,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execut
 def gather(module: AnsibleModule) -> dict:
     """Return what the options ask for."""
     from mlflow_sftp.operations.audit import audit
-    from mlflow_sftp.operations.inventory import database_info, store_info
+    from mlflow_sftp.operations.database_inventory import database_info
+    from mlflow_sftp.operations.store_inventory import store_info
 
     options = module.params
     result: dict = {"changed": False}

@@ -131,6 +131,7 @@ class NotFoundError(SftpError):
     """There is no such file or directory on the server."""
 
     error_code = "RESOURCE_DOES_NOT_EXIST"
+    default_remedy = "Check the path; what there is, the directory above it shows."
 
 
 class PermissionRefusedError(SftpError):
@@ -168,6 +169,14 @@ class LocalError(SftpError):
 
 class LocationError(StorageError, ValueError):
     """A location cannot be read, or cannot be spelled under another root."""
+
+
+class MissingStoreError(StorageError):
+    """There is no such file or directory to work on."""
+
+
+class ManifestError(StorageError):
+    """The manifest of a copy is missing, of another copy, or no manifest."""
 
 
 class MissingPackageError(StorageError):

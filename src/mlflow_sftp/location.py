@@ -9,7 +9,7 @@ names that need no encoding mean the same to both.
 import re
 from dataclasses import dataclass
 from typing import Literal, Self
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from mlflow_sftp.errors import InvalidUriError, LocationError
 from mlflow_sftp.uri import Endpoint, redact, split
@@ -55,16 +55,20 @@ class Location:
             raise LocationError("an artifact location is empty or holds a NUL character")
         if _SCHEME.match(text) is None:
             return cls._local(text, "", text, working_directory)
-        parts = urlsplit(text)
-        kind = _KINDS.get(parts.scheme)
+        scheme = text.partition(":")[0].lower()
+        kind = _KINDS.get(scheme)
         if kind is None:
-            raise LocationError(f"{redact(text)}: the scheme {parts.scheme}: is not one this tool moves")
+            raise LocationError(f"{redact(text)}: the scheme {scheme}: is not one this tool moves")
         if kind == "local":
-            return cls._file_uri(text, parts, working_directory)
+            return cls._file_uri(text, working_directory)
         return cls._remote(text, kind)
 
     @classmethod
-    def _file_uri(cls, text: str, uri: SplitResult, working_directory: str | None) -> Self:
+    def _file_uri(cls, text: str, working_directory: str | None) -> Self:
+        try:
+            uri = urlsplit(text)
+        except ValueError as error:
+            raise LocationError(f"{redact(text)} is not a valid URI: {error}") from error
         if uri.netloc not in ("", "localhost"):
             raise LocationError(f"{text}: a file: URI with the host {uri.netloc} is not a local path")
         location = cls._local(text, "file", uri.path, working_directory)

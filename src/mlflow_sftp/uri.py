@@ -9,7 +9,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 from mlflow_sftp.errors import InvalidPathError, InvalidUriError
 
 _ENCODING = ("utf-8", "surrogateescape")
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/]*@")
+# Also one that holds a "/", which should have been escaped; but 22/a@b is a port and a path.
+_PASSWORD = re.compile(r"(?<=://)([^/@:\[\s]*):(?:[^/\s]*@|(?!\d*(?:[/\s]|$))[^@\s]*@)")
+_NO_HOST = re.compile(r"[?#/\s%]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def split(uri: str) -> tuple[str, Endpoint | None, str]:
     be "". All that follows the authority is path, "?" and "#" too. Raises InvalidUriError, which never shows the
     password.
     """
-    scheme, _, rest = uri.partition(":")
+    scheme, _, rest = uri.lstrip().partition(":")
     if not rest.startswith("//"):
         return scheme.lower(), None, rest
     authority, slash, path = rest[2:].partition("/")
@@ -101,14 +103,22 @@ def split(uri: str) -> tuple[str, Endpoint | None, str]:
     )
     try:
         parts = urlsplit(f"{scheme}://{escaped}")
-        endpoint = Endpoint(
-            host=_decode(parts.hostname or ""),
-            port=parts.port,
-            user=_decode(parts.username) if parts.username else None,
-            password=_decode(parts.password) if parts.password else None,
-        )
     except ValueError as error:
         raise InvalidUriError("parse", "", f"{redact(uri)} is not a valid URI: {error}") from None
+    try:
+        port = parts.port
+    except ValueError:
+        seen = f"{redact(uri)}: the port is not a number below 65536"
+        raise InvalidUriError("parse", "", seen) from None
+    host = _decode(parts.hostname or "")
+    if _NO_HOST.search(host):
+        raise InvalidUriError("parse", "", f"{redact(uri)}: {host!r} is no name of a host")
+    endpoint = Endpoint(
+        host=host,
+        port=port,
+        user=_decode(parts.username) if parts.username else None,
+        password=_decode(parts.password) if parts.password else None,
+    )
     return scheme.lower(), endpoint, slash + path
 
 

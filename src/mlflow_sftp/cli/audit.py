@@ -13,6 +13,7 @@ from mlflow_sftp.cli.output import (
     ErrorReportingCommand,
     json_option,
     print_json,
+    printable,
     readable_size,
 )
 from mlflow_sftp.database.database import Database
@@ -44,9 +45,9 @@ def audit_command(
 def _print_table(found: Audit, check: bool) -> None:
     for problem in found.problems:
         much = f" ({problem.files} files, {readable_size(problem.bytes)})" if problem.files else ""
-        click.echo(f"{problem.kind:16}  {problem.path}{much}: {problem.detail}")
+        click.echo(f"{problem.kind:16}  {printable(problem.path)}{much}: {problem.detail}")
     for path, target in found.quarantined.items():
-        click.echo(f"{'would be moved' if check else 'moved':16}  {path} -> {target}")
+        click.echo(f"{'would be moved' if check else 'moved':16}  {printable(path)} -> {printable(target)}")
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(found.as_dict()["counts"].items()))
     click.echo(
         f"{found.files} files ({readable_size(found.bytes)}), {found.locations} locations: "

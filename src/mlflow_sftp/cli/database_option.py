@@ -2,15 +2,31 @@
 """The `--database` option, which opens what it names."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from mlflow_sftp.database.database import Database
 
 
-def _open(ctx: click.Context, _: click.Parameter, uri: str | None) -> Database | None:
-    return None if uri is None else ctx.with_resource(Database(uri))
+# What brings SQLAlchemy.
+DATABASE_REMEDY = "pip install 'mlflow-sftp[database]'"
+
+
+def _open(ctx: click.Context, _: click.Parameter, uri: str | None) -> "Database | None":
+    if uri is None:
+        return None
+    # Imported here: whoever names no database need not have what reads one.
+    try:
+        from mlflow_sftp.database.database import Database
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"--database needs the Python package {error.name}", DATABASE_REMEDY
+        ) from error
+    return ctx.with_resource(Database(uri))
 
 
 def _option(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

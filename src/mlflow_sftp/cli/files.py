@@ -26,7 +26,10 @@ _LONG_LISTING = 12
 @click.argument("uri")
 @json_option
 def check_command(uri: str, as_json: bool) -> None:
-    """Connect, then write, read, list and delete a probe file. Nothing stays behind."""
+    """Connect, then write, read, list and delete a probe file.
+
+    The directory is made if it is not there; nothing else stays behind.
+    """
     storage = SftpStorage(uri, replace(Settings.from_environment(), retry_timeout=0.01))
     report: dict[str, object] = {"uri": redact(uri)}
     with _timed(report, "connect"):

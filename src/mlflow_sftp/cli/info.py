@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mlflow-sftp info`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlflow_sftp.cli.database_option import optional_database_option
 from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, printable, readable_size
-from mlflow_sftp.database.database import Database
-from mlflow_sftp.operations.inventory import database_info, store_info
+from mlflow_sftp.operations.store_inventory import store_info
+
+if TYPE_CHECKING:
+    from mlflow_sftp.database.database import Database
 
 
 @click.command("info", cls=ErrorReportingCommand)
 @click.argument("store", required=False)
 @optional_database_option
 @json_option
-def info_command(store: str | None, database: Database | None, as_json: bool) -> None:
+def info_command(store: str | None, database: "Database | None", as_json: bool) -> None:
     """Tell what a store and MLflow's database hold, in numbers.
 
     STORE is a path or an sftp:// URI. Nothing is changed.
@@ -26,6 +28,9 @@ def info_command(store: str | None, database: Database | None, as_json: bool) ->
     if store is not None:
         found["store"] = store_info(store)
     if database is not None:
+        # Imported here: a store alone is counted without what reads databases.
+        from mlflow_sftp.operations.database_inventory import database_info
+
         found["database"] = database_info(database)
     if as_json:
         print_json(found)

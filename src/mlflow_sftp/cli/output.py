@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command shares: JSON of one form, exit codes, errors as one line, text that a terminal can take."""
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,11 @@ class ErrorReportingCommand(click.Command):
         except StorageError as error:
             if ctx.meta[_WANTS_JSON]:
                 print_json({"error": _as_dict(error)})
+            raise click.ClickException(printable(str(error))) from error
+        except OSError as error:
+            # A pipe that nobody reads any more is click's to end quietly.
+            if error.errno == errno.EPIPE:
+                raise
             raise click.ClickException(printable(str(error))) from error
 
 

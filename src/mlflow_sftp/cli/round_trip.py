@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mlflow-sftp roundtrip`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlflow_sftp.cli.database_option import optional_database_option
 from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json
 from mlflow_sftp.cli.tracking_option import tracking_option
-from mlflow_sftp.database.database import Database
 from mlflow_sftp.errors import StorageError
 from mlflow_sftp.operations.client_waits import shorten_waits
-from mlflow_sftp.operations.round_trip import RoundTrip, purge
+from mlflow_sftp.operations.round_trip import RoundTrip
+
+if TYPE_CHECKING:
+    from mlflow_sftp.database.database import Database
 
 
 @click.command("roundtrip", cls=ErrorReportingCommand)
@@ -42,7 +44,7 @@ def round_trip_command(
     keep: bool,
     purges: bool,
     destination: str | None,
-    database: Database | None,
+    database: "Database | None",
     as_json: bool,
 ) -> None:
     """Log, list, download and compare artifacts through MLflow. They are deleted again."""
@@ -65,6 +67,8 @@ def round_trip_command(
         "seconds": trip.seconds,
     }
     if purges and database is not None:
+        from mlflow_sftp.operations.purge import purge
+
         report["purged"] = purge(database, tracking_uri, destination=destination)._asdict()
     if as_json:
         print_json(report)

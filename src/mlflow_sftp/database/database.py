@@ -15,6 +15,9 @@ from mlflow_sftp.errors import DatabaseError
 
 # A server that still writes holds its locks for milliseconds; longer means somebody sits on a transaction.
 LOCK_TIMEOUT_S = 30
+# A server that does not answer would be waited for as long as the network lets it.
+CONNECT_TIMEOUT_S = 30
+_TIMEOUT = "connect_timeout"
 
 
 # Those of the columns above and what relates them to experiments.
@@ -42,8 +45,8 @@ class Database:
 
     @property
     def name(self) -> str:
-        """The URI without its password."""
-        return self.url.render_as_string(hide_password=True)
+        """The URI without its password, and without its query, which may hold one."""
+        return _name(self.url)
 
     @cached_property
     def tables(self) -> dict[str, sa.Table]:
@@ -110,9 +113,16 @@ class Database:
         """Turn what SQLAlchemy and SQLite raise into a DatabaseError that names the operation."""
         try:
             yield
+        except UnicodeError as error:
+            raise DatabaseError(
+                f"{self.name!r}: cannot {operation}: the name is not UTF-8", "give the file another name"
+            ) from error
         except (SQLAlchemyError, sqlite3.Error) as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            seen, remedy = f"{self.name}: cannot {operation}: {cause}", ""
+            seen, remedy = (
+                f"{self.name}: cannot {operation}: {cause}",
+                "check that it runs, and the database URI",
+            )
             if "lock" in cause:
                 seen += "; another program is writing to it"
                 remedy = "stop the MLflow server and its clients first"
@@ -122,30 +132,39 @@ class Database:
 def _parse(uri: str) -> sa.URL:
     try:
         url = sa.make_url(uri)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ValueError) as error:
         raise DatabaseError(
-            "the database URI cannot be read; it looks like sqlite:////path/mlflow.db"
+            "the database URI cannot be read",
+            "write it as sqlite:////path/mlflow.db or postgresql+psycopg://...",
         ) from error
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise DatabaseError(
-            f"{url.get_backend_name()}: only SQLite and PostgreSQL databases can be re-rooted"
+            f"{url.get_backend_name()}: only SQLite and PostgreSQL databases are supported",
+            "name one of these; MLflow's commands serve the others",
         )
     if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
         # SQLite would create an empty database under a mistyped name.
-        raise DatabaseError(f"{url.render_as_string(hide_password=True)}: there is no such file")
+        raise DatabaseError(f"{_name(url)}: there is no such file", "check the database URI")
     return url
 
 
 def _engine(url: sa.URL) -> sa.Engine:
     try:
         if url.get_backend_name() != "sqlite":
+            if _TIMEOUT not in url.query:
+                url = url.update_query_dict({_TIMEOUT: str(CONNECT_TIMEOUT_S)})
             return sa.create_engine(url, poolclass=sa.NullPool)
         # No implicit BEGIN of the driver's: it would come only before the first write, after our reads.
         arguments = {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}
         return sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
     except (NoSuchModuleError, ImportError) as error:
-        name = url.render_as_string(hide_password=True)
-        raise DatabaseError(f"{name}: the database driver is not installed: {error}") from error
+        raise DatabaseError(
+            f"{_name(url)}: the database driver is not installed: {error}", "pip install 'psycopg[binary]'"
+        ) from error
+
+
+def _name(url: sa.URL) -> str:
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def location_rows(

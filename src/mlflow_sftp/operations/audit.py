@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.database.location_columns import Key
-from mlflow_sftp.errors import LocationError, StorageError
+from mlflow_sftp.errors import LocationError, MissingStoreError, StorageError
 from mlflow_sftp.location import Location, parse_root
 from mlflow_sftp.operations.manifest import read_manifest
 from mlflow_sftp.settings import Settings
@@ -185,7 +185,9 @@ class _Auditor:
 
     async def _read_store(self, expected: dict[str, int]) -> None:
         if not await self._store.exists():
-            raise StorageError(f"{self._store.name}: there is no such directory to audit")
+            raise MissingStoreError(
+                f"{self._store.name}: there is no such directory to audit", "check the root and the store"
+            )
         async for items in self._store.walk("", self._unreadable):
             for item in items:
                 if item.path.startswith(f"{QUARANTINE}/") or item.path == QUARANTINE or item.is_directory:

@@ -15,6 +15,7 @@ from mlflow_sftp.errors import (
     InvalidPathError,
     LocalError,
     LocationError,
+    MissingStoreError,
     NotFoundError,
     PermissionRefusedError,
     StorageError,
@@ -226,7 +227,9 @@ class _Copy:
     async def _list_files(self) -> None:
         file = await self._source.file()
         if file is None:
-            raise StorageError(f"{self._source.name}: there is no such file or directory to copy from")
+            raise MissingStoreError(
+                f"{self._source.name}: there is no such file or directory to copy from", "check the source"
+            )
         if await self._target.exists():
             raise StorageError(f"{self._target.name}: is a directory; name the copy of the file itself")
         self._manifest.list_source([file])
@@ -387,7 +390,9 @@ def _transfer(
 def _refuse_nesting(source: str, target: str) -> None:
     one, other = Location.parse(source), Location.parse(target)
     if one.is_under(other) or other.is_under(one):
-        raise LocationError(f"{redact(source)} and {redact(target)}: one lies in the other")
+        raise LocationError(
+            f"{redact(source)} and {redact(target)}: one lies in the other", "name two that lie apart"
+        )
 
 
 def _plus(totals: Totals, size: int) -> Totals:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.database import CONNECT_TIMEOUT_S, Database
 from mlflow_sftp.database.durable_file import replaced_file
 from mlflow_sftp.errors import BackupUnavailableError
 
@@ -22,6 +22,10 @@ def back_up(database: Database, target: Path) -> int:
     Raises BackupUnavailableError where `pg_dump` is missing or refuses, DatabaseError where the database cannot be
     read; what was at `target` stays then.
     """
+    if database.is_sqlite and target.exists() and target.samefile(str(database.url.database)):
+        raise BackupUnavailableError(f"{target} is the database itself", "name another file")
+    # Raises DatabaseError where this is not MLflow's.
+    _ = database.tables
     write = _back_up_sqlite if database.is_sqlite else _back_up_postgresql
     with replaced_file(target) as temporary:
         write(database, temporary)
@@ -48,7 +52,7 @@ def _back_up_postgresql(database: Database, target: Path) -> None:
         )
     url = database.url
     # libpq reads the password from the environment: arguments are visible to every user of the host.
-    environment = dict(os.environ)
+    environment = {"PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_S), **os.environ}
     if url.password:
         environment["PGPASSWORD"] = str(url.password)
     address = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)

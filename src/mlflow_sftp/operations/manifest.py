@@ -9,8 +9,8 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mlflow_sftp.errors import StorageError
-from mlflow_sftp.stores.base import Item, Totals
+from mlflow_sftp.errors import ManifestError
+from mlflow_sftp.stores.base import Item, Totals, escape_undecodable
 
 _FORMAT = "1"
 _PAGE = 500
@@ -63,7 +63,7 @@ class Manifest:
     """Records of one copy from `source` to `target`; without a path they last as long as the object.
 
     Unless `keep`, the file is only read.
-    Raises StorageError where the file belongs to another copy or is no manifest.
+    Raises ManifestError where the file belongs to another copy or is no manifest.
     """
 
     def __init__(self, path: Path | None, source: str, target: str, *, keep: bool = True) -> None:
@@ -80,10 +80,14 @@ class Manifest:
         self._connection.close()
 
     def _check(self, source: str, target: str) -> None:
-        expected = {"format": _FORMAT, "source": source, "target": target}
+        expected = {
+            "format": _FORMAT,
+            "source": escape_undecodable(source),
+            "target": escape_undecodable(target),
+        }
         known = dict(self._connection.execute("SELECT name, value FROM about"))
         if known and known != expected:
-            raise StorageError(
+            raise ManifestError(
                 f"{self._name} belongs to a copy from {known.get('source')} to {known.get('target')}",
                 "give this one a manifest of its own",
             )
@@ -160,20 +164,22 @@ class Manifest:
 
 
 def manifest_stores(path: Path) -> tuple[str, str]:
-    """Source and target of the copy that a manifest is of. Raises StorageError where there is none."""
+    """Source and target of the copy that a manifest is of. Raises ManifestError where there is none."""
     if not path.is_file():
-        raise StorageError(f"{path}: there is no such manifest")
+        raise ManifestError(f"{path}: there is no such manifest", "name the file that the copy wrote")
     with contextlib.closing(_open(path)) as connection:
         known = dict(connection.execute("SELECT name, value FROM about"))
     if known.get("format") != _FORMAT:
-        raise StorageError(f"{path}: this is no manifest that this version reads")
+        raise ManifestError(
+            f"{path}: this is no manifest that this version reads", "name the file that a copy wrote"
+        )
     return known["source"], known["target"]
 
 
 def read_manifest(path: Path, below: str = "") -> Generator[Record, None, None]:
-    """Every record of a manifest, or those below a directory, by path. Raises StorageError where there is none."""
+    """Every record of a manifest, or those below a directory, by path. Raises ManifestError where there is none."""
     if not path.is_file():
-        raise StorageError(f"{path}: there is no such manifest")
+        raise ManifestError(f"{path}: there is no such manifest", "name the file that the copy wrote")
     connection = _open(path)
     try:
         if below:
@@ -207,5 +213,7 @@ def _open(path: Path | None) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_SCHEMA)
     except (sqlite3.Error, OSError) as error:
-        raise StorageError(f"{path}: the manifest cannot be used: {error}") from error
+        raise ManifestError(
+            f"{path}: the manifest cannot be used: {error}", "name a file that a copy wrote, or a new one"
+        ) from error
     return connection

@@ -17,7 +17,7 @@ from typing import Any
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database, location_rows
-from mlflow_sftp.errors import LocationError, StorageError
+from mlflow_sftp.errors import LocationError, ManifestError, MissingStoreError, StorageError
 from mlflow_sftp.location import Location, normal_parts, parse_root
 from mlflow_sftp.operations.manifest import Record, manifest_stores, read_manifest
 from mlflow_sftp.settings import Settings
@@ -123,14 +123,16 @@ class _Prune:
 
     def _refuse_other_copy(self, manifest: Path) -> None:
         copied = manifest_stores(manifest)
-        if copied != (self._source.name, self._target.name):
-            raise StorageError(f"{manifest} belongs to a copy from {copied[0]} to {copied[1]}")
+        if copied != (escape_undecodable(self._source.name), escape_undecodable(self._target.name)):
+            raise ManifestError(f"{manifest} belongs to a copy from {copied[0]} to {copied[1]}")
 
     async def _refuse_one_store(self) -> None:
         """Two spellings of one store would prove each other, and the file be gone from both."""
         for store in (self._source, self._target):
             if not await store.exists():
-                raise StorageError(f"{store.name}: there is no such directory")
+                raise MissingStoreError(
+                    f"{store.name}: there is no such directory", "check source and target"
+                )
         if isinstance(self._source, LocalStore) and isinstance(self._target, LocalStore):
             self._refuse_if(await asyncio.to_thread(os.path.samefile, self._source.root, self._target.root))
             return

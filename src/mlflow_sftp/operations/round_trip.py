@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run through MLflow's own client: artifacts logged, listed, downloaded, compared, deleted, and gone for good."""
+"""One run through MLflow's own client: artifacts logged, listed, downloaded, compared, deleted."""
 
-import contextlib
 import hashlib
-import posixpath
 import secrets
 import tempfile
 import time
@@ -13,32 +11,23 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-import sqlalchemy as sa
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Experiment, LifecycleStage, Run, ViewType
+from mlflow.entities import LifecycleStage, Run, ViewType
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-from mlflow_sftp import event_loop
-from mlflow_sftp.database.database import Database
-from mlflow_sftp.errors import LocationError, RoundTripError
-from mlflow_sftp.location import Location
-from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.open_store import open_store
-from mlflow_sftp.stores.rate_limit import RateLimiter
+from mlflow_sftp.errors import RoundTripError
 
-# Marks what is made here. An experiment for a single round trip goes with its last run, a shared one with `purge`; a
-# run that is to be kept is left alone until somebody deletes it.
-_TAG, _SINGLE, _SHARED, _KEPT = "mlflow_sftp.roundtrip", "true", "shared", "kept"
-_OWN_NAME = "artifact-roundtrip"
+# Marks what is made here. An experiment for a single round trip goes with its last run, a shared one stays; a run that
+# is to be kept is left alone until somebody deletes it.
+TAG, SINGLE, _SHARED, _KEPT = "mlflow_sftp.roundtrip", "true", "shared", "kept"
+OWN_NAME = "artifact-roundtrip"
 # Named and not imported: MLflow's door stands above the operations.
 _OUR_REPOSITORY = "mlflow_sftp.mlflow_plugin.artifact_repository"
-# A round trip that is still at it is younger; one that was killed leaves a run that nobody ends.
-_ABANDONED_SECONDS = 3600.0
 
 # What to do, by the cause of a RoundTripError.
 REMEDIES = {
@@ -67,13 +56,6 @@ class LoggedFile(NamedTuple):
     sha256: str
 
 
-class Purged(NamedTuple):
-    """How many runs and experiments went for good."""
-
-    runs: int
-    experiments: int
-
-
 class RoundTrip:
     """Leaves artifacts in MLflow and takes them away again; methods raise RoundTripError.
 
@@ -85,7 +67,12 @@ class RoundTrip:
 
     def __init__(self, tracking_uri: str) -> None:
         self._tracking_uri = tracking_uri
-        self._client = MlflowClient(tracking_uri)
+        try:
+            self._client = MlflowClient(tracking_uri)
+        except Exception as error:
+            raise _error(
+                "mlflow_unreachable", f"{tracking_uri} is no tracking server: {_one_line(error)}"
+            ) from error
         self.run: Run | None = None
         self.removed_experiment = False
         self.seconds: dict[str, float] = {}
@@ -109,8 +96,14 @@ class RoundTrip:
 
     def reach(self) -> None:
         """Ask the server something that touches its database."""
-        with self.step("reach", "asking for experiments"):
-            self._client.search_experiments(max_results=1)
+        try:
+            with self.step("reach", "asking for experiments"):
+                self._client.search_experiments(max_results=1)
+        except RoundTripError as error:
+            if error.cause != "artifact_store_failed":
+                raise
+            # No artifact was touched: what answers is something else than an MLflow server.
+            raise _error("mlflow_unreachable", error.seen) from error
 
     def start(self, experiment: str | None, access: str | None = None, *, keep: bool = False) -> None:
         """Create a run in an experiment, which is made if it is not there.
@@ -121,7 +114,7 @@ class RoundTrip:
             keep: The run is not meant to go at the end: `purge` leaves it alone until it is deleted.
         """
         with self.step("create", "creating a run"):
-            self.run = self._create_run(experiment, {_TAG: _KEPT if keep else _SINGLE})
+            self.run = self._create_run(experiment, {TAG: _KEPT if keep else SINGLE})
         if access not in (None, self.access):
             seen = f"access should be {access}, and the run's artifacts are at {self.artifact_uri}"
             raise _error("access_mode_mismatch", seen)
@@ -181,7 +174,7 @@ class RoundTrip:
             if self.is_active:
                 self._client.delete_run(self.run.info.run_id)
             self.removed_experiment = self._remove_own_experiment(self.run.info.experiment_id)
-            _delete_artifacts(self._repository())
+            delete_artifacts(self._repository())
 
     def check_earlier_runs(self) -> None:
         """Have the server list the artifacts of the latest run at each place where experiments keep theirs."""
@@ -209,34 +202,31 @@ class RoundTrip:
     def _create_run(self, experiment: str | None, tags: dict[str, str]) -> Run:
         # A name of its own, because MLflow keeps a deleted experiment's name and location for good.
         if experiment is None:
-            name = f"{_OWN_NAME}-{secrets.token_hex(4)}"
-            made = self._client.create_experiment(name, tags={_TAG: _SINGLE})
-            return self._client.create_run(made, run_name=_OWN_NAME, tags=tags)
-        try:
-            return self._client.create_run(self._shared_experiment(experiment), run_name=_OWN_NAME, tags=tags)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            # Another round trip purged it between these two requests.
-            return self._client.create_run(self._shared_experiment(experiment), run_name=_OWN_NAME, tags=tags)
+            name = f"{OWN_NAME}-{secrets.token_hex(4)}"
+            made = self._client.create_experiment(name, tags={TAG: SINGLE})
+            return self._client.create_run(made, run_name=OWN_NAME, tags=tags)
+        return self._client.create_run(self._shared_experiment(experiment), run_name=OWN_NAME, tags=tags)
 
     def _shared_experiment(self, name: str) -> str:
         """The id of an experiment that several round trips may use at once; the first one makes it."""
         if (found := self._client.get_experiment_by_name(name)) is None:
             try:
-                return str(self._client.create_experiment(name, tags={_TAG: _SHARED}))
+                return str(self._client.create_experiment(name, tags={TAG: _SHARED}))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
             found = self._client.get_experiment_by_name(name)
         assert found is not None
-        if found.lifecycle_stage != LifecycleStage.ACTIVE and _TAG in found.tags:
+        if found.lifecycle_stage != LifecycleStage.ACTIVE:
+            if TAG not in found.tags:
+                seen = f"the experiment {name} is deleted, and was not made by a round trip"
+                raise _error("mlflow_run_missing", f"{seen}: restore it, or name another one")
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
     def _remove_own_experiment(self, experiment_id: str) -> bool:
         experiment = self._client.get_experiment(experiment_id)
-        if experiment.tags.get(_TAG) != _SINGLE or experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        if experiment.tags.get(TAG) != SINGLE or experiment.lifecycle_stage != LifecycleStage.ACTIVE:
             return False
         if self._client.search_runs([experiment_id], run_view_type=ViewType.ACTIVE_ONLY, max_results=1):
             return False
@@ -302,154 +292,15 @@ def sftp_path(artifact_uri: str, artifact_root: str) -> str:
     raise _error("artifacts_elsewhere", f"the run's artifacts are at {artifact_uri}")
 
 
-def purge(
-    database: Database, tracking_uri: str, *, destination: str | None = None, check: bool = False
-) -> Purged:
-    """Remove for good, rows and artifacts, what round trips left: their deleted runs, and their experiments.
-
-    MLflow only marks runs as deleted; `mlflow gc` removes what is marked, of everybody. This removes what round trips
-    made, by the same functions, and runs that a killed one left an hour ago and earlier. A run that anybody else made
-    stays, and so does an experiment that holds anything else.
-
-    Args:
-        database: The server's database, on which its own functions are used.
-        tracking_uri: The server, for artifacts that lie behind it.
-        destination: Where `mlflow-artifacts:/` is, for the directories that MLflow leaves behind empty.
-        check: Only count.
-
-    Raises RoundTripError, artifact_store_failed, where artifacts cannot be deleted; their run stays then, all that can
-    be removed is removed first.
-    """
-    identifiers = _tagged_experiments(database)
-    if not identifiers:
-        return Purged(0, 0)
-    with translate_errors("removing what round trips left"):
-        return _Purge(database, tracking_uri, destination, check).run(identifiers)
-
-
-class _Purge:
-    def __init__(self, database: Database, tracking_uri: str, destination: str | None, check: bool) -> None:
-        # Imported here: it takes a second, and most often there is nothing to remove.
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-        self._database = database
-        # The root is for experiments to come, of which there are none.
-        self._store = SqlAlchemyStore(
-            database.url.render_as_string(hide_password=False), "mlflow-artifacts:/"
-        )
-        self._tracking_uri = tracking_uri
-        self._destination = destination
-        self._check = check
-        self._abandoned = (time.time() - _ABANDONED_SECONDS) * 1000
-        self._failure: Exception | None = None
-
-    def run(self, identifiers: list[str]) -> Purged:
-        runs = experiments = 0
-        for identifier in identifiers:
-            experiment = self._store.get_experiment(identifier)
-            over = [run for run in self._runs(identifier) if self._is_over(run)]
-            if self._check:
-                runs += len(over)
-                experiments += self._holds_nothing_but(identifier, len(over))
-                continue
-            removed = [run.info.run_id for run in over if self._remove_run(run)]
-            emptied = self._remove_experiment(experiment)
-            runs += len(removed)
-            experiments += emptied
-            self._remove_directories(experiment, removed, emptied)
-        if self._failure is not None:
-            raise self._failure
-        return Purged(runs, experiments)
-
-    def _runs(self, identifier: str) -> Iterator[Run]:
-        token: str | None = ""
-        while token is not None:
-            page = self._store.search_runs(
-                [identifier], "", ViewType.ALL, max_results=1000, page_token=token or None
-            )
-            yield from page
-            token = page.token or None
-
-    def _is_over(self, run: Run) -> bool:
-        """Whether a run is of a round trip that has ended."""
-        tag = run.data.tags.get(_TAG)
-        if run.info.lifecycle_stage == LifecycleStage.DELETED:
-            # Earlier versions gave their runs a name and no tag.
-            return tag is not None or run.info.run_name == _OWN_NAME
-        return tag == _SINGLE and (run.info.start_time or 0) < self._abandoned
-
-    def _remove_run(self, run: Run) -> bool:
-        """Remove a run with its artifacts, or remember why that failed: other runs may lie elsewhere."""
-        try:
-            _delete_artifacts(get_artifact_repository(run.info.artifact_uri, tracking_uri=self._tracking_uri))
-        except Exception as error:
-            self._failure = self._failure or error
-            return False
-        self._store._hard_delete_run(run.info.run_id)
-        return True
-
-    def _remove_experiment(self, experiment: Experiment) -> bool:
-        """Remove an experiment if it holds nothing; MLflow would remove with it what it holds."""
-        identifier = experiment.experiment_id
-        if not self._holds_nothing_but(identifier, 0):
-            return False
-        if experiment.lifecycle_stage == LifecycleStage.ACTIVE:
-            # From here on nobody can begin a run in it.
-            self._store.delete_experiment(identifier)
-            if not self._holds_nothing_but(identifier, 0):
-                self._store.restore_experiment(identifier)
-                return False
-        self._store._hard_delete_experiment(identifier)
-        return True
-
-    def _holds_nothing_but(self, identifier: str, runs: int) -> bool:
-        """Whether no row of any table belongs to an experiment but its tags and so many runs."""
-        with self._database.reading() as connection:
-            for table in self._database.all_tables().values():
-                if "experiment_id" not in table.c or table.name in ("experiments", "experiment_tags"):
-                    continue
-                own = sa.cast(table.c.experiment_id, sa.String) == identifier
-                found = connection.scalar(sa.select(sa.func.count()).select_from(table).where(own)) or 0
-                if found > (runs if table.name == "runs" else 0):
-                    return False
-        return True
-
-    def _remove_directories(self, experiment: Experiment, run_ids: list[str], emptied: bool) -> None:
-        """Remove the directories that MLflow leaves behind; what is not empty stays."""
-        directory = self._directory(experiment.artifact_location)
-        if directory is None:
-            return
-
-        async def remove() -> None:
-            store = open_store(directory, RateLimiter(None), Settings.from_environment())
-            try:
-                for name in (*run_ids, *([""] if emptied else [])):
-                    await store.remove_directory(name)
-            finally:
-                await store.close()
-
-        event_loop.run(remove())
-
-    def _directory(self, location: str) -> str | None:
-        with contextlib.suppress(LocationError):
-            parsed = Location.parse(location)
-            if parsed.kind != "mlflow-artifacts":
-                return location
-            if self._destination is not None:
-                return posixpath.join(self._destination, *parsed.parts)
-        return None
-
-
-def _tagged_experiments(database: Database) -> list[str]:
-    query = sa.text("SELECT DISTINCT experiment_id FROM experiment_tags WHERE key = :tag")
-    with database.reading() as connection:
-        return [str(identifier) for identifier in connection.scalars(query, {"tag": _TAG})]
-
-
-def _delete_artifacts(repository: ArtifactRepository) -> None:
+def delete_artifacts(repository: ArtifactRepository) -> None:
+    """Delete all artifacts of a run; somebody else may be at the same."""
     # Untyped in MLflow's base class.
     delete: Callable[[], None] = repository.delete_artifacts
-    delete()
+    try:
+        delete()
+    except Exception:
+        if repository.list_artifacts():
+            raise
 
 
 def _files_below(root: Path) -> list[LoggedFile]:

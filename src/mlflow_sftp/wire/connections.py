@@ -286,7 +286,7 @@ class Connections:
                 wait = pause * (0.5 + random.random() / 2)  # noqa: S311  # no secret depends on it
                 if asyncio.get_running_loop().time() + wait > deadline:
                     raise
-                _log.info("%s; trying again in %.1f s", error, wait)
+                _log.info("%s Trying again in %.1f s.", error, wait)
                 await asyncio.sleep(wait)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 

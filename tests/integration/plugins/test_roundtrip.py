@@ -181,6 +181,8 @@ def purge(stack: Stack, **options: Any) -> Outcome:
 
 
 def test_round_trips_that_share_an_experiment_leave_no_row_and_no_directory(stack: Stack) -> None:
+    """Once the experiment is there, which stays."""
+    assert not stack.run(experiment="verify", size=1000).failed
     purge(stack)
     before, directories = rows(stack), set(stack.sshd.root.rglob("*"))
     with ThreadPoolExecutor() as pool:
@@ -193,10 +195,10 @@ def test_round_trips_that_share_an_experiment_leave_no_row_and_no_directory(stac
     assert len(deleted) == 3
 
     foreseen = purge(stack, check=True).result
-    assert (foreseen["changed"], foreseen["runs"], foreseen["experiments"]) == (True, 3, 1)
+    assert (foreseen["changed"], foreseen["runs"], foreseen["experiments"]) == (True, 3, 0)
     outcome = purge(stack)
     assert not outcome.failed, outcome.output
-    assert (outcome.result["runs"], outcome.result["experiments"]) == (3, 1)
+    assert (outcome.result["runs"], outcome.result["experiments"]) == (3, 0)
     assert rows(stack) == before
     assert set(stack.sshd.root.rglob("*")) == directories
     assert purge(stack).result["changed"] is False
@@ -244,15 +246,30 @@ def test_a_purge_takes_what_is_its_own_and_over(stack: Stack, monkeypatch: pytes
     assert client.get_experiment(shared.experiment_id).lifecycle_stage == "active"
 
 
-def test_an_experiment_that_holds_more_than_runs_stays(stack: Stack) -> None:
+def test_an_experiment_made_for_one_round_trip_goes_unless_it_holds_more(stack: Stack) -> None:
+    purge(stack)
+    before = rows(stack)
     client = MlflowClient(stack.mlflow.uri)
-    assert not stack.run(experiment="with a model", size=1000).failed
-    shared = client.get_experiment_by_name("with a model")
-    assert shared is not None
-    model = client.create_logged_model(shared.experiment_id, name="precious")
+    assert not stack.run(size=1000).failed
+    kept = stack.run(size=1000, cleanup=False).result
+    experiment = client.get_run(kept["run_id"]).info.experiment_id
+    model = client.create_logged_model(experiment, name="precious")
+    assert not stack.run(state="absent", run_id=kept["run_id"]).failed
     outcome = purge(stack)
-    assert (outcome.result["runs"], outcome.result["experiments"]) == (1, 0), outcome.output
+    assert (outcome.result["runs"], outcome.result["experiments"]) == (2, 1), outcome.output
     assert client.get_logged_model(model.model_id).name == "precious"
+    assert rows(stack)["experiments"] == before["experiments"] + 1
+    assert rows(stack)["runs"] == before["runs"]
+
+
+def test_round_trips_go_on_while_what_is_over_is_purged(stack: Stack) -> None:
+    with ThreadPoolExecutor() as pool:
+        trips = [pool.submit(stack.run, experiment="verify", size=1000) for _ in range(4)]
+        purges = [purge(stack) for _ in range(4)]
+        outcomes = [trip.result() for trip in trips]
+    assert not [outcome.output for outcome in (*outcomes, *purges) if outcome.failed]
+    assert not purge(stack).failed
+    assert stack.left()[0] == []
 
 
 def test_what_cannot_be_deleted_keeps_its_row(stack: Stack) -> None:
@@ -271,10 +288,11 @@ def test_what_cannot_be_deleted_keeps_its_row(stack: Stack) -> None:
     assert str(stack.sshd.port) in outcome.result["msg"]
     assert len(client.search_runs([shared.experiment_id], run_view_type=ViewType.DELETED_ONLY)) == 1
     assert not purge(stack).failed
-    assert client.get_experiment_by_name("unreachable") is None
+    assert not client.search_runs([shared.experiment_id], run_view_type=ViewType.ALL)
 
 
 def test_the_command_makes_a_round_trip_and_purges(stack: Stack) -> None:
+    stack.run(experiment="by hand", size=1000)
     purge(stack)
     before = rows(stack)
     environment = {
@@ -292,7 +310,7 @@ def test_the_command_makes_a_round_trip_and_purges(stack: Stack) -> None:
     assert made.returncode == 0, made.stderr
     report = json.loads(made.stdout)
     assert (report["contract"], report["access"], report["kept"]) == (1, stack.mode, False)
-    assert report["purged"] == {"runs": 1, "experiments": 1}
+    assert report["purged"] == {"runs": 1, "experiments": 0}
     assert len(report["files"]) == 5
     assert rows(stack) == before
 

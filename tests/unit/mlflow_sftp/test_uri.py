@@ -1,6 +1,9 @@
+from collections.abc import Callable
+
 import pytest
 
-from mlflow_sftp.errors import InvalidPathError, InvalidUriError
+from mlflow_sftp.errors import InvalidPathError, InvalidUriError, StorageError
+from mlflow_sftp.location import Location
 from mlflow_sftp.uri import Endpoint, SftpUri, decode, encode, redact
 
 
@@ -77,3 +80,40 @@ def test_join_refuses_what_leaves_the_root(relative: str) -> None:
 
 def test_bytes_survive() -> None:
     assert encode(decode(bytes(range(1, 256)))) == bytes(range(1, 256))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sftp://u:se/cret@h:22/p", "sftp://u:***@h:22/p"),
+        ("sftp://u:p@w@h/p", "sftp://u:***@h/p"),
+        ("sftp://h:22/a@b", "sftp://h:22/a@b"),
+        ("sftp://[::1]:22/a@b", "sftp://[::1]:22/a@b"),
+        ("from sftp://a:b@h/x to sftp://c:d@h/y", "from sftp://a:***@h/x to sftp://c:***@h/y"),
+    ],
+)
+def test_passwords_are_hidden_however_they_are_spelled(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+@pytest.mark.parametrize("text", ["sftp://[::1/p", "sftp://h]/p", "sftp://[not]/p", "sftp://h\u2100/p"])
+@pytest.mark.parametrize("parse", [SftpUri.parse, Location.parse])
+def test_an_authority_that_is_none_is_refused_by_both_readers(
+    parse: Callable[[str], object], text: str
+) -> None:
+    with pytest.raises(StorageError, match="is not a valid URI"):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["sftp://h:x/p", "sftp://h:65536/p"])
+@pytest.mark.parametrize("parse", [SftpUri.parse, Location.parse])
+def test_a_port_that_is_none_is_named_as_such(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(StorageError, match="the port is not a number below 65536"):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["sftp://h?x", "sftp://h%2Fx/p", "sftp://h%0A/p", "sftp://h%23/p"])
+@pytest.mark.parametrize("parse", [SftpUri.parse, Location.parse])
+def test_what_cannot_be_a_host_is_refused(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(StorageError, match="is no name of a host"):
+        parse(text)

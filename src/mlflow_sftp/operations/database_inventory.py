@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a database and a store hold, in numbers, before anybody moves them."""
+"""What MLflow's database holds, in numbers, before anybody moves it."""
 
 import os
 from collections import Counter
@@ -7,13 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location
-from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.open_store import open_store
-from mlflow_sftp.stores.rate_limit import RateLimiter
 
 _COUNTED = ("experiments", "runs", "logged_models", "model_versions", "trace_info")
 
@@ -31,33 +27,6 @@ def database_info(database: Database) -> dict[str, Any]:
             },
             "places": _places(database, connection),
         }
-
-
-def store_info(location: str, settings: Settings | None = None) -> dict[str, Any]:
-    """Files, bytes and free bytes (or None) of a store; `unreadable` maps paths to reasons."""
-    return event_loop.run(_store_info(location, settings or Settings.from_environment()))
-
-
-async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
-    store = open_store(location, RateLimiter(None), settings)
-    unreadable: dict[str, str] = {}
-    files = size = 0
-    try:
-        exists = await store.exists()
-        if exists:
-            async for items in store.walk("", unreadable.__setitem__):
-                files += sum(not item.is_directory for item in items)
-                size += sum(item.size for item in items)
-        return {
-            "store": store.name,
-            "exists": exists,
-            "files": files,
-            "bytes": size,
-            "free_bytes": await store.free_bytes(),
-            "unreadable": unreadable,
-        }
-    finally:
-        await store.close()
 
 
 def _count(database: Database, connection: sa.Connection, name: str) -> dict[str, int]:

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a store holds, in numbers, before anybody moves it."""
+
+from typing import Any
+
+from mlflow_sftp import event_loop
+from mlflow_sftp.settings import Settings
+from mlflow_sftp.stores.open_store import open_store
+from mlflow_sftp.stores.rate_limit import RateLimiter
+
+
+def store_info(location: str, settings: Settings | None = None) -> dict[str, Any]:
+    """Files, bytes and free bytes (or None) of a store; `unreadable` maps paths to reasons."""
+    return event_loop.run(_store_info(location, settings or Settings.from_environment()))
+
+
+async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
+    store = open_store(location, RateLimiter(None), settings)
+    unreadable: dict[str, str] = {}
+    files = size = 0
+    try:
+        exists = await store.exists()
+        if exists:
+            async for items in store.walk("", unreadable.__setitem__):
+                files += sum(not item.is_directory for item in items)
+                size += sum(item.size for item in items if not item.is_directory)
+        return {
+            "store": store.name,
+            "exists": exists,
+            "files": files,
+            "bytes": size,
+            "free_bytes": await store.free_bytes(),
+            "unreadable": unreadable,
+        }
+    finally:
+        await store.close()
