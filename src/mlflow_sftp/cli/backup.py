@@ -6,7 +6,14 @@ from pathlib import Path
 import click
 
 from mlflow_sftp.cli.database_option import database_option
-from mlflow_sftp.cli.output import FILE, ErrorReportingCommand, json_option, print_json, readable_size
+from mlflow_sftp.cli.output import (
+    FILE,
+    ErrorReportingCommand,
+    json_option,
+    print_json,
+    readable_size,
+    waiting_reported,
+)
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations.database_backup import back_up
 
@@ -21,7 +28,8 @@ def backup_command(database: Database, target: Path, as_json: bool) -> None:
     Its mode is 0600, and MLflow may go on writing. SQLite: a database of its own. PostgreSQL: what pg_dump writes in
     its custom format.
     """
-    size = back_up(database, target)
+    with waiting_reported(f"backing up {database.name}"):
+        size = back_up(database, target)
     if as_json:
         print_json({"database": database.name, "file": str(target), "bytes": size})
     else:

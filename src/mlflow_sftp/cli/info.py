@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlflow_sftp.cli.database_option import optional_database_option
-from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, printable, readable_size
+from mlflow_sftp.cli.output import (
+    ErrorReportingCommand,
+    json_option,
+    print_json,
+    printable,
+    readable_size,
+    waiting_reported,
+)
 from mlflow_sftp.operations.store_inventory import store_info
 
 if TYPE_CHECKING:
@@ -31,7 +38,8 @@ def info_command(store: str | None, database: "Database | None", as_json: bool) 
         # Imported here: a store alone is counted without what reads databases.
         from mlflow_sftp.operations.database_inventory import database_info
 
-        found["database"] = database_info(database)
+        with waiting_reported(f"reading {database.name}"):
+            found["database"] = database_info(database)
     if as_json:
         print_json(found)
         return

@@ -3,7 +3,10 @@
 
 import errno
 import json
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ EXIT_INCOMPLETE = 3
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
+_FIRST_REPORT_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 60.0
 _WANTS_JSON = "mlflow_sftp.wants_json"
 
 
@@ -53,6 +57,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 def print_json(value: Mapping[str, object]) -> None:
     """Print an object with the version of its form; bytes that are not UTF-8 are escaped as surrogates."""
     click.echo(json.dumps({"contract": CONTRACT, **value}, indent=2))
+
+
+@contextmanager
+def waiting_reported(doing: str) -> Iterator[None]:
+    """Say on standard error, ever less often, what takes so long; `doing` is a phrase ("asking the server X")."""
+    started, done = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        pause = _FIRST_REPORT_SECONDS
+        while not done.wait(pause):
+            click.echo(f"still {doing}, for {time.monotonic() - started:.0f} s now", err=True)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def readable_size(count: float) -> str:

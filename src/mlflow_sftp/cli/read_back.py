@@ -14,11 +14,14 @@ from mlflow_sftp.cli.output import (
     print_json,
     printable,
     readable_size,
+    waiting_reported,
 )
 from mlflow_sftp.cli.tracking_option import tracking_option
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations.client_waits import shorten_waits
 from mlflow_sftp.operations.read_back import read_back
+from mlflow_sftp.operations.round_trip import RoundTrip
+from mlflow_sftp.uri import redact
 
 
 def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -53,7 +56,10 @@ def read_back_command(
     is not as it was.
     """
     shorten_waits(sftp=20)
-    found = read_back(database, root, tracking_uri, **options)
+    with waiting_reported(f"reading back through {redact(tracking_uri)}"):
+        # A server that is not there is one reason, not one for each run.
+        RoundTrip(tracking_uri).reach()
+        found = read_back(database, root, tracking_uri, **options)
     if as_json:
         print_json(found.as_dict())
     else:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlflow_sftp.cli.database_option import optional_database_option
-from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json
+from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, waiting_reported
 from mlflow_sftp.cli.tracking_option import tracking_option
 from mlflow_sftp.errors import StorageError
 from mlflow_sftp.operations.client_waits import shorten_waits
 from mlflow_sftp.operations.round_trip import RoundTrip
+from mlflow_sftp.uri import redact
 
 if TYPE_CHECKING:
     from mlflow_sftp.database.database import Database
@@ -52,12 +53,13 @@ def round_trip_command(
         raise click.UsageError("--purge removes rows of MLflow's database: name it with --database")
     shorten_waits(sftp=5, http=20)
     trip = RoundTrip(tracking_uri)
-    trip.reach()
-    files = _make(trip, experiment, access, size, keep)
-    if not keep:
-        trip.remove()
-    if earlier_runs:
-        trip.check_earlier_runs()
+    with waiting_reported(f"making a round trip through {redact(tracking_uri)}"):
+        trip.reach()
+        files = _make(trip, experiment, access, size, keep)
+        if not keep:
+            trip.remove()
+        if earlier_runs:
+            trip.check_earlier_runs()
     report: dict[str, Any] = {
         "run_id": trip.run and trip.run.info.run_id,
         "artifact_uri": trip.artifact_uri,

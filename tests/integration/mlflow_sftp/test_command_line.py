@@ -198,3 +198,26 @@ def test_a_server_that_does_not_answer_is_named_while_it_is_waited_for(program: 
             waiting.kill()
             waiting.wait()
     assert re.match(r"u@127\.0\.0\.1:\d+ has not answered for \d+ s; still waiting", line), line
+
+
+def test_a_database_that_does_not_answer_is_named_while_it_is_waited_for(program: _Program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"postgresql+psycopg://u:pa55@127.0.0.1:{silent.getsockname()[1]}/d"
+        command = [*_PROGRAM, "info", "--database", uri]
+        waiting = subprocess.Popen(command, env=program.environment, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        try:
+            line = waiting.stderr.readline()
+        finally:
+            waiting.kill()
+            waiting.wait()
+    assert re.match(r"still reading postgresql\+psycopg://u:\*\*\*@127\.0\.0\.1:\d+/d, for 5 s now", line), (
+        line
+    )
+
+
+@pytest.mark.parametrize("uri", ["nonsense", "sftp://x/y"])
+def test_a_tracking_server_that_is_none_is_named(program: _Program, uri: str) -> None:
+    error = program.error("roundtrip", "--tracking-uri", uri)
+    assert error["cause"] == "mlflow_unreachable"
+    assert error["remedy"]
