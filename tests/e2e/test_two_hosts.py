@@ -55,7 +55,8 @@ class Hosts:
     def play(self, playbook: str, *options: str, **variables: object) -> Outcome:
         inventory = self.directory / "hosts.json"
         inventory.write_text(json.dumps(self.inventory()))
-        arguments = ["-i", str(inventory), *options, "--extra-vars", json.dumps(variables)]
+        # One after the other: two servers that start at once on a small machine may take too long to be called healthy.
+        arguments = ["-i", str(inventory), "--forks", "1", *options, "--extra-vars", json.dumps(variables)]
         return run_playbook(REPOSITORY / playbook, *arguments, timeout=900)
 
     def ask(self, host: str, method: str, **question: object) -> Any:
