@@ -58,6 +58,10 @@ class Database:
 
     def all_tables(self) -> dict[str, sa.Table]:
         """Every table of the database, whoever made it."""
+        return self._all_tables
+
+    @cached_property
+    def _all_tables(self) -> dict[str, sa.Table]:
         return self._reflect(None)
 
     def _reflect(self, names: frozenset[str] | None) -> dict[str, sa.Table]:

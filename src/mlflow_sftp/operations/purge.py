@@ -112,14 +112,14 @@ class _Purge:
         """Remove an experiment if it holds nothing; MLflow would remove with it what it holds."""
         with _already_gone():
             # SQLite gives the number of a removed experiment to the next one, whoever makes that.
-            if self._store.get_experiment(identifier).tags.get(TAG) != SINGLE:
+            experiment = self._store.get_experiment(identifier)
+            if experiment.tags.get(TAG) != SINGLE:
                 return False
-            if self._store.get_experiment(identifier).lifecycle_stage == "active":
+            if experiment.lifecycle_stage == "active":
                 # From here on nobody can begin a run in it.
                 self._store.delete_experiment(identifier)
             if _holds_nothing_but(self._database, identifier, ()):
-                location = self._store.get_experiment(identifier).artifact_location
-                self._remove_from(location, [""])
+                self._remove_from(experiment.artifact_location, [""])
                 self._store._hard_delete_experiment(identifier)
                 return True
         return False
