@@ -59,8 +59,9 @@ def register(client: MlflowClient, run_id: str) -> str:
 
 def main(small_files: int, large_mebibytes: int) -> None:
     client = MlflowClient()
-    experiment = client.create_experiment(sys.argv[3] if len(sys.argv) > 3 else "everything")
-    mlflow.set_experiment(experiment_id=experiment)
+    # MLflow's client sends a request again when the answer was lost, and create_experiment then says that there is
+    # one already; set_experiment takes it.
+    experiment = mlflow.set_experiment(sys.argv[3] if len(sys.argv) > 3 else "everything").experiment_id
     ids = {"experiment": experiment}
     with TemporaryDirectory() as scratch, mlflow.start_run() as parent:
         ids["parent"] = parent.info.run_id
