@@ -127,7 +127,7 @@ _TABLE = (
         "banner",
         "The server hangs up before it greets",
         "Look for a ban or an access list on {host} (fail2ban, hosts.deny, the provider's firewall) "
-        "that names this client's address.",
+        "that names this client's address, and for too many connections at once (MaxStartups).",
     ),
     Cause(
         "too_many_connections",
@@ -184,6 +184,13 @@ _TABLE = (
         "Update the older side. On the server see KexAlgorithms, Ciphers, MACs and HostKeyAlgorithms.",
     ),
     Cause(
+        "algorithm_missing_here",
+        "host_key",
+        "The server takes only algorithms that the modules' SSH library lacks, although ssh may have them",
+        "Have {host} offer one of the algorithms of this side as well, or update {library}, which lacks {algorithms}. "
+        "The artifact store uses another library and may get in.",
+    ),
+    Cause(
         "key_missing",
         "authenticate",
         "There is no private key to log in with",
@@ -236,6 +243,20 @@ _TABLE = (
         "The server accepts the key, and then wants something more",
         "Have the second factor dropped for {user} (AuthenticationMethods publickey): services cannot"
         " type one.",
+    ),
+    Cause(
+        "auth_attempts_used_up",
+        "authenticate",
+        "The server hangs up after too many attempts, before all keys were tried",
+        "Offer fewer keys: name the one key for {user} (sftp_private_key_file, IdentityFile), or have MaxAuthTries "
+        "raised on {host}.",
+    ),
+    Cause(
+        "signature_refused",
+        "authenticate",
+        "The server takes no signature that the private key can make",
+        "Use an ed25519 key instead of {key}, or have {host} take rsa-sha2-512 (PubkeyAcceptedAlgorithms): signatures "
+        "with SHA-1 are made no more.",
     ),
     Cause(
         "no_sftp_subsystem",
@@ -456,6 +477,19 @@ _TABLE = (
         "The server stopped answering in the middle of a session",
         "Look at the server behind {host}:{port} (load, storage that hangs), and at firewalls that "
         "drop quiet or large connections.",
+    ),
+    Cause(
+        "sftp_malformed",
+        "any",
+        "The server's SFTP answers are not what was asked, or not complete",
+        "Have the SFTP software on {host} updated or replaced: what it answers cannot be relied on.",
+    ),
+    Cause(
+        "ssh_malformed",
+        "any",
+        "What comes from the server is not proper SSH",
+        "Look for something between here and {host}:{port} that changes data, then at the server's software and its "
+        "log.",
     ),
     Cause(
         "connection_lost",

@@ -39,6 +39,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import authenticate
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient, open_sftp
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import Transport
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
     negotiate_trusted,
     trust_rules,
@@ -101,7 +102,7 @@ class AccountCheck:
         self._facts = {**account.facts, "path": options.path or "."}
         self._stages: list[Stage] = []
         self._addresses: list[SocketAddress] = []
-        self._transport: paramiko.Transport | None = None
+        self._transport: Transport | None = None
         self._probe = posixpath.join(options.path or ".", f".sftp_check-{secrets.token_hex(6)}")
         self._content = secrets.token_bytes(options.probe_size)
         self._throughput: float | None = None
@@ -177,7 +178,7 @@ class AccountCheck:
                 account, self._addresses, self._transport, rules
             )
 
-    def _examine(self, transport: paramiko.Transport) -> None:
+    def _examine(self, transport: Transport) -> None:
         with self._stage("authenticate") as stage:
             stage.detail = authenticate(transport, self._account)
         if self._failed:
@@ -193,7 +194,7 @@ class AccountCheck:
         if not self._failed:
             self._measure(transport, sftp)
 
-    def _examine_path(self, transport: paramiko.Transport, sftp: SftpClient, path: str) -> None:
+    def _examine_path(self, transport: Transport, sftp: SftpClient, path: str) -> None:
         steps: dict[str, Callable[[SftpClient, str], str]] = {"path": check_directory}
         if self._options.no_probe is None:
             steps |= {
@@ -274,7 +275,7 @@ class AccountCheck:
             sftp.remove(self._probe)
         return "nothing left behind"
 
-    def _measure(self, transport: paramiko.Transport, sftp: SftpClient) -> None:
+    def _measure(self, transport: Transport, sftp: SftpClient) -> None:
         with self._stage("link") as stage, translate_errors(transport, self._account.timeout, "measuring"):
             round_trip = min(_timed(lambda: sftp.stat(".")) for _ in range(3))
             seen = f"round trip {round_trip * 1000:.1f} ms"

@@ -23,6 +23,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures
     translate_errors,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import authenticate
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import Transport
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
     negotiate_trusted,
     trust_rules,
@@ -77,7 +78,7 @@ class SftpClient(paramiko.SFTPClient):
         return FileSystem(free * fragment, free_inodes, bool(flags & 1))
 
 
-def open_sftp(transport: paramiko.Transport, timeout: float) -> SftpClient:
+def open_sftp(transport: Transport, timeout: float) -> SftpClient:
     """Open the SFTP subsystem.
 
     Raises:
@@ -105,13 +106,13 @@ def open_sftp(transport: paramiko.Transport, timeout: float) -> SftpClient:
             raise DiagnosedError("no_sftp_subsystem", seen) from None
 
 
-def _has_ended(transport: paramiko.Transport) -> bool:
+def _has_ended(transport: Transport) -> bool:
     """Tell whether the whole connection is gone; when it breaks, its channels end a moment earlier."""
     transport.join(1)
     return not transport.is_active()
 
 
-def _first_output(transport: paramiko.Transport, timeout: float) -> str:
+def _first_output(transport: Transport, timeout: float) -> str:
     """Return the beginning of what the subsystem prints, for evidence."""
     channel = transport.open_session(timeout=timeout)
     channel.settimeout(timeout)
@@ -145,6 +146,6 @@ def _open_session(account: Account) -> Iterator[SftpClient]:
         authenticate(transport, account)
         yield open_sftp(transport, account.timeout)
     except (paramiko.SSHException, EOFError, OSError) as error:
-        raise_diagnosed(error, account.timeout, "working on files")
+        raise_diagnosed(error, account.timeout, "working on files", transport)
     finally:
         transport.close()

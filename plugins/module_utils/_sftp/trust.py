@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys import (
     host_certificate as certificates,
@@ -25,6 +24,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect 
     read_banner,
     resolve,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import Transport
 
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
@@ -154,8 +154,8 @@ def trust_rules(account: Account) -> TrustRules:
 
 
 def negotiate_trusted(
-    account: Account, addresses: Sequence[SocketAddress], transport: paramiko.Transport, rules: TrustRules
-) -> tuple[paramiko.Transport, str]:
+    account: Account, addresses: Sequence[SocketAddress], transport: Transport, rules: TrustRules
+) -> tuple[Transport, str]:
     """Return a connection whose host key is trusted, and why it is.
 
     A pin says nothing about its key's type: where the key negotiated is not pinned, but another of the same
@@ -183,7 +183,7 @@ def negotiate_trusted(
     return transport, rules.check(server_key(transport))
 
 
-def server_key(transport: paramiko.Transport) -> ServerKey:
+def server_key(transport: Transport) -> ServerKey:
     """Return the host key of a negotiated connection."""
     key = transport.get_remote_server_key()
     blob = key.public_blob
