@@ -5,13 +5,12 @@ import copy
 import itertools
 import os
 import signal
-import subprocess
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Self
 
 from tests.support.docker import DockerError, docker, sftp_servers_image, unused_name
-from tests.support.server import PortTakenError, SftpServer
+from tests.support.server import PortTakenError, SftpServer, rfc4716
 from tests.support.sshd import SSHD_CONFIG
 
 _SETTINGS = "/etc/sftp-server"
@@ -33,12 +32,6 @@ fi
 """
 
 _rooms = itertools.count()
-
-
-def rfc4716(public_key: str) -> str:
-    """Return a public key in the format that ProFTPD's mod_sftp reads."""
-    command = ["ssh-keygen", "-e", "-f", "/dev/stdin"]
-    return subprocess.run(command, input=public_key, check=True, capture_output=True, text=True).stdout
 
 
 class ContainerServer(SftpServer):
@@ -174,6 +167,7 @@ class OpensshContainer(ContainerServer):
             f"ChrootDirectory {self.jail}",
             "ForceCommand internal-sftp",
             SSHD_CONFIG,
+            "Subsystem sftp internal-sftp",
         ]
         (self._settings / "sshd_config").write_text("\n".join(lines))
         return f"mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e -f {_SETTINGS}/sshd_config"

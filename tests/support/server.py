@@ -31,6 +31,12 @@ def keygen(path: Path, key_type: str, comment: str = "test") -> Path:
     return path
 
 
+def rfc4716(public_key: str) -> str:
+    """Return a public key in the format that ProFTPD's mod_sftp reads."""
+    command = ["ssh-keygen", "-e", "-f", "/dev/stdin"]
+    return subprocess.run(command, input=public_key, check=True, capture_output=True, text=True).stdout
+
+
 def fingerprint(public_key: Path) -> str:
     """Return the "SHA256:..." fingerprint of a public key file."""
     shown = subprocess.run(
