@@ -18,6 +18,7 @@ from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import begin_directory, forget_directory, make_directory
 from mlflow_sftp.transfer.handles import SessionHandles, living
 from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
+from mlflow_sftp.transfer.publish import publish
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_upload
 from mlflow_sftp.uri import decode, encode
@@ -87,7 +88,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
         try:
             size = await _write_and_close(session, handle, data)
             _require_complete(size, len(data))
-            await _publish(session, temporary, encode(target))
+            await publish(session, temporary, encode(target))
         except BaseException:
             session.remove(temporary)
             raise
@@ -206,7 +207,7 @@ class BlockWriter:
             self._handles.close()
             try:
                 _require_complete((await session.stat(self._temporary)).size, size)
-                await _publish(session, self._temporary, self._target)
+                await publish(session, self._temporary, self._target)
             except StatusError as error:
                 if error.code != FX_NO_SUCH_FILE:
                     raise
@@ -293,31 +294,6 @@ async def _write_and_close(session: SftpSession, handle: bytes, data: bytes | me
     size = (await attributes).size
     await closed
     return size
-
-
-async def _publish(session: SftpSession, temporary: bytes, target: bytes) -> None:
-    """Give a finished file its name, replacing what has it; atomically where the server can."""
-    if session.replaces_atomically:
-        await session.posix_rename(temporary, target)
-        return
-    try:
-        await session.rename(temporary, target)
-    except StatusError as error:
-        if error.code == FX_NO_SUCH_FILE:
-            raise
-        await _replace(session, temporary, target)
-
-
-async def _replace(session: SftpSession, temporary: bytes, target: bytes) -> None:
-    """Rename where the server refuses to replace: the old file steps aside first and comes back on failure."""
-    aside = posixpath.join(posixpath.dirname(target), temporary_names.temporary().encode())
-    await session.rename(target, aside)
-    try:
-        await session.rename(temporary, target)
-    except BaseException:
-        await session.rename(aside, target)
-        raise
-    session.remove(aside)
 
 
 async def _blocks(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[tuple[int, bytes]]:
