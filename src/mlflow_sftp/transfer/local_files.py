@@ -141,6 +141,33 @@ class _Part(io.RawIOBase):
         return count
 
 
+def write_all(descriptor: int, data: bytes | bytearray | memoryview, offset: int = 0) -> None:
+    """Write all of `data` at `offset`; OSError where it does not all go in.
+
+    A write may be cut short without an error: the next one, of the rest, says what is wrong (disk full, quota).
+    """
+    view = memoryview(data).cast("B")
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        if count <= 0:
+            raise OSError(errno.EIO, "the file system takes no more bytes")
+        view, offset = view[count:], offset + count
+
+
+def close_and_rename(descriptor: int, temporary: str, target: str, size: int) -> None:
+    """Give a written file its name if it has `size` bytes; OSError otherwise, and the target is as it was.
+
+    The descriptor is closed in any case, and before that: network file systems tell then what did not arrive.
+    """
+    try:
+        found = os.fstat(descriptor).st_size
+        if found != size:
+            raise OSError(errno.EIO, f"{size} bytes were written and the file has {found}")
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, target)
+
+
 async def read_block(descriptor: int, offset: int, size: int) -> bytes | memoryview:
     """Read up to `size` bytes (a block, at most about 1 MiB) at `offset` without holding up the event loop.
 
