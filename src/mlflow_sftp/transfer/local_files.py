@@ -37,6 +37,10 @@ class LocalDirectory(NamedTuple):
     above: frozenset[tuple[int, int]] = frozenset()
 
 
+class FileChangedError(Exception):
+    """A local file was rewritten while it was read: what was read may be half of one state, half of another."""
+
+
 class LocalListing(NamedTuple):
     """What a directory holds; of what is unusable, relative path and reason."""
 
@@ -139,6 +143,38 @@ class _Part(io.RawIOBase):
         count = os.preadv(self._descriptor, [view], self.offset)
         self.offset += count
         return count
+
+
+def has_grown(descriptor: int, opened: os.stat_result) -> bool:
+    """Tell whether a file that was read up to its size when it was opened has become longer since.
+
+    That may be a log, of which what was there is taken. FileChangedError if it was changed otherwise. `opened` is its
+    status when it was opened.
+    """
+    now = os.fstat(descriptor)
+    if now.st_size > opened.st_size:
+        return True
+    if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
+        opened.st_size,
+        opened.st_mtime_ns,
+        opened.st_ctime_ns,
+    ):
+        raise FileChangedError
+    return False
+
+
+async def read_small(descriptor: int, opened: os.stat_result) -> bytes | memoryview:
+    """Read a small file as long as it was when it was opened; fewer bytes where it became shorter.
+
+    FileChangedError where it was rewritten meanwhile.
+    """
+    data = await read_block(descriptor, 0, opened.st_size)
+    if len(data) < opened.st_size:
+        return data
+    # What only grew still begins with what was read.
+    if has_grown(descriptor, opened) and data != await read_block(descriptor, 0, opened.st_size):
+        raise FileChangedError
+    return data
 
 
 def write_all(descriptor: int, data: bytes | bytearray | memoryview, offset: int = 0) -> None:
