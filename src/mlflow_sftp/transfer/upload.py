@@ -11,7 +11,7 @@ import posixpath
 import socket
 from collections.abc import AsyncIterable, AsyncIterator
 
-from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
+from mlflow_sftp.errors import IntegrityError, LocalError, ServerFailureError, UnreachableError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
 from mlflow_sftp.transfer.concurrency import for_each, iterate
@@ -52,7 +52,25 @@ async def put_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes =
 
 
 async def put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
-    """Upload one local file as `target`, making the directories above it."""
+    """Upload one local file as `target`, making the directories above it.
+
+    It is taken as long as it is when it is opened. IntegrityError if it is rewritten while it is read, twice.
+    """
+    try:
+        await _put_file(remote, source, target, on_bytes)
+    except local_files.FileChangedError:
+        try:
+            await _put_file(remote, source, target, on_bytes)
+        except local_files.FileChangedError as error:
+            raise IntegrityError(
+                f"upload {source}",
+                remote.name,
+                "the local file changed while it was read",
+                "Try again once nothing writes to it.",
+            ) from error
+
+
+async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes) -> None:
     try:
         descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError as error:
@@ -61,7 +79,7 @@ async def put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes =
         status = os.fstat(descriptor)
         if status.st_size <= SMALL_FILE:
             async with remote.connections.memory_budget.holding(status.st_size):
-                data = await local_files.read_block(descriptor, 0, status.st_size)
+                data = await local_files.read_small(descriptor, status)
                 _require_size(source, remote, len(data), status.st_size)
                 await put_bytes(remote, data, target)
         else:
@@ -240,8 +258,12 @@ async def _put_blocks(
             if not begin:
                 await writer.create()
             await ParallelTransfer(remote.connections, begin, size, writer.block, transfer, on_bytes).run()
+            digest = await expected
+            if local_files.has_grown(descriptor, status) and digest is None:
+                # A log, or rewritten and longer now: what was sent must be how it begins.
+                _, digest = await asyncio.to_thread(local_files.digest, descriptor, size)
             await writer.commit(size)
-        await checksum.verify_contents(remote, await expected, target)
+        await checksum.verify_contents(remote, digest, target)
     finally:
         expected.cancel()
 
