@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import encode
-from mlflow_sftp.wire.packets import FX_FAILURE, FX_NO_SUCH_FILE, StatusError
+from mlflow_sftp.wire.packets import CREATE, FX_FAILURE, FX_NO_SUCH_FILE, WRITE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
 
@@ -31,6 +31,21 @@ def begin_directory(remote: Remote, path: str) -> "asyncio.Task[None] | None":
 def forget_directory(remote: Remote, path: str) -> None:
     """Ask for this directory and those above it again next time: it was found missing."""
     remote.known_directories.forget(path)
+
+
+async def create_file(remote: Remote, session: SftpSession, path: bytes, directory: str, how: int) -> bytes:
+    """Create a file for writing; its directory, if it was removed since it was last seen, too.
+
+    `how` is EXCLUSIVE or TRUNCATE. Returns the handle.
+    """
+    try:
+        return await session.open(path, WRITE | CREATE | how)
+    except StatusError as error:
+        if error.code != FX_NO_SUCH_FILE:
+            raise
+    forget_directory(remote, directory)
+    await make_directory(remote, directory)
+    return await session.open(path, WRITE | CREATE | how)
 
 
 def _made(remote: Remote, path: str, task: "asyncio.Task[None]") -> None:

@@ -32,12 +32,14 @@ class SessionHandles:
         """Forget all handles: they are of another file, or could not be opened."""
         self._handles = {}
 
-    def close(self) -> None:
-        """Close the file in every session, without waiting for it."""
+    def close(self) -> "list[asyncio.Future[None]]":
+        """Close the file in every session; who has to know that it is closed waits for the answers returned."""
         handles, self._handles = self._handles, {}
-        for session, opening in handles.items():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                session.close_handle(opening.result())
+        return [
+            session.close_handle(opening.result())
+            for session, opening in handles.items()
+            if opening.done() and not opening.cancelled() and opening.exception() is None
+        ]
 
 
 def living(preferred: SftpSession | None, otherwise: SftpSession) -> SftpSession:

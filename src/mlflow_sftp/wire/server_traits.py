@@ -27,6 +27,8 @@ class ServerTraits:
         opens_twice: A file that is open for writing may be opened for writing once more, or again after a drop.
         keeps_contents: What was written stays when a file is opened for writing again without TRUNCATE.
         writes_anywhere: WRITEs are taken at any offset; an object store takes them at the end only.
+        queues_writes: WRITEs may travel in one flight; where not, each waits for the answer to the one before.
+        honours_exclusive: Creating a file with EXCLUSIVE is refused where there is one already.
     """
 
     has_shell: bool | None = None
@@ -38,6 +40,8 @@ class ServerTraits:
     opens_twice: bool | None = None
     keeps_contents: bool | None = None
     writes_anywhere: bool | None = None
+    queues_writes: bool | None = None
+    honours_exclusive: bool | None = None
 
 
 _known: dict[tuple[Endpoint, Path | None], ServerTraits] = {}

@@ -203,6 +203,11 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         """Whether the server says that it can tell what is free."""
         return b"statvfs@openssh.com" in self.extensions
 
+    @property
+    def announces_fsync(self) -> bool:
+        """Whether the server says that it can bring a file to its disk."""
+        return b"fsync@openssh.com" in self.extensions
+
     async def ready(self) -> None:
         """Wait for the server's version and extensions, and ask for its limits without waiting for them."""
         await self._version
@@ -293,6 +298,13 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         name = encode_string(b"posix-rename@openssh.com")
         return self._request(
             FXP_EXTENDED, FXP_STATUS, decode_nothing, name, encode_string(old), encode_string(new)
+        )
+
+    def fsync(self, handle: bytes) -> "asyncio.Future[None]":
+        """Have what was written brought to the disk; see `announces_fsync`."""
+        name = encode_string(b"fsync@openssh.com")
+        return self._request(
+            FXP_EXTENDED, FXP_STATUS, decode_nothing, name, encode_string(handle), handle=handle
         )
 
     def statvfs(self, path: bytes) -> "asyncio.Future[int | None]":
