@@ -80,8 +80,8 @@ def main() -> None:
     everything else from MLFLOW_SFTP_* variables.
 
     Exit codes: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; 3 done, but something was found or
-    left behind. With --json, a command prints one object on standard output, also when it fails: {"contract": 1,
-    "error": {"cause": ..., "message": ..., "seen": ..., "remedy": ...}}.
+    left behind; 130 interrupted. With --json, a command prints one object on standard output, also when it fails:
+    {"contract": 1, "error": {"cause": ..., "message": ..., "seen": ..., "remedy": ...}}.
     """
     _log_to_standard_error()
 
