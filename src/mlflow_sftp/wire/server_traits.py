@@ -19,11 +19,25 @@ class ServerTraits:
         has_shell: Runs commands, so that `sha256sum` can be asked for.
         has_check_file: Answers check-file-name with the hash of a file; some do that do not announce it.
         has_statvfs: Answers statvfs@openssh.com with what is free; some announce it and refuse.
+        has_fsync: Answers fsync@openssh.com; some announce it and refuse.
+        answers_fstat: FSTAT on an open file tells its size, what was written through that handle and acknowledged
+            included; some know nothing of a file before CLOSE.
+        keeps_order: Requests on one handle that travel in one flight are worked on in the order in which they were sent;
+            servers with many threads answer CLOSE before the READ or WRITE that was sent first.
+        opens_twice: A file that is open for writing may be opened for writing once more, or again after a drop.
+        keeps_contents: What was written stays when a file is opened for writing again without TRUNCATE.
+        writes_anywhere: WRITEs are taken at any offset; an object store takes them at the end only.
     """
 
     has_shell: bool | None = None
     has_check_file: bool | None = None
     has_statvfs: bool | None = None
+    has_fsync: bool | None = None
+    answers_fstat: bool | None = None
+    keeps_order: bool | None = None
+    opens_twice: bool | None = None
+    keeps_contents: bool | None = None
+    writes_anywhere: bool | None = None
 
 
 _known: dict[tuple[Endpoint, Path | None], ServerTraits] = {}
