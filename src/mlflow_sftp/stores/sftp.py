@@ -18,7 +18,7 @@ from mlflow_sftp.errors import (
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import LimitedBudget, RateLimiter
-from mlflow_sftp.transfer import checksum
+from mlflow_sftp.transfer import checksum, temporary_names
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE
 from mlflow_sftp.transfer.directories import forget_directory, make_directory
 from mlflow_sftp.transfer.download import get_bytes
@@ -30,6 +30,8 @@ from mlflow_sftp.wire.flow_control import MemoryBudget
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
+# Times come in whole seconds, on some file systems in steps of two.
+_SETTLING_SECONDS = 2
 # What a server says of one file; anything else concerns the store as a whole.
 _UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
 
@@ -51,6 +53,9 @@ class SftpStore:
     def path(self, relative: str) -> str:
         return posixpath.join(self.root, relative) if relative else self.root
 
+    def begin_writing(self) -> None:
+        """Nothing to do: the server tells of each file whether it has it."""
+
     def max_concurrent_files(self) -> int:
         return self._connections.max_concurrent_files()
 
@@ -62,7 +67,7 @@ class SftpStore:
 
         async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable):
             path = posixpath.join(top, entry.path)
-            yield [Item(path, entry.is_directory, entry.size, str(entry.mtime))]
+            yield [_item(path, entry.is_directory, entry.size, entry.mtime)]
 
     async def make_directory(self, relative: str) -> None:
         await make_directory(self.remote, self.path(relative))
@@ -76,7 +81,7 @@ class SftpStore:
         attributes = await self.remote.stat(self.root)
         if attributes is None or not attributes.is_file:
             return None
-        return Item("", False, attributes.size or 0, str(attributes.mtime))
+        return _item("", False, attributes.size or 0, attributes.mtime)
 
     async def digest(self, relative: str, size: int) -> tuple[int, str]:
         """Size and SHA-256 of a file as they are now; `size` is what a listing said."""
@@ -90,6 +95,13 @@ class SftpStore:
             if attributes is None:
                 raise FileProblemError("it is gone")
             return attributes.size or 0, await checksum.sha256(self.remote, path)
+        except _UNREADABLE as error:
+            raise FileProblemError(error.seen) from error
+
+    async def digest_of_beginning(self, relative: str, size: int) -> str | None:
+        """SHA-256 of the first `size` bytes of a file; None where it has fewer."""
+        try:
+            return await checksum.sha256_of_beginning(self.remote, self.path(relative), size)
         except _UNREADABLE as error:
             raise FileProblemError(error.seen) from error
 
@@ -159,5 +171,30 @@ class SftpStore:
             path = posixpath.dirname(path)
         return await self.remote.free_bytes(path)
 
+    async def settled_at(self) -> float:
+        """A time just past by the server's clock: what changed before has another stamp if it changes again.
+
+        Before everything where it cannot be found out, for want of the right to make a directory there.
+        """
+        directory = self.root if await self.exists() else posixpath.dirname(self.root)
+        remote, path = (
+            Remote(self._connections, directory),
+            posixpath.join(directory, temporary_names.temporary()),
+        )
+        try:
+            await make_directory(remote, path)
+            made = await remote.stat(path)
+            await remote.attempt(f"delete {path}", lambda session: session.rmdir(encode(path)))
+        except _UNREADABLE:
+            return float("-inf")
+        finally:
+            forget_directory(remote, path)
+        return made.mtime - _SETTLING_SECONDS if made is not None and made.mtime else float("-inf")
+
     async def close(self) -> None:
         await self._connections.close()
+
+
+def _item(path: str, is_directory: bool, size: int, mtime: int | None) -> Item:
+    # 0 is what servers say that do not know.
+    return Item(path, is_directory, size, f"mtime {mtime}", mtime or None)

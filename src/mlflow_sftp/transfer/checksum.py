@@ -4,6 +4,7 @@
 import asyncio
 import hashlib
 import shlex
+import sys
 
 from mlflow_sftp.errors import IntegrityError
 from mlflow_sftp.transfer import local_files
@@ -76,6 +77,14 @@ async def sha256(remote: Remote, path: str) -> str:
     return digest if digest is not None else await remote.attempt(f"read back {path}", ask)
 
 
+async def sha256_of_beginning(remote: Remote, path: str, size: int) -> str | None:
+    """Return the SHA-256 (hexadecimal) of the first `size` bytes of a file, read back; None where it has fewer."""
+    found, digest = await remote.attempt(
+        f"read back {path}", lambda session: _read_back(session, encode(path), size)
+    )
+    return digest if found == size else None
+
+
 async def _check_file(session: SftpSession, path: bytes) -> str | None:
     """Ask for the hash of the whole file (draft-ietf-secsh-filexfer-extensions); None where the answer is another.
 
@@ -100,8 +109,8 @@ async def _sha256sum(remote: Remote, path: str) -> str | None:
     return digest if len(digest) == 64 else None
 
 
-async def _read_back(session: SftpSession, path: bytes) -> tuple[int, str]:
-    """Return size and SHA-256 of a file, read from the server."""
+async def _read_back(session: SftpSession, path: bytes, limit: int = sys.maxsize) -> tuple[int, str]:
+    """Return size and SHA-256 of a file, or of its first `limit` bytes, read from the server."""
     handle = await session.open(path, READ)
     digest, offset = hashlib.sha256(), 0
     try:
@@ -112,6 +121,7 @@ async def _read_back(session: SftpSession, path: bytes) -> tuple[int, str]:
                 data = await answer
                 if at != offset:
                     continue  # An answer before this one was short; this range is asked for again.
+                data = data[: limit - offset]
                 if not data:
                     return offset, digest.hexdigest()
                 digest.update(data)

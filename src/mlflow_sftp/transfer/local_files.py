@@ -204,6 +204,21 @@ def close_and_rename(descriptor: int, temporary: str, target: str, size: int) ->
     os.replace(temporary, target)
 
 
+def sync_file_system(descriptor: int) -> None:
+    """Have the disk take all that was written.
+
+    OSError where it did not take something that was written to the file system of `descriptor` since that was opened;
+    beside Linux that does not show.
+    """
+    import ctypes  # Takes milliseconds, which only those spend who write a lot.
+
+    os.sync()
+    sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if sync is not None and sync(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 async def read_block(descriptor: int, offset: int, size: int) -> bytes | memoryview:
     """Read up to `size` bytes (a block, at most about 1 MiB) at `offset` without holding up the event loop.
 
