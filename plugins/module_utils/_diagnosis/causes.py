@@ -266,6 +266,13 @@ _TABLE = (
         "hosting provider's switch for SFTP access.",
     ),
     Cause(
+        "login_cut_short",
+        "sftp",
+        "The server accepts the login, and then ends the connection",
+        "Look at the log of {host}: often the directory of a chroot belongs to somebody else than root or can be "
+        "written by a group, or the account of {user} has expired. If it happens now and then only, look at the line.",
+    ),
+    Cause(
         "sftp_garbled",
         "sftp",
         "Something other than SFTP comes through the SFTP channel",

@@ -150,9 +150,9 @@ def read_banner(sock: socket.socket, timeout: float) -> str:
         if words in text:
             raise DiagnosedError(code, f"the server says {shown}")
     match = _SSH_GREETING.search(greeting)
-    if match:
+    if match and (ended or _SSH_LINE.search(greeting)):
         return greeting[match.start() :].decode("utf-8", "replace").strip().splitlines()[0]
-    if b"SSH-".startswith(greeting[:4]) and not ended:
+    if match or b"SSH-".startswith(greeting[:4]):
         seen = f"the greeting stops after {shown} for {timeout:g} s"
         raise DiagnosedError("banner_timeout", seen)
     raise DiagnosedError("not_ssh", f"the greeting is {shown}")

@@ -42,9 +42,11 @@ def translate_errors(transport: Transport, timeout: float, doing: str) -> Iterat
     watchdog.start()
     try:
         yield
-    except BROKEN as error:
+    except (*BROKEN, DiagnosedError) as error:
         if expired.is_set():
             raise _stalled(timeout, doing) from error
+        if isinstance(error, DiagnosedError):
+            raise
         raise_diagnosed(error, timeout, doing, transport)
     finally:
         watchdog.cancel()

@@ -7,6 +7,7 @@ differ they have no effect.
 """
 
 import contextlib
+import copy
 import socket
 from typing import Any
 
@@ -34,6 +35,12 @@ _CIPHERS = (
     "aes192-ctr",
     "aes256-ctr",
 )
+# What asyncssh would take and OpenSSH's client has off, unless its configuration says otherwise.
+_OUTDATED = {
+    "kex_algs": ("KexAlgorithms", "-*-sha1"),
+    "server_host_key_algs": ("HostKeyAlgorithms", "-ssh-rsa,ssh-rsa-cert-v01@openssh.com"),
+}
+_RSA_SIGNATURES = (b"rsa-sha2-512", b"rsa-sha2-256")
 _MSG_IGNORE = 2
 _SIGNED = b"\1"
 
@@ -45,7 +52,15 @@ class PublickeyFirstClient(asyncssh.SSHClient):
     used like this: an agent or a token may ask its user before it signs.
     """
 
+    _once_more: list[asyncssh.SSHKeyPair]
+
+    def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair]:
+        """Return the keys to go on with when all are refused."""
+        pairs, self._once_more = self._once_more, []
+        return pairs
+
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._once_more = _order_rsa_signatures(conn)
         methods = getattr(conn, "_auth_methods", None)
         if methods != [b"none"]:
             return
@@ -60,6 +75,32 @@ class PublickeyFirstClient(asyncssh.SSHClient):
                 await send_request(method, *args, key=key, trivial=trivial)
 
         conn.send_userauth_request = sign_at_once  # type: ignore[method-assign]  # of this one connection
+
+
+def _order_rsa_signatures(conn: asyncssh.SSHClientConnection) -> list[asyncssh.SSHKeyPair]:
+    """Have RSA keys in files sign with SHA-512 first, as ssh does, and return them to sign with SHA-256 only.
+
+    OpenSSH's server names both, also where its configuration takes but one.
+    """
+    pairs: list[Any] = getattr(conn, "_client_keys", [])
+    once_more = []
+    for position, pair in enumerate(pairs):
+        if not _is_in_file(pair) or not set(_RSA_SIGNATURES) <= set(getattr(pair, "sig_algorithms", ())):
+            continue
+        if getattr(pair, "has_cert", False):
+            continue
+        # The pair itself belongs to all connections with these options.
+        pairs[position] = _signing_with(pair, _RSA_SIGNATURES)
+        once_more.append(_signing_with(pair, _RSA_SIGNATURES[1:]))
+    return once_more
+
+
+def _signing_with(pair: Any, algorithms: tuple[bytes, ...]) -> Any:
+    pair = copy.copy(pair)
+    pair.sig_algorithms = algorithms
+    # What is used where the server does not say what it takes.
+    pair.set_sig_algorithm(algorithms[0])
+    return pair
 
 
 def _is_in_file(pair: Any) -> bool:
@@ -125,9 +166,14 @@ def read_options(endpoint: Endpoint, settings: Settings) -> asyncssh.SSHClientCo
             "without known hosts no server's identity could be checked",
             "Name a known_hosts file that lists the server's key.",
         )
+    chosen: dict[str, Any] = {
+        name: algorithms
+        for name, (keyword, algorithms) in _OUTDATED.items()
+        if not options.config.get(keyword)
+    }
     if not options.config.get("Ciphers"):
-        options = asyncssh.SSHClientConnectionOptions(options, encryption_algs=list(_CIPHERS))
-    return options
+        chosen["encryption_algs"] = list(_CIPHERS)
+    return asyncssh.SSHClientConnectionOptions(options, **chosen)
 
 
 def translate_error(error: Exception, endpoint: str, connect_timeout: float) -> SftpError:
