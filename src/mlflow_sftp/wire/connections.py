@@ -28,6 +28,7 @@ from mlflow_sftp.wire.login import (
     translate_error,
 )
 from mlflow_sftp.wire.packets import SessionLostError
+from mlflow_sftp.wire.remote_command import NoChannelError, run_command
 from mlflow_sftp.wire.server_traits import server_traits
 from mlflow_sftp.wire.session import SAFE_HANDLES, SILENCE_SECONDS, SftpSession
 
@@ -88,6 +89,7 @@ class Connections:
         self._connection: Connection | None = None
         self._opening: _Opening | None = None
         self._extra_connections: list[Connection] = []
+        self._command_connection: Connection | None = None
         self._extra_sessions: list[SftpSession] = []
         self._extra_sessions_lock = asyncio.Lock()
         self._refused_until = 0.0
@@ -225,16 +227,22 @@ class Connections:
         await session.ready()
         return session
 
-    async def run(self, command: str) -> str | None:
-        """Run a command on the server and return its output; None where there is no shell or it fails."""
+    async def run(self, command: bytes, seconds: float | None) -> bytes:
+        """Run a command on the server, without input, and return its output.
+
+        CommandError where the server runs none or not this one, or it takes longer; SessionLostError after a drop.
+        Where the server opens no further channel, a connection of its own carries it.
+        """
         connection = await self.connected()
         try:
-            done = await connection.ssh.run(command, encoding=None, stderr=asyncssh.DEVNULL)
-        except (asyncssh.Error, OSError):
-            return None
-        if done.exit_status != 0 or not isinstance(done.stdout, bytes):
-            return None
-        return done.stdout.decode("utf-8", "replace")
+            return await run_command(connection.ssh, command, seconds)
+        except NoChannelError:
+            if self.settings.max_connections == 1:
+                raise
+        if self._command_connection is None or not self._command_connection.alive:
+            self._command_connection = connection = await self._connect()
+            self._extra_connections.append(connection)
+        return await run_command(self._command_connection.ssh, command, seconds)
 
     async def close(self) -> None:
         """Close every connection; the next use opens a new one."""

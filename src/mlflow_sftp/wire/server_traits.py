@@ -16,7 +16,7 @@ class ServerTraits:
     because of one refusal, which may be about the file asked for; whoever relies on a trait copes with that.
 
     Attributes:
-        has_shell: Runs commands, so that `sha256sum` can be asked for.
+        has_shell: Runs commands, which see the files that SFTP shows, so that `sha256sum` can be asked for.
         has_check_file: Answers check-file-name with the hash of a file; some do that do not announce it.
         has_statvfs: Answers statvfs@openssh.com with what is free; some announce it and refuse.
         has_fsync: Answers fsync@openssh.com; some announce it and refuse.
