@@ -48,6 +48,7 @@ class ContainerServer(SftpServer):
         uid: The account's user id: by default that of the tests, so that each may change what the other wrote.
         password: The account's password, for servers whose configuration takes one.
         environment: Variables of the server.
+        obeys_modes: Refuse root, too, what the modes of files forbid.
     """
 
     # Where the account's "/" is in the container.
@@ -63,6 +64,7 @@ class ContainerServer(SftpServer):
         uid: int | None = None,
         password: str = "",
         environment: dict[str, str] | None = None,
+        obeys_modes: bool = False,
     ) -> None:
         super().__init__(directory, "freegee")
         self.name = unused_name()
@@ -73,6 +75,7 @@ class ContainerServer(SftpServer):
         self.authorize(self.public_client_key)
         self._config = config
         self._environment = {"PASSWORD": password, **(environment or {})}
+        self._obeys_modes = obeys_modes
         self._uid = os.getuid() if uid is None else uid
         if self._uid != os.getuid():
             for path in (self.root, self.home, self.authorized_keys.parent, self.authorized_keys):
@@ -120,6 +123,8 @@ class ContainerServer(SftpServer):
         arguments += ["--volume", f"{self._settings}:{_SETTINGS}:ro"]
         arguments += ["--volume", f"{self.home}:{self.jail}/home/freegee"]
         arguments += ["--volume", f"{self.root}:{self.jail}{self.root}"]
+        if self._obeys_modes:
+            arguments += ["--cap-drop", "DAC_OVERRIDE", "--cap-drop", "DAC_READ_SEARCH"]
         for name, value in self._environment.items():
             arguments += ["--env", f"{name}={value}"]
         try:

@@ -77,7 +77,8 @@ class SftpServer(ABC):
     Paths in URIs are absolute paths of this machine, below `root`; the server shows them under the same names.
 
     Attributes: host, port, user, root, client_key, host_key, known_hosts, host_key_fingerprint,
-    ssh_config (an OpenSSH client configuration that knows all of them).
+    ssh_config (an OpenSSH client configuration that knows all of them), writes_back (acknowledged files come to its
+    disk a moment later).
 
     Args:
         directory: Where keys, configuration and `root` go; must not be shared by two servers.
@@ -92,6 +93,7 @@ class SftpServer(ABC):
         self.host = "127.0.0.1"
         self.port = free_port()
         self.user = user
+        self.writes_back = False
         self.root = directory / "root"
         self.root.mkdir(parents=True, exist_ok=True)
         self._settings = directory / "server"

@@ -199,6 +199,7 @@ class RcloneServer(ProcessServer):
         require("rclone")
         super().__init__(directory, obeys_modes=obeys_modes)
         self._cache = cache
+        self.writes_back = cache in ("writes", "full")
         self._arguments = arguments
 
     def _command(self) -> list[str]:

@@ -50,6 +50,8 @@ from mlflow_sftp.wire.session import SftpSession
 Expected = Callable[[], Awaitable[str]]
 # So many drops between the proof of a file and its new name are too many.
 _MOST_PROOFS = 4
+# How long the end of a refused upload waits until its file is closed everywhere.
+_CLOSING_SECONDS = 5.0
 # What another way of writing may spare; NoSpaceError is none of these.
 _REFUSALS = (ServerFailureError, PermissionRefusedError, NotFoundError)
 
@@ -125,9 +127,13 @@ class BlockWriter:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._handles.close()
         interrupted = kind is not None and issubclass(kind, UnreachableError | asyncio.CancelledError)
-        if not self._published and not (self._keep and interrupted):
+        abandoned = not self._published and not (self._keep and interrupted)
+        if abandoned and not interrupted:
+            # On some servers a file that is removed while it is open is there again when it is closed.
+            await self._handles.close_and_wait(_CLOSING_SECONDS)
+        self._handles.close()
+        if abandoned:
             self._remote.connections.send_unawaited(lambda session: session.remove(self._temporary))
 
     async def create(self) -> None:

@@ -41,6 +41,13 @@ class SessionHandles:
             if opening.done() and not opening.cancelled() and opening.exception() is None
         ]
 
+    async def close_and_wait(self, seconds: float) -> None:
+        """Close the file everywhere, also where it is still being opened, and wait a while for the answers."""
+        if opening := [each for each in self._handles.values() if not each.done()]:
+            await asyncio.wait(opening, timeout=seconds)
+        if closing := self.close():
+            await asyncio.wait(closing, timeout=seconds)
+
 
 def living(preferred: SftpSession | None, otherwise: SftpSession) -> SftpSession:
     """Return the session that is preferred while it lives."""
