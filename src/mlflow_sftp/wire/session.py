@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import asyncssh
 
+from mlflow_sftp.wire.channel_writing import write_pieces
 from mlflow_sftp.wire.packets import (
     FX_EOF,
     FX_OK,
@@ -362,7 +363,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         if self._channel is None or self._lost is not None or not queued:
             return
         try:
-            self._channel.write(b"".join(queued))
+            write_pieces(self._channel, queued)
         except OSError as error:
             self.abort(str(error))
         if self._waiting and not self._window_full:
