@@ -18,7 +18,7 @@ from mlflow_sftp.errors import (
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import LimitedBudget, RateLimiter
-from mlflow_sftp.transfer import checksum, temporary_names
+from mlflow_sftp.transfer import aside, checksum, temporary_names
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE
 from mlflow_sftp.transfer.directories import forget_directory, make_directory
 from mlflow_sftp.transfer.download import get_bytes
@@ -49,6 +49,7 @@ class SftpStore:
         self._connections = Connections(parsed.endpoint, settings, budget)
         self._read_back = MemoryBudget(settings.memory << 20)
         self.remote = Remote(self._connections, self.root)
+        self._settled: set[str] = set()
 
     def path(self, relative: str) -> str:
         return posixpath.join(self.root, relative) if relative else self.root
@@ -148,11 +149,21 @@ class SftpStore:
         """Delete a file; nothing there is no error."""
         path = self.path(relative)
         try:
+            await self._settle(path)
             await self.remote.attempt(f"delete {path}", lambda session: session.remove(encode(path)))
         except NotFoundError:
             return
         except _UNREADABLE as error:
             raise FileProblemError(f"cannot be deleted: {error.seen}") from error
+
+    async def _settle(self, path: str) -> None:
+        """See that what stepped aside for a newer file does not come back once that is deleted."""
+        directory = posixpath.dirname(path)
+        if directory not in self._settled:
+            await self.remote.attempt(
+                f"list {directory}", lambda session: aside.bring_back(session, encode(path))
+            )
+            self._settled.add(directory)
 
     async def remove_directory(self, relative: str) -> bool:
         """Remove a directory if it is empty and that is allowed; tells whether it is gone now."""

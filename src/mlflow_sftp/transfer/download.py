@@ -6,7 +6,7 @@ import os
 import posixpath
 
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
-from mlflow_sftp.transfer import checksum, temporary_names
+from mlflow_sftp.transfer import aside, checksum, temporary_names
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
 from mlflow_sftp.transfer.concurrency import for_each
 from mlflow_sftp.transfer.handles import SessionHandles, living
@@ -41,7 +41,7 @@ async def get_file(remote: Remote, source: str, target: str, on_bytes: OnBytes =
         check = remote.containment_check(session, source)
         answer = session.stat(encode(source))
         await check()
-        attributes = await answer
+        attributes = await aside.stat(session, encode(source), answer)
         if attributes.is_directory:
             raise StatusError(FX_FAILURE, "it is a directory")
         return attributes

@@ -4,8 +4,8 @@
 import asyncio
 import logging
 import posixpath
-import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from mlflow_sftp.errors import (
@@ -15,7 +15,7 @@ from mlflow_sftp.errors import (
     ServerFailureError,
     SftpError,
 )
-from mlflow_sftp.transfer import temporary_names
+from mlflow_sftp.transfer import aside, temporary_names
 from mlflow_sftp.transfer.remote import Remote, is_within
 from mlflow_sftp.uri import decode, encode
 from mlflow_sftp.wire.packets import Attributes, Name, StatusError
@@ -173,8 +173,8 @@ async def _next_entries(
     usable = [name for name in raw_names if name.name not in (b".", b"..") and b"/" not in name.name]
     if raw:
         return [_Found(decode(name.name), name.attributes) for name in usable], ended
-    _remove_leftovers(remote, session, path, usable)
-    shown = [name for name in usable if not temporary_names.is_temporary(name.name)]
+    usable += await _bring_back(remote, session, path, usable)
+    shown = [name for name in usable if not temporary_names.is_hidden(name.name)]
     links = [name.name for name in shown if name.attributes.is_link or name.attributes.mode is None]
     leading = set(links)
     plain = [_Found(decode(name.name), name.attributes) for name in shown if name.name not in leading]
@@ -204,13 +204,27 @@ async def _resolve(remote: Remote, session: SftpSession, path: str, links: list[
     return found
 
 
-def _remove_leftovers(remote: Remote, session: SftpSession, path: str, listed: list[Name]) -> None:
-    """Remove temporary files that nothing has written to for long; whether it works does not matter."""
-    oldest = time.time() - remote.connections.settings.leftover_hours * 3600
-    for name in listed:
-        mtime = name.attributes.mtime
-        if temporary_names.is_temporary(name.name) and mtime is not None and mtime < oldest:
-            session.remove(encode(posixpath.join(path, decode(name.name))))
+async def _bring_back(remote: Remote, session: SftpSession, path: str, listed: list[Name]) -> list[Name]:
+    """Return what is there once more: old files that a dead upload had made step aside."""
+    old = [name.name for name in listed if temporary_names.parse_aside(name.name)]
+    if not old:
+        return []
+    settled = await aside.settle(session, encode(path), old)
+    for name, reason in settled.stuck:
+        _log.warning(
+            "%s: %r stepped aside for an upload that died, and cannot be brought back: %s",
+            remote.name,
+            posixpath.join(path, decode(name)),
+            reason,
+        )
+    known = {name.name for name in listed}
+    new = [name for name in settled.brought_back if name not in known]
+    found = [(name, session.lstat(posixpath.join(encode(path), name))) for name in new]
+    names = []
+    for name, answer in found:
+        with suppress(StatusError):
+            names.append(Name(name, await answer))
+    return names
 
 
 def _entry(found: _Found, prefix: str) -> Entry:

@@ -16,6 +16,8 @@ from mlflow_sftp.transfer import temporary_names
 
 _log = logging.getLogger(__name__)
 
+_STEPPED_ASIDE = "stepped aside for an upload by SFTP; it comes back when it is listed by SFTP"
+
 
 class LocalItem(NamedTuple):
     """A file or directory; `relative` to where the walk began, with "/". `entry.stat()` follows links."""
@@ -62,11 +64,14 @@ def list_directory(directory: LocalDirectory, *, with_status: bool = False) -> L
     listing = LocalListing([], [], [])
     with os.scandir(directory.path) as entries:
         for entry in entries:
-            if entry.name.startswith(temporary_names.PREFIX) and temporary_names.is_temporary(
-                os.fsencode(entry.name)
-            ):
-                continue
             relative = prefix + entry.name
+            if entry.name.startswith(temporary_names.PREFIX):
+                name = os.fsencode(entry.name)
+                if temporary_names.is_temporary(name):
+                    continue
+                if temporary_names.parse_aside(name):
+                    listing.unusable.append((relative, _STEPPED_ASIDE))
+                    continue
             is_directory, reason = _look_at(entry, above, with_status)
             if reason:
                 listing.unusable.append((relative, reason))

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Giving a finished file its name on the server."""
 
-import posixpath
-
-from mlflow_sftp.transfer import temporary_names
+from mlflow_sftp.transfer import aside
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
@@ -18,16 +16,4 @@ async def publish(session: SftpSession, temporary: bytes, target: bytes) -> None
     except StatusError as error:
         if error.code == FX_NO_SUCH_FILE:
             raise
-        await _replace(session, temporary, target)
-
-
-async def _replace(session: SftpSession, temporary: bytes, target: bytes) -> None:
-    """Rename where the server refuses to replace: the old file steps aside first and comes back on failure."""
-    aside = posixpath.join(posixpath.dirname(target), temporary_names.temporary().encode())
-    await session.rename(target, aside)
-    try:
-        await session.rename(temporary, target)
-    except BaseException:
-        await session.rename(aside, target)
-        raise
-    session.remove(aside)
+        await aside.replace(session, temporary, target, error)

@@ -17,6 +17,7 @@ from mlflow_sftp.errors import (
     ServerFailureError,
     SftpError,
 )
+from mlflow_sftp.transfer import aside
 from mlflow_sftp.transfer.known_directories import known_directories
 from mlflow_sftp.uri import decode, encode
 from mlflow_sftp.wire.connections import Connections
@@ -76,7 +77,7 @@ class Remote:
             answer = session.stat(encode(path))
             await check()
             try:
-                return await answer
+                return await aside.stat(session, encode(path), answer)
             except StatusError as error:
                 if error.code == FX_NO_SUCH_FILE:
                     return None

@@ -5,6 +5,7 @@ import posixpath
 from collections.abc import Awaitable
 
 from mlflow_sftp.errors import NotFoundError, ServerFailureError
+from mlflow_sftp.transfer import aside
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import deepest_first
 from mlflow_sftp.transfer.listing import Entry, walk
@@ -23,6 +24,8 @@ async def remove(remote: Remote, path: str) -> bool:
 
     async def look(session: SftpSession) -> bool:
         check = remote.containment_check(session, posixpath.dirname(path) if path != remote.root else path)
+        # What stepped aside for a newer file must not come back once that is removed.
+        await aside.bring_back(session, encode(path))
         # ProFTPD answers LSTAT for the target of a link, so that alone would delete what a link points to.
         attributes, link = session.lstat(encode(path)), session.readlink(encode(path))
         await check()
