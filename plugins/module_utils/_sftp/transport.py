@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import paramiko
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import chacha20
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.chacha20 import ChaCha20Poly1305
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.wire import Reader
 from paramiko.auth_handler import AuthHandler
 from paramiko.common import (
@@ -88,11 +90,54 @@ class Refusal:
 
 
 class _Packetizer(Packetizer):
+    """paramiko's, with a limit for packets and the cipher `ChaCha20Poly1305`."""
+
+    _inbound: ChaCha20Poly1305 | None = None
+    _outbound: ChaCha20Poly1305 | None = None
+
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         """Read as paramiko does, but never more than a packet can be."""
         if n > _LONGEST_PACKET:
             raise paramiko.SSHException(f"a packet of {n} bytes is announced")
-        return bytes(super().read_all(n, check_rekey))
+        data = bytes(super().read_all(n, check_rekey))
+        # Only the start of a packet is waited for like this.
+        return self._inbound.reveal_length(data) if check_rekey and self._inbound else data
+
+    def write_all(self, out: Any) -> None:
+        """Write a packet; its length is hidden where the cipher does so."""
+        if self._outbound:
+            out = self._outbound.hidden_length + out[len(self._outbound.hidden_length) :]
+        super().write_all(out)
+
+    def set_inbound_cipher(self, block_engine: Any, *arguments: Any, **named: Any) -> None:
+        """Switch the cipher of what comes."""
+        super().set_inbound_cipher(block_engine, *arguments, **named)
+        self._inbound = self._counting(block_engine, "_Packetizer__sequence_number_in")
+
+    def set_outbound_cipher(self, block_engine: Any, *arguments: Any, **named: Any) -> None:
+        """Switch the cipher of what goes."""
+        super().set_outbound_cipher(block_engine, *arguments, **named)
+        self._outbound = self._counting(block_engine, "_Packetizer__sequence_number_out")
+
+    def _counting(self, engine: Any, numbers: str) -> ChaCha20Poly1305 | None:
+        if not isinstance(engine, ChaCha20Poly1305):
+            return None
+        engine.number = lambda: int(getattr(self, numbers))
+        return engine
+
+
+def _ciphers() -> dict[str, Any]:
+    """Return paramiko's ciphers and ours, which needs a paramiko that knows of such (with AES-GCM)."""
+    known: dict[str, Any] = dict(_PARAMIKO._cipher_info)
+    if any(cipher.get("is_aead") for cipher in known.values()) and chacha20.is_supported():
+        known[chacha20.NAME] = {
+            "class": ChaCha20Poly1305,
+            "block-size": 8,
+            "iv-size": 12,
+            "key-size": 64,
+            "is_aead": True,
+        }
+    return known
 
 
 class Transport(paramiko.Transport):
@@ -103,7 +148,10 @@ class Transport(paramiko.Transport):
         offered: The server's algorithms by name of `LISTS`; empty until it has said so.
     """
 
-    _preferred_ciphers = _up_to_date(_PARAMIKO._preferred_ciphers)
+    _cipher_info: ClassVar[dict[str, Any]] = _ciphers()
+    _preferred_ciphers = _up_to_date(
+        (*_PARAMIKO._preferred_ciphers, *(_cipher_info.keys() - _PARAMIKO._cipher_info.keys()))
+    )
     _preferred_macs = _up_to_date(_PARAMIKO._preferred_macs)
     _preferred_keys = _up_to_date(_PARAMIKO._preferred_keys)
     _preferred_pubkeys = _up_to_date(_PARAMIKO._preferred_pubkeys)
