@@ -171,6 +171,7 @@ class Transport(paramiko.Transport):
         self.channel_timeout = self.clear_to_send_timeout = timeout
         self.timeout = timeout
         self.goodbye = ""
+        self._ended_by: Exception | None = None
         self.offered: dict[str, tuple[str, ...]] = {}
 
     @property
@@ -185,12 +186,29 @@ class Transport(paramiko.Transport):
         said = self.server_extensions.get("server-sig-algs", b"")
         return tuple(filter(None, said.decode("ascii", "replace").split(",")))
 
+    @property
+    def proved_key(self) -> paramiko.PKey:
+        """The host key that the key exchange proved, also where the connection has ended since."""
+        assert self.host_key is not None
+        return self.host_key
+
+    @property
+    def is_malformed(self) -> bool:
+        """Whether what came from the server, and not the line, ended this connection."""
+        error = self._end()
+        return error is not None and not isinstance(error, EOFError | OSError)
+
     def why_ended(self) -> str:
         """Say what is known of the end of this connection."""
-        error = self.get_exception()
+        error = self._end()
         said = f"the server says {self.goodbye!r}" if self.goodbye else ""
         seen = "" if error is None or isinstance(error, EOFError) else str(error) or type(error).__name__
         return said or seen or "end of file"
+
+    def _end(self) -> Exception | None:
+        """Return what ended this connection; the library tells it once."""
+        self._ended_by = self.get_exception() or self._ended_by
+        return self._ended_by
 
     def _parse_disconnect(self, m: paramiko.Message) -> None:
         reader = Reader(m.get_remainder())
