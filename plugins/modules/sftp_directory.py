@@ -14,6 +14,8 @@ author:
 description:
   - Makes sure that a directory is, or is not, on an SFTP server, by SFTP alone. The far side needs neither
     Python nor a shell.
+  - Asks about the directory itself and, as long as there is nothing, about those above it. Directories above
+    the first one that is there, such as V(/), need not be visible.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.connection

@@ -194,8 +194,12 @@ class SftpClient:
         self._close(handle)
         return True
 
-    def entries(self, path: str) -> list[Entry]:
+    def entries(self, path: str, enough: int = _MOST_ENTRIES) -> list[Entry]:
         """Return what a directory holds, without ``.`` and ``..``, in the server's order.
+
+        Args:
+            path: The directory.
+            enough: Number after which the server is asked no more.
 
         Raises:
             MalformedError: also where there is no end to it, or a name that is none.
@@ -203,11 +207,11 @@ class SftpClient:
         handle = self._ask(_HANDLE, _OPENDIR, path).string()
         held: list[Entry] = []
         empty = 0
-        while (answer := self._ask_or_end(_NAME, _READDIR, handle)) is not None:
+        while len(held) < enough and (answer := self._ask_or_end(_NAME, _READDIR, handle)) is not None:
             found = list(_entries(answer))
             empty = 0 if found else empty + 1
             held += [entry for entry in found if entry.name not in (".", "..")]
-            if len(held) > _MOST_ENTRIES or empty > _MOST_EMPTY_ANSWERS:
+            if len(held) >= _MOST_ENTRIES or empty > _MOST_EMPTY_ANSWERS:
                 raise MalformedError(f"the listing of {shown(path)} has no end")
         self._close(handle)
         return held

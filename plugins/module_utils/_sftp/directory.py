@@ -16,6 +16,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures
 # Bytes below which a file system counts as full.
 _LEAST_SPACE = 1_000_000
 _SHOWN_ENTRIES = 12
+_ENOUGH_ENTRIES = 1000
 
 
 @contextmanager
@@ -46,8 +47,9 @@ def check_directory(sftp: SftpClient, path: str) -> str:
         if is_broken_line(error):
             raise
         unknown = error
+    # An artifact root may hold a hundred thousand directories: the first ones will do.
     with refusal(lambda error: _unusable(unknown or error, sftp, path)):
-        sftp.entries(path)
+        sftp.entries(path, enough=1)
     system = sftp.statvfs(path)
     return path if system is None else f"{path}, {system.free / 1e9:.1f} GB free"
 
@@ -103,12 +105,12 @@ def _is_there(sftp: SftpClient, path: str) -> bool:
 
 def _listing(sftp: SftpClient, path: str) -> str:
     try:
-        names = sorted(shown(entry.name) for entry in sftp.entries(path))
+        names = sorted(shown(entry.name) for entry in sftp.entries(path, enough=_ENOUGH_ENTRIES))
     except OSError as error:
         if is_broken_line(error):
             raise
         return f"{path} cannot be listed ({error.strerror or error})"
-    more = f" and {len(names) - _SHOWN_ENTRIES} more" if len(names) > _SHOWN_ENTRIES else ""
+    more = " and more" if len(names) > _SHOWN_ENTRIES else ""
     return f"{path} holds {', '.join(names[:_SHOWN_ENTRIES]) or 'nothing'}{more}"
 
 

@@ -42,26 +42,32 @@ def translate_errors(transport: Transport, timeout: float, doing: str) -> Iterat
     watchdog.start()
     try:
         yield
-    except (*BROKEN, DiagnosedError) as error:
+    except Exception as error:
         if expired.is_set():
             raise _stalled(timeout, doing) from error
-        if isinstance(error, DiagnosedError):
-            raise
         raise_diagnosed(error, timeout, doing, transport)
     finally:
         watchdog.cancel()
 
 
 def raise_diagnosed(error: Exception, timeout: float, doing: str, transport: Transport) -> NoReturn:
-    """Raise the named cause of a broken line, or the error itself if it is the server's answer."""
-    if isinstance(error, OSError) and not is_broken_line(error):
+    """Raise the named cause of a broken line; if it is none, the error itself."""
+    is_answer = isinstance(error, OSError) and not is_broken_line(error)
+    if isinstance(error, DiagnosedError) or is_answer:
         raise error
-    if isinstance(error, TimeoutError) or "imeout" in str(error):
-        raise _stalled(timeout, doing) from error
     if isinstance(error, MalformedError):
         raise DiagnosedError("sftp_malformed", f"while {doing}: {error}") from error
-    said = f"the server says {transport.goodbye!r}" if transport.goodbye else str(error) or "end of file"
-    raise DiagnosedError("connection_lost", f"while {doing}: {said}") from error
+    if isinstance(error, TimeoutError) or "imeout" in str(error):
+        raise _stalled(timeout, doing) from error
+    # What the library stumbled over on its own thread, it raises again on this one.
+    stumbled = not isinstance(error, BROKEN) and not transport.is_active()
+    if not stumbled and not isinstance(error, BROKEN):
+        raise error
+    code = "ssh_malformed" if stumbled or transport.is_malformed else "connection_lost"
+    said = (
+        f"the server says {transport.goodbye!r}" if transport.goodbye else str(error) or transport.why_ended()
+    )
+    raise DiagnosedError(code, f"while {doing}: {said}") from error
 
 
 def _stalled(timeout: float, doing: str) -> DiagnosedError:

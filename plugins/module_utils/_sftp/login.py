@@ -33,7 +33,8 @@ def authenticate(transport: Transport, account: Account) -> str:
             signature_refused, connection_lost, server_stalled.
     """
     keys = _load_keys(account)
-    with translate_errors(transport, account.timeout, "logging in"):
+    # Each answer has its own limit: a server may well take seconds for each key that it refuses.
+    with translate_errors(transport, account.timeout * (3 + 2 * len(keys)), "logging in"):
         return _Login(transport, account).run(keys)
 
 
@@ -111,7 +112,11 @@ class _Login:
                 seen = f"{error} at {attempt.name}, after {'; '.join(self._refused)}"
                 raise DiagnosedError("auth_attempts_used_up", seen) from error
             seen = f"{error}, before it answered about {attempt.name}"
-            raise DiagnosedError("connection_lost", f"while logging in: {seen}") from error
+            code = "ssh_malformed" if self._transport.is_malformed else "connection_lost"
+            raise DiagnosedError(code, f"while logging in: {seen}") from error
+        except TimeoutError as error:
+            seen = f"no answer within {self._account.timeout:g} s about {attempt.name}"
+            raise DiagnosedError("server_stalled", seen) from error
 
     def _nothing_to_try(
         self, keys: list[tuple[str, paramiko.PKey]], methods: tuple[str, ...], offered: str

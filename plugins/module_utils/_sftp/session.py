@@ -21,7 +21,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect 
     resolve,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import (
-    BROKEN,
     raise_diagnosed,
     translate_errors,
 )
@@ -63,7 +62,7 @@ def _open_channel(transport: Transport, timeout: float) -> paramiko.Channel:
     except paramiko.ChannelException as error:
         raise DiagnosedError("no_sftp_subsystem", f"the server opens no session ({error.text})") from error
     except (paramiko.SSHException, EOFError) as error:
-        if "imeout" in str(error) or not _has_ended(transport):
+        if "imeout" in str(error) or not _has_ended(transport) or transport.is_malformed:
             raise
         raise DiagnosedError("login_cut_short", f"logged in, then: {transport.why_ended()}") from error
     channel.settimeout(timeout)
@@ -101,7 +100,7 @@ def _open_session(account: Account) -> Iterator[SftpClient]:
         transport, _ = negotiate_trusted(account, addresses, transport, rules)
         authenticate(transport, account)
         yield open_sftp(transport, account.timeout)
-    except BROKEN as error:
+    except Exception as error:
         raise_diagnosed(error, account.timeout, "working on files", transport)
     finally:
         transport.close()

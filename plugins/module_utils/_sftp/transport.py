@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import paramiko
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import chacha20
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.chacha20 import ChaCha20Poly1305
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.wire import Reader
 from paramiko.auth_handler import AuthHandler
 from paramiko.common import (
@@ -88,11 +90,54 @@ class Refusal:
 
 
 class _Packetizer(Packetizer):
+    """paramiko's, with a limit for packets and the cipher `ChaCha20Poly1305`."""
+
+    _inbound: ChaCha20Poly1305 | None = None
+    _outbound: ChaCha20Poly1305 | None = None
+
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         """Read as paramiko does, but never more than a packet can be."""
         if n > _LONGEST_PACKET:
             raise paramiko.SSHException(f"a packet of {n} bytes is announced")
-        return bytes(super().read_all(n, check_rekey))
+        data = bytes(super().read_all(n, check_rekey))
+        # Only the start of a packet is waited for like this.
+        return self._inbound.reveal_length(data) if check_rekey and self._inbound else data
+
+    def write_all(self, out: Any) -> None:
+        """Write a packet; its length is hidden where the cipher does so."""
+        if self._outbound:
+            out = self._outbound.hidden_length + out[len(self._outbound.hidden_length) :]
+        super().write_all(out)
+
+    def set_inbound_cipher(self, block_engine: Any, *arguments: Any, **named: Any) -> None:
+        """Switch the cipher of what comes."""
+        super().set_inbound_cipher(block_engine, *arguments, **named)
+        self._inbound = self._counting(block_engine, "_Packetizer__sequence_number_in")
+
+    def set_outbound_cipher(self, block_engine: Any, *arguments: Any, **named: Any) -> None:
+        """Switch the cipher of what goes."""
+        super().set_outbound_cipher(block_engine, *arguments, **named)
+        self._outbound = self._counting(block_engine, "_Packetizer__sequence_number_out")
+
+    def _counting(self, engine: Any, numbers: str) -> ChaCha20Poly1305 | None:
+        if not isinstance(engine, ChaCha20Poly1305):
+            return None
+        engine.number = lambda: int(getattr(self, numbers))
+        return engine
+
+
+def _ciphers() -> dict[str, Any]:
+    """Return paramiko's ciphers and ours, which needs a paramiko that knows of such (with AES-GCM)."""
+    known: dict[str, Any] = dict(_PARAMIKO._cipher_info)
+    if any(cipher.get("is_aead") for cipher in known.values()) and chacha20.is_supported():
+        known[chacha20.NAME] = {
+            "class": ChaCha20Poly1305,
+            "block-size": 8,
+            "iv-size": 12,
+            "key-size": 64,
+            "is_aead": True,
+        }
+    return known
 
 
 class Transport(paramiko.Transport):
@@ -103,7 +148,10 @@ class Transport(paramiko.Transport):
         offered: The server's algorithms by name of `LISTS`; empty until it has said so.
     """
 
-    _preferred_ciphers = _up_to_date(_PARAMIKO._preferred_ciphers)
+    _cipher_info: ClassVar[dict[str, Any]] = _ciphers()
+    _preferred_ciphers = _up_to_date(
+        (*_PARAMIKO._preferred_ciphers, *(_cipher_info.keys() - _PARAMIKO._cipher_info.keys()))
+    )
     _preferred_macs = _up_to_date(_PARAMIKO._preferred_macs)
     _preferred_keys = _up_to_date(_PARAMIKO._preferred_keys)
     _preferred_pubkeys = _up_to_date(_PARAMIKO._preferred_pubkeys)
@@ -123,6 +171,7 @@ class Transport(paramiko.Transport):
         self.channel_timeout = self.clear_to_send_timeout = timeout
         self.timeout = timeout
         self.goodbye = ""
+        self._ended_by: Exception | None = None
         self.offered: dict[str, tuple[str, ...]] = {}
 
     @property
@@ -137,12 +186,29 @@ class Transport(paramiko.Transport):
         said = self.server_extensions.get("server-sig-algs", b"")
         return tuple(filter(None, said.decode("ascii", "replace").split(",")))
 
+    @property
+    def proved_key(self) -> paramiko.PKey:
+        """The host key that the key exchange proved, also where the connection has ended since."""
+        assert self.host_key is not None
+        return self.host_key
+
+    @property
+    def is_malformed(self) -> bool:
+        """Whether what came from the server, and not the line, ended this connection."""
+        error = self._end()
+        return error is not None and not isinstance(error, EOFError | OSError)
+
     def why_ended(self) -> str:
         """Say what is known of the end of this connection."""
-        error = self.get_exception()
+        error = self._end()
         said = f"the server says {self.goodbye!r}" if self.goodbye else ""
         seen = "" if error is None or isinstance(error, EOFError) else str(error) or type(error).__name__
         return said or seen or "end of file"
+
+    def _end(self) -> Exception | None:
+        """Return what ended this connection; the library tells it once."""
+        self._ended_by = self.get_exception() or self._ended_by
+        return self._ended_by
 
     def _parse_disconnect(self, m: paramiko.Message) -> None:
         reader = Reader(m.get_remainder())

@@ -50,11 +50,11 @@ def scan(endpoint: Endpoint, key_types: Sequence[str], timeout: float) -> list[P
             transport = negotiate(sock, signature_algorithms(key_type), timeout)
         except DiagnosedError as error:
             # Some servers say that they lack this type, others hang up.
-            if error.cause.code not in ("no_common_algorithm", "connection_lost"):
+            if error.cause.code not in ("no_common_algorithm", "algorithm_missing_here", "connection_lost"):
                 raise
             problems.append(error)
             continue
-        key = transport.get_remote_server_key()
+        key = transport.proved_key
         transport.close()
         keys.append(PublicKey(key.get_name(), key.get_base64()))
     if problems and not keys:
@@ -185,7 +185,7 @@ def negotiate_trusted(
 
 def server_key(transport: Transport) -> ServerKey:
     """Return the host key of a negotiated connection."""
-    key = transport.get_remote_server_key()
+    key = transport.proved_key
     blob = key.public_blob
     certificate = (blob.key_type, blob.key_blob) if blob is not None else None
     return ServerKey(PublicKey(key.get_name(), key.get_base64()), certificate)

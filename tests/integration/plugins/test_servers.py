@@ -1,20 +1,13 @@
 """The modules that speak SFTP, on every kind of server that people use."""
 
-import contextlib
 import hashlib
-import importlib
-import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible.module_utils import basic
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import STAGES
 
-from tests.integration.plugins.conftest import account
-from tests.support.ansible import COLLECTION
+from tests.integration.plugins.conftest import account, run
 from tests.support.server import SftpServer, keygen
 from tests.support.servers import SERVERS
 
@@ -35,18 +28,6 @@ def place(served: SftpServer, request: pytest.FixtureRequest) -> Path:
     path = served.root / request.node.originalname
     path.mkdir()
     return path
-
-
-def run(module: str, options: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
-    """Run a module in this process, which spares the start of an interpreter, and return its result."""
-    program = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{module}")
-    arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
-    basic._ANSIBLE_ARGS = json.dumps(arguments).encode()
-    basic._ANSIBLE_PROFILE = "legacy"
-    with contextlib.redirect_stdout(io.StringIO()) as output, pytest.raises(SystemExit):
-        program.main()
-    result: dict[str, Any] = json.loads(output.getvalue().splitlines()[-1])
-    return result
 
 
 def test_check(served: SftpServer, place: Path) -> None:

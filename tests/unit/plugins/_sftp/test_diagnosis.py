@@ -110,6 +110,13 @@ class RefusesOneAndBreaks(Misbehaving):
         return AUTH_FAILED if self.keys_seen == 1 else self.hang_up()
 
 
+class SendsRubbish(Misbehaving):
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self.sock.sendall(bytes(range(256)))
+        time.sleep(_SHORT)
+        return AUTH_FAILED
+
+
 class WantsMore(Misbehaving):
     def get_allowed_auths(self, username: str) -> str:
         return "publickey,keyboard-interactive"
@@ -153,6 +160,7 @@ CAUSES = {
     RefusesTheKey: "auth_refused",
     RefusesOneAndHangsUp: "auth_attempts_used_up",
     RefusesOneAndBreaks: "connection_lost",
+    SendsRubbish: "ssh_malformed",
     WantsMore: "auth_incomplete",
     TakesPasswordsOnly: "auth_method_refused",
     HangsUpAfterTheLogin: "login_cut_short",
