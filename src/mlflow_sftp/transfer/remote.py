@@ -100,6 +100,9 @@ class Remote:
                 if root is not None:
                     self._real_root = await root
                 real = await answer
+                if not is_within(real, self._real_root):
+                    # The root may be a link that leads elsewhere by now.
+                    self._real_root = await session.realpath(encode(self.root))
             except StatusError:
                 return  # It does not exist; what is done with it next will say so.
             if not is_within(real, self._real_root):
