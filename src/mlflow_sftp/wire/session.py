@@ -157,7 +157,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
                     raise ValueError(f"a packet of {size} bytes")
                 if end - start - 4 < size:
                     break
-                self._answer(bytes(buffer[start + 4 : start + 4 + size]))
+                self._answer(bytes(memoryview(buffer)[start + 4 : start + 4 + size]))  # One copy, not two.
                 start += 4 + size
         except (ValueError, struct.error, IndexError) as error:
             self.abort(f"the server sent something that is not SFTP: {error}")
