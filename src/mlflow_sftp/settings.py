@@ -29,7 +29,7 @@ class Settings:
         max_requests: Files in flight on one connection at most.
         memory: MiB of file contents held at once at most.
         verify: "size" (always done), or "sha256" to compare contents after each transfer.
-        leftover_hours: Age at which a dead upload's temporary file is removed.
+        leftover_hours: Age from which `clean` takes a temporary file for one of a dead upload.
     """
 
     ssh_config: Path | None = None

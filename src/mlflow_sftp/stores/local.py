@@ -80,6 +80,38 @@ class LocalStore:
             unread.extend(listing.directories)
             yield [_item(item.relative, item.entry.stat()) for item in listing.items]
 
+    async def temporary_files(self, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
+        """Temporary files of transfers, directory by directory; links are not followed."""
+        unread = [""]
+        while unread:
+            directory = unread.pop()
+            try:
+                found, below = await asyncio.to_thread(self._temporary_files_in, directory)
+            except OSError as error:
+                on_unreadable(directory, f"cannot be listed: {error.strerror}")
+                continue
+            unread.extend(below)
+            yield found
+
+    def _temporary_files_in(self, directory: str) -> tuple[list[Item], list[str]]:
+        found, below = [], []
+        with os.scandir(self.path(directory)) as entries:
+            for entry in entries:
+                path = os.path.join(directory, entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(path)
+                elif temporary_names.is_temporary(os.fsencode(entry.name)):
+                    found.append(_item(path, entry.stat(follow_symlinks=False)))
+        return found, below
+
+    async def look(self, relative: str) -> Item | None:
+        """What a name stands for now, a link for itself; None for nothing."""
+        with _read_errors(self.path(relative)):
+            try:
+                return _item(relative, await asyncio.to_thread(os.lstat, self.path(relative)))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
     async def make_directory(self, relative: str) -> None:
         with write_errors(self.path(relative)):
             await asyncio.to_thread(os.makedirs, self.path(relative), exist_ok=True)

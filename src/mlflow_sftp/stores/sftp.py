@@ -70,6 +70,29 @@ class SftpStore:
             path = posixpath.join(top, entry.path)
             yield [_item(path, entry.is_directory, entry.size, entry.mtime)]
 
+    async def temporary_files(self, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
+        """Temporary files of transfers; links are not followed."""
+
+        def unreadable(directory: str, error: SftpError) -> None:
+            on_unreadable(directory, f"cannot be listed: {error.seen}")
+
+        async for entry in walk(self.remote, self.root, raw=True, on_unreadable=unreadable):
+            if not entry.is_directory and temporary_names.is_temporary(
+                encode(posixpath.basename(entry.path))
+            ):
+                yield [_item(entry.path, False, entry.size, entry.mtime)]
+
+    async def look(self, relative: str) -> Item | None:
+        """What a name stands for now, a link for itself; None for nothing."""
+        path = self.path(relative)
+        try:
+            found = await self.remote.attempt(f"look at {path}", lambda session: session.lstat(encode(path)))
+        except NotFoundError:
+            return None
+        except _UNREADABLE as error:
+            raise FileProblemError(error.seen) from error
+        return _item(relative, found.is_directory, found.size or 0, found.mtime)
+
     async def make_directory(self, relative: str) -> None:
         await make_directory(self.remote, self.path(relative))
 
