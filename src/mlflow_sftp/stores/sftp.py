@@ -62,7 +62,10 @@ class SftpStore:
 
         async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable):
             path = posixpath.join(top, entry.path)
-            yield [Item(path, entry.is_directory, entry.size, str(entry.mtime))]
+            if entry.size is None and not entry.is_directory:
+                on_unreadable(path, "the server does not tell its size")
+                continue
+            yield [Item(path, entry.is_directory, entry.size or 0, str(entry.mtime))]
 
     async def make_directory(self, relative: str) -> None:
         await make_directory(self.remote, self.path(relative))
