@@ -129,7 +129,7 @@ def _relative(path: str | None) -> str:
     return "" if not path else posixpath.normpath(path).removeprefix(".")
 
 
-def _size(is_directory: bool, size: int) -> int | None:
+def _size(is_directory: bool, size: int | None) -> int | None:
     return None if is_directory else size
 
 

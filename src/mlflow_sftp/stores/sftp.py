@@ -61,14 +61,23 @@ class SftpStore:
         return self._connections.max_concurrent_files()
 
     async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
-        """Everything below `top`; the server tells whole seconds, so a stamp is no finer."""
+        """Everything below `top`; the server tells whole seconds, so a stamp is no finer.
+
+        Whatever is left out is told to `on_unreadable`.
+        """
 
         def unreadable(directory: str, error: SftpError) -> None:
             on_unreadable(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
 
-        async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable):
+        def left_out(path: str, reason: str) -> None:
+            on_unreadable(posixpath.join(top, path), reason)
+
+        async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable, on_left_out=left_out):
             path = posixpath.join(top, entry.path)
-            yield [_item(path, entry.is_directory, entry.size, entry.mtime)]
+            if entry.size is None and not entry.is_directory:
+                on_unreadable(path, "the server does not tell its size")
+                continue
+            yield [_item(path, entry.is_directory, entry.size or 0, entry.mtime)]
 
     async def temporary_files(self, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Temporary files of transfers; links are not followed."""
@@ -80,7 +89,7 @@ class SftpStore:
             if not entry.is_directory and temporary_names.is_temporary(
                 encode(posixpath.basename(entry.path))
             ):
-                yield [_item(entry.path, False, entry.size, entry.mtime)]
+                yield [_item(entry.path, False, entry.size or 0, entry.mtime)]
 
     async def look(self, relative: str) -> Item | None:
         """What a name stands for now, a link for itself; None for nothing."""

@@ -19,6 +19,7 @@ from mlflow_sftp.errors import (
 )
 from mlflow_sftp.transfer import aside
 from mlflow_sftp.transfer.known_directories import known_directories
+from mlflow_sftp.transfer.lookup import complete_attributes
 from mlflow_sftp.uri import decode, encode
 from mlflow_sftp.wire.connections import Connections
 from mlflow_sftp.wire.packets import (
@@ -26,6 +27,7 @@ from mlflow_sftp.wire.packets import (
     FX_NO_SUCH_FILE,
     FX_PERMISSION_DENIED,
     Attributes,
+    BadAnswerError,
     StatusError,
 )
 from mlflow_sftp.wire.session import SftpSession
@@ -77,7 +79,8 @@ class Remote:
             answer = session.stat(encode(path))
             await check()
             try:
-                return await aside.stat(session, encode(path), answer)
+                found = await aside.stat(session, encode(path), answer)
+                return await complete_attributes(session, encode(path), found)
             except StatusError as error:
                 if error.code == FX_NO_SUCH_FILE:
                     return None
@@ -146,7 +149,8 @@ class Remote:
             with suppress(SftpError):
                 if (free := await self.free_bytes(self.root)) is not None and free < needs:
                     return NoSpaceError(operation, self.name, f"{free} bytes are free and {needs} are needed")
-        return ServerFailureError(operation, self.name, str(error))
+        remedy = "The server is at fault; try a newer one." if isinstance(error, BadAnswerError) else ""
+        return ServerFailureError(operation, self.name, str(error), remedy)
 
 
 async def _no_check() -> None:

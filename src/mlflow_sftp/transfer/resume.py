@@ -78,7 +78,7 @@ async def unfinished_download(descriptor: int, read: Callable[[int, int], Awaita
 
     `read(offset, length)` returns what the server has there.
     """
-    certain = max(0, os.fstat(descriptor).st_size - MAX_REORDER_BYTES)
+    certain = min(max(0, os.fstat(descriptor).st_size - MAX_REORDER_BYTES), _first_hole(descriptor))
     if not certain:
         return 0
     for offset in _sample_offsets(certain):
@@ -86,6 +86,14 @@ async def unfinished_download(descriptor: int, read: Callable[[int, int], Awaita
         if here != await read(offset, len(here)):
             return 0
     return certain
+
+
+def _first_hole(descriptor: int) -> int:
+    """Return where a local file was never written, which is how what a machine loses when it stops shows."""
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_HOLE)
+    except OSError:
+        return os.fstat(descriptor).st_size
 
 
 async def _is_prefix(session: SftpSession, path: bytes, descriptor: int, size: int) -> bool:

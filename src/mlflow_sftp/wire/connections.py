@@ -14,6 +14,7 @@ import asyncssh
 from mlflow_sftp import event_loop
 from mlflow_sftp.errors import (
     ConnectionDroppedError,
+    ServerFailureError,
     SftpError,
     UnreachableError,
 )
@@ -43,6 +44,8 @@ _LARGE_FILES_AT_ONCE = 4
 # How long a server that granted fewer sessions than wanted is not asked again.
 _REFUSED_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+# Of several requests on a session that a defective answer ends, only one is to blame: the others go on, a few times.
+_DEFECTS_FORGIVEN = 3
 
 
 @dataclass(slots=True)
@@ -114,6 +117,7 @@ class Connections:
         with self._in_use():
             loop = asyncio.get_running_loop()
             deadline, reached, pause = 0.0, progress(), _FIRST_PAUSE / 4
+            defects = 0
             while True:
                 session, opening = await self._session(operation, before_handshake)
                 try:
@@ -126,6 +130,14 @@ class Connections:
                     if not deadline or progress() != reached:
                         deadline, reached = now + self.settings.retry_timeout, progress()
                         pause = _FIRST_PAUSE / 4
+                    defects += lost.defective
+                    if defects > _DEFECTS_FORGIVEN:
+                        raise ServerFailureError(
+                            operation,
+                            self.name,
+                            lost.args[0],
+                            "Another client of this server may do no better.",
+                        ) from None
                     if now + pause > deadline:
                         raise ConnectionDroppedError(
                             operation, self.name, f"the connection dropped and dropped again: {lost.args[0]}"

@@ -22,8 +22,9 @@ class ServerTraits:
         has_fsync: Answers fsync@openssh.com; some announce it and refuse.
         answers_fstat: FSTAT on an open file tells its size, what was written through that handle and acknowledged
             included; some know nothing of a file before CLOSE.
-        keeps_order: Requests on one handle that travel in one flight are worked on in the order in which they were
-            sent; servers with many threads answer CLOSE before the READ or WRITE that was sent first.
+        answers_fstat_of_read: FSTAT on a file that is open for reading is answered; some configurations forbid it.
+        keeps_order: Requests on one handle that travel in one flight are worked on in the order they were sent in;
+            servers with many threads answer CLOSE before the READ or WRITE that was sent first.
         opens_twice: A file that is open for writing may be opened for writing once more, or again after a drop.
         keeps_contents: What was written stays when a file is opened for writing again without TRUNCATE.
         writes_anywhere: WRITEs are taken at any offset; an object store takes them at the end only.
@@ -36,6 +37,7 @@ class ServerTraits:
     has_statvfs: bool | None = None
     has_fsync: bool | None = None
     answers_fstat: bool | None = None
+    answers_fstat_of_read: bool | None = None
     keeps_order: bool | None = None
     opens_twice: bool | None = None
     keeps_contents: bool | None = None

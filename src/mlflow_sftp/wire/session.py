@@ -10,6 +10,7 @@ import asyncio
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import asyncssh
@@ -49,6 +50,7 @@ from mlflow_sftp.wire.packets import (
     U64,
     VERSION,
     Attributes,
+    BadAnswerError,
     Name,
     PacketReader,
     SessionLostError,
@@ -56,16 +58,17 @@ from mlflow_sftp.wire.packets import (
     decode_attributes,
     decode_body,
     decode_data,
-    decode_first_name,
     decode_free_bytes,
     decode_handle,
     decode_names,
     decode_nothing,
+    decode_path,
     decode_status_text,
     encode_string,
 )
 
-_MAX_PACKET = 16 << 20
+# Type and number of a request; the longest that OpenSSH's own client takes, and more than anything asked for here.
+_SHORTEST_PACKET, _LONGEST_PACKET = 5, 256 << 10
 # What every server must take (the draft's 34000-byte packet), and what a request may ask for at most: OpenSSH
 # offers 255 KiB, and larger answers would only hold up the requests behind them.
 _SAFE_BLOCK, _LARGEST_BLOCK = 32 << 10, 255 << 10
@@ -87,6 +90,11 @@ class _Channel(Protocol):
 
 
 class _Pending(Generic[T]):
+    """A request that is not answered: the type of answer that is due, what makes sense of it, who waits for it.
+
+    The end of a file or directory, which a status tells, is to `decode` an empty packet.
+    """
+
     __slots__ = ("decode", "future", "kind")
 
     def __init__(self, kind: int, decode: Callable[[bytes], T], future: "asyncio.Future[T]") -> None:
@@ -128,6 +136,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._last_received = self._loop.time()
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
+        self._defective = False
         self._version: asyncio.Future[None] = self._loop.create_future()
         self._limits: asyncio.Future[None] = self._loop.create_future()
         self._init_sent = 0.0
@@ -153,14 +162,14 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         try:
             while end - start >= 4:
                 size = int.from_bytes(buffer[start : start + 4])
-                if size > _MAX_PACKET:
+                if not _SHORTEST_PACKET <= size <= _LONGEST_PACKET:
                     raise ValueError(f"a packet of {size} bytes")
                 if end - start - 4 < size:
                     break
                 self._answer(bytes(memoryview(buffer)[start + 4 : start + 4 + size]))  # One copy, not two.
                 start += 4 + size
-        except (ValueError, struct.error, IndexError) as error:
-            self.abort(f"the server sent something that is not SFTP: {error}")
+        except (ValueError, struct.error) as error:
+            self.abort(f"the server sent something that is not SFTP: {error}", defective=True)
             return
         if start:
             del buffer[:start]
@@ -178,9 +187,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(str(exc) if exc else "the server closed the session")
 
-    def abort(self, reason: str) -> None:
-        """End the session at once; all that waits on it fails with SessionLostError(reason)."""
-        self._end(reason)
+    def abort(self, reason: str, *, defective: bool = False) -> None:
+        """End the session at once; all that waits on it fails with SessionLostError(reason).
+
+        `defective`: the server does what it will do again when it is asked again.
+        """
+        self._end(reason, defective=defective)
         if self._channel is not None:
             self._channel.abort()
 
@@ -252,7 +264,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def read(self, handle: bytes, offset: int, size: int) -> "asyncio.Future[bytes]":
         """Up to `size` bytes; fewer mean nothing but that the server sent fewer; b"" means end of file."""
         parts = encode_string(handle), U64.pack(offset), U32.pack(size)
-        return self._request(FXP_READ, FXP_DATA, decode_data, *parts, handle=handle)
+        return self._request(FXP_READ, FXP_DATA, partial(decode_data, size), *parts, handle=handle)
 
     def write(self, handle: bytes, offset: int, data: bytes | memoryview) -> "asyncio.Future[None]":
         """Write; while the server grants no more window this waits, and requests on other files pass it."""
@@ -271,15 +283,15 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def opendir(self, path: bytes) -> "asyncio.Future[bytes]":
         return self._request(FXP_OPENDIR, FXP_HANDLE, decode_handle, encode_string(path))
 
-    def readdir(self, handle: bytes) -> "asyncio.Future[list[Name]]":
-        """Some entries, "." and ".." included; an empty list means there are no more."""
+    def readdir(self, handle: bytes) -> "asyncio.Future[list[Name] | None]":
+        """Some entries, "." and ".." included, and whatever else the server takes for a name; None means no more."""
         return self._request(FXP_READDIR, FXP_NAME, decode_names, encode_string(handle))
 
     def realpath(self, path: bytes) -> "asyncio.Future[bytes]":
-        return self._request(FXP_REALPATH, FXP_NAME, decode_first_name, encode_string(path))
+        return self._request(FXP_REALPATH, FXP_NAME, decode_path, encode_string(path))
 
     def readlink(self, path: bytes) -> "asyncio.Future[bytes]":
-        return self._request(FXP_READLINK, FXP_NAME, decode_first_name, encode_string(path))
+        return self._request(FXP_READLINK, FXP_NAME, decode_path, encode_string(path))
 
     def mkdir(self, path: bytes) -> "asyncio.Future[None]":
         return self._request(FXP_MKDIR, FXP_STATUS, decode_nothing, encode_string(path), NO_ATTRIBUTES)
@@ -329,7 +341,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         """Queue a request; those on one file, named by `handle`, keep their order."""
         future: asyncio.Future[T] = self._loop.create_future()
         if self._lost is not None:
-            _fail(future, SessionLostError(self._lost))
+            _fail(future, SessionLostError(self._lost, self._defective))
             return future
         if not self._pending:
             self._last_received = self._loop.time()
@@ -392,27 +404,35 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             self._read_version(packet)
             return
         (number,) = U32.unpack_from(packet, 1)
-        waiting = self._pending.get(number)
+        waiting = self._pending.pop(number, None)
         if waiting is None:
             raise ValueError(f"an answer to request {number}, which is not open")
-        if waiting.future.done():
-            # Its owner was cancelled; a handle that nobody knows would stay open on the server.
-            if kind == FXP_HANDLE:
+        future = waiting.future
+        # An answer that does not fit its question concerns nobody else: the session goes on.
+        try:
+            if kind == FXP_STATUS:
+                self._resolve_status(waiting, packet)
+            elif kind != waiting.kind:
+                raise ValueError(f"an answer of type {kind} where {waiting.kind} was due")
+            elif not future.done():
+                future.set_result(waiting.decode(packet))
+            elif kind == FXP_HANDLE:
+                # Its owner was cancelled; a handle that nobody knows would stay open on the server.
                 self.close_handle(decode_handle(packet))
-        elif kind == FXP_STATUS:
-            self._resolve_status(waiting, packet)
-        elif kind == waiting.kind:
-            waiting.future.set_result(waiting.decode(packet))
-        else:
-            raise ValueError(f"an answer of type {kind} where {waiting.kind} was due")
-        # Not before: what cannot be understood must fail with the session, not wait for ever.
-        del self._pending[number]
+        except struct.error:
+            _fail(future, BadAnswerError("the server's answer makes no sense: it ends too soon"))
+        except ValueError as error:
+            _fail(future, BadAnswerError(f"the server's answer makes no sense: {error}"))
 
     def _resolve_status(self, waiting: _Pending[Any], packet: bytes) -> None:
         (code,) = U32.unpack_from(packet, 5)
+        if waiting.future.done():
+            return
         if code == FX_OK and waiting.kind == FXP_STATUS:
             waiting.future.set_result(None)
-        elif code == FX_EOF and waiting.kind in (FXP_DATA, FXP_NAME):
+        elif code == FX_OK:
+            raise ValueError(f"it says that all is well where an answer of type {waiting.kind} was due")
+        elif code == FX_EOF and waiting.kind in (FXP_DATA, FXP_NAME) and waiting.decode is not decode_path:
             waiting.future.set_result(waiting.decode(b""))
         else:
             _fail(waiting.future, StatusError(code, decode_status_text(packet)))
@@ -420,14 +440,15 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def _read_version(self, packet: bytes) -> None:
         reader = PacketReader(packet, 1)
         version = reader.u32()
-        if version < VERSION:
+        if self._version.done():
+            raise ValueError("a second greeting")
+        if version != VERSION:
             raise ValueError(f"SFTP version {version}; version {VERSION} is needed")
-        while not reader.at_end():
+        while reader.left():
             name = reader.string()
             self.extensions[name] = reader.string()
         self.round_trip = self._loop.time() - self._init_sent
-        if not self._version.done():
-            self._version.set_result(None)
+        self._version.set_result(None)
 
     def _check_stall(self) -> None:
         self._watch = None
@@ -445,19 +466,19 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         due = min(SILENCE_SECONDS, self._stall_timeout - silent)
         self._watch = self._loop.call_later(due, self._check_stall)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, *, defective: bool = False) -> None:
         if self._lost is not None:
             return
-        self._lost = reason
+        self._lost, self._defective = reason, defective
         if self._watch is not None:
             self._watch.cancel()
-        _fail(self._version, SessionLostError(reason))
-        _fail(self._limits, SessionLostError(reason))
+        _fail(self._version, SessionLostError(reason, defective))
+        _fail(self._limits, SessionLostError(reason, defective))
         self._waiting.clear()
         self._waiting_on.clear()
         pending, self._pending = self._pending, {}
         for waiting in pending.values():
-            _fail(waiting.future, SessionLostError(reason))
+            _fail(waiting.future, SessionLostError(reason, defective))
 
 
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
