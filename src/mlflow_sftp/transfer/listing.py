@@ -52,7 +52,7 @@ async def list_directory(remote: Remote, path: str) -> list[Entry] | None:
     try:
         async for batch in _read_directory(remote, path):
             entries.extend(_entry(found, "") for found in batch)
-    except (NotFoundError, ServerFailureError):
+    except (NotFoundError, PermissionRefusedError, ServerFailureError):
         attributes = await remote.stat(path)
         if attributes is not None and attributes.is_directory:
             raise

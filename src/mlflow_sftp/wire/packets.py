@@ -8,6 +8,8 @@ import stat
 import struct
 from typing import NamedTuple
 
+from mlflow_sftp.wire.statuses import standard_code
+
 VERSION = 3
 FX_OK, FX_EOF, FX_NO_SUCH_FILE, FX_PERMISSION_DENIED, FX_FAILURE = 0, 1, 2, 3, 4
 FX_OP_UNSUPPORTED = 8
@@ -33,10 +35,10 @@ _STATVFS = struct.Struct(">11Q")
 
 
 class StatusError(Exception):
-    """The server answered a request with an error status."""
+    """The server answered a request with an error status; `code` is what that means in version 3."""
 
     def __init__(self, code: int, message: str) -> None:
-        self.code = code
+        self.code = standard_code(code, message)
         self.message = message
         super().__init__(f"{message} (SFTP status {code})")
 
