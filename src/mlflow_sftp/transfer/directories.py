@@ -4,7 +4,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.remote import Remote, is_missing
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.packets import CREATE, FX_FAILURE, FX_NO_SUCH_FILE, WRITE, StatusError
 from mlflow_sftp.wire.session import SftpSession
@@ -41,11 +41,19 @@ async def create_file(remote: Remote, session: SftpSession, path: bytes, directo
     try:
         return await session.open(path, WRITE | CREATE | how)
     except StatusError as error:
-        if error.code != FX_NO_SUCH_FILE:
+        if error.code != FX_NO_SUCH_FILE and not await _is_gone(session, encode(directory)):
             raise
     forget_directory(remote, directory)
     await make_directory(remote, directory)
     return await session.open(path, WRITE | CREATE | how)
+
+
+async def _is_gone(session: SftpSession, directory: bytes) -> bool:
+    try:
+        await session.stat(directory)
+    except StatusError as error:
+        return await is_missing(session, directory, error)
+    return False
 
 
 def _made(remote: Remote, path: str, task: "asyncio.Task[None]") -> None:

@@ -24,6 +24,7 @@ from mlflow_sftp.errors import (
 )
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.uri import Endpoint
+from mlflow_sftp.wire.client_config import connection_options
 from mlflow_sftp.wire.packets import SessionLostError
 
 # AES-GCM first: with the CPU's AES instructions about twice as fast as asyncssh's first choice.
@@ -147,17 +148,11 @@ def read_options(endpoint: Endpoint, settings: Settings) -> asyncssh.SSHClientCo
     # Half a second for each RSA key, to find flaws in a file that is the user's own.
     asyncssh.set_default_skip_rsa_key_validation(True)
     given: dict[str, Any] = {"keepalive_interval": settings.keepalive, "keepalive_count_max": 3}
-    if settings.ssh_config:
-        given["config"] = [str(settings.ssh_config)]
-    if endpoint.port:
-        given["port"] = endpoint.port
-    if endpoint.user:
-        given["username"] = endpoint.user
     if endpoint.password:
         given["password"] = endpoint.password
     if settings.key_passphrase:
         given["passphrase"] = settings.key_passphrase
-    options = asyncssh.SSHClientConnectionOptions(host=endpoint.host, **given)
+    options = connection_options(endpoint, settings, **given)
     if options.known_hosts is None:
         # asyncssh reads "UserKnownHostsFile none" as "check nothing".
         raise InvalidSettingError(
