@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from mlflow_sftp.errors import ConnectionDroppedError, IntegrityError, LocalError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
+from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer, sessions_opening
 from mlflow_sftp.transfer.block_writer import BlockWriter, DroppedInOrderError
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import begin_directory, create_file, make_directory
@@ -97,7 +97,9 @@ async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes)
                 _require_size(source, remote, len(data), status.st_size)
                 await put_bytes(remote, data, target)
         else:
-            async with remote.connections.large_files:
+            in_any_order = way_of_writing(remote.connections.traits) is WayOfWriting.ANY_ORDER
+            in_many_sessions = status.st_size if in_any_order else 0
+            async with remote.connections.large_files, sessions_opening(remote.connections, in_many_sessions):
                 await _put_blocks(remote, source, descriptor, status, target, on_bytes)
     except OSError as error:
         raise _unreadable(source, remote, error) from error
