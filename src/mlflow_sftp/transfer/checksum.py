@@ -64,7 +64,7 @@ async def sha256(remote: Remote, path: str, expected: str | None = None) -> str:
     told = await server_digest(remote, path)
     if told is not None and expected in (None, told):
         return told
-    _, digest = await remote.attempt(f"read back {path}", lambda session: _read_back(session, encode(path)))
+    _, digest = await remote.attempt(f"read back {path}", lambda session: _read_back(remote, session, path))
     if told is not None and digest != told:
         _log.warning("%s: the SHA-256 that the server tells of %r is not that of the file", remote.name, path)
         distrust(remote)
@@ -74,27 +74,34 @@ async def sha256(remote: Remote, path: str, expected: str | None = None) -> str:
 async def sha256_of_beginning(remote: Remote, path: str, size: int) -> str | None:
     """Return the SHA-256 (hexadecimal) of the first `size` bytes of a file, read back; None where it has fewer."""
     found, digest = await remote.attempt(
-        f"read back {path}", lambda session: _read_back(session, encode(path), size)
+        f"read back {path}", lambda session: _read_back(remote, session, path, size)
     )
     return digest if found == size else None
 
 
-async def _read_back(session: SftpSession, path: bytes, limit: int = sys.maxsize) -> tuple[int, str]:
+async def _read_back(
+    remote: Remote, session: SftpSession, path: str, limit: int = sys.maxsize
+) -> tuple[int, str]:
     """Return size and SHA-256 of a file, or of its first `limit` bytes, read from the server."""
-    handle = await session.open(path, READ)
+    async with remote.connections.open_files.place() as place:
+        handle = await place.open(lambda: session.open(encode(path), READ))
+        try:
+            return await _read(session, handle, limit)
+        finally:
+            session.close_handle(handle)
+
+
+async def _read(session: SftpSession, handle: bytes, limit: int) -> tuple[int, str]:
     digest, offset = hashlib.sha256(), 0
-    try:
-        while True:
-            requested = [offset + session.block * step for step in range(_READS_AT_ONCE)]
-            answers = [session.read(handle, at, session.block) for at in requested]
-            for at, answer in zip(requested, answers, strict=True):
-                data = await answer
-                if at != offset:
-                    continue  # An answer before this one was short; this range is asked for again.
-                data = data[: limit - offset]
-                if not data:
-                    return offset, digest.hexdigest()
-                digest.update(data)
-                offset += len(data)
-    finally:
-        session.close_handle(handle)
+    while True:
+        requested = [offset + session.block * step for step in range(_READS_AT_ONCE)]
+        answers = [session.read(handle, at, session.block) for at in requested]
+        for at, answer in zip(requested, answers, strict=True):
+            data = await answer
+            if at != offset:
+                continue  # An answer before this one was short; this range is asked for again.
+            data = data[: limit - offset]
+            if not data:
+                return offset, digest.hexdigest()
+            digest.update(data)
+            offset += len(data)

@@ -39,6 +39,7 @@ from mlflow_sftp.transfer.ways_of_writing import (
     way_of_writing,
 )
 from mlflow_sftp.uri import decode, encode
+from mlflow_sftp.wire.open_files import Place
 from mlflow_sftp.wire.packets import TRUNCATE, SessionLostError, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
@@ -92,10 +93,13 @@ async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes)
     try:
         status = os.fstat(descriptor)
         if status.st_size <= SMALL_FILE:
-            async with remote.connections.memory_budget.holding(status.st_size):
+            async with (
+                remote.connections.open_files.place() as place,
+                remote.connections.memory_budget.holding(status.st_size),
+            ):
                 data = await local_files.read_small(descriptor, status)
                 _require_size(source, remote, len(data), status.st_size)
-                await put_bytes(remote, data, target)
+                await _put_bytes(remote, data, target, place)
         else:
             in_any_order = way_of_writing(remote.connections.traits) is WayOfWriting.ANY_ORDER
             in_many_sessions = status.st_size if in_any_order else 0
@@ -110,6 +114,11 @@ async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes)
 
 async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> None:
     """Make `target` a file of exactly `data`: in full or not at all."""
+    async with remote.connections.open_files.place() as place:
+        await _put_bytes(remote, data, target, place)
+
+
+async def _put_bytes(remote: Remote, data: bytes | memoryview, target: str, place: Place) -> None:
     directory = posixpath.dirname(target)
     traits = remote.connections.traits
     making = begin_directory(remote, directory)
@@ -129,7 +138,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
         """Tell whether that worked; where no other way is left, raise what went wrong."""
         temporary = encode(posixpath.join(directory, temporary_names.temporary()))
         try:
-            handle = await _create_meanwhile(remote, session, temporary, making)
+            handle = await place.open(lambda: _create_meanwhile(remote, session, temporary, making))
             try:
                 await write_small_file(remote, session, temporary, handle, data, flight)
             except StatusError as error:
