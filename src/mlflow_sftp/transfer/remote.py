@@ -48,6 +48,7 @@ class Remote:
     Attributes:
         known_directories: Those known to exist on the server, for all roots on these connections.
         directories_being_made: Under way below this root, by path; whoever needs one waits for the same task.
+        directories_being_checked: The same for those known to exist, of which it is asked where they really are.
     """
 
     def __init__(self, connections: Connections, root: str) -> None:
@@ -57,6 +58,7 @@ class Remote:
         self.known_directories = known_directories(connections)
         self._real_root = b""
         self.directories_being_made: dict[str, asyncio.Task[None]] = {}
+        self.directories_being_checked: dict[str, asyncio.Task[None]] = {}
 
     async def attempt(
         self,
