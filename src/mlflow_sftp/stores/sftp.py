@@ -127,7 +127,7 @@ class SftpStore:
             attributes = await self.remote.stat(path)
             if attributes is None:
                 raise FileProblemError("it is gone")
-            return attributes.size or 0, await checksum.sha256(self.remote, path)
+            return attributes.size or 0, await checksum.sha256(self.remote, path, size=attributes.size)
         except _UNREADABLE as error:
             raise FileProblemError(error.seen) from error
 

@@ -369,7 +369,9 @@ class BlockWriter:
         """Compare the whole file on the server with what was to be written."""
         session = await self._remote.connections.session()
         try:
-            sent, found = await asyncio.gather(expected(), checksum.sha256(self._remote, decode(self._where)))
+            sent, found = await asyncio.gather(
+                expected(), checksum.sha256(self._remote, decode(self._where), size=self._reached)
+            )
         except NotFoundError:
             if self._where == self._target:
                 raise

@@ -42,11 +42,14 @@ async def file_digest(remote: Remote, descriptor: int, size: int) -> str | None:
     return digest
 
 
-async def verify_contents(remote: Remote, expected: str | None, path: str) -> None:
-    """Compare the SHA-256 of a file on the server; IntegrityError when it differs. None compares nothing."""
+async def verify_contents(remote: Remote, expected: str | None, path: str, size: int) -> None:
+    """Compare the SHA-256 of a file of `size` bytes on the server; IntegrityError when it differs.
+
+    None compares nothing.
+    """
     if expected is None:
         return
-    found = await sha256(remote, path, expected)
+    found = await sha256(remote, path, expected, size)
     if found != expected:
         raise IntegrityError(
             f"verify {path}",
@@ -56,12 +59,13 @@ async def verify_contents(remote: Remote, expected: str | None, path: str) -> No
         )
 
 
-async def sha256(remote: Remote, path: str, expected: str | None = None) -> str:
+async def sha256(remote: Remote, path: str, expected: str | None = None, size: int | None = None) -> str:
     """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there.
 
-    Where the server's own word is not what is `expected`, the file is read back: that decides.
+    Where the server's own word is not what is `expected`, the file is read back: that decides. With its `size` (bytes)
+    the quickest way for such a file is taken.
     """
-    told = await server_digest(remote, path)
+    told = await server_digest(remote, path, size)
     if told is not None and expected in (None, told):
         return told
     _, digest = await remote.attempt(f"read back {path}", lambda session: _read_back(remote, session, path))

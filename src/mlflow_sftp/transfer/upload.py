@@ -158,7 +158,7 @@ async def _put_bytes(remote: Remote, data: bytes | memoryview, target: str, plac
         return True
 
     await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
-    await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target)
+    await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target, len(data))
 
 
 async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) -> None:
