@@ -5,8 +5,26 @@ Nothing here imports MLflow (that takes seconds); the artifact repository turns 
 subclasses with the `error_code` named here.
 """
 
+import logging
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def first_error_kept() -> Iterator[None]:
+    """For what a `finally` does: where that fails after an error, the log has it, and the first error is raised."""
+    first = sys.exc_info()[1]
+    try:
+        yield
+    except Exception as error:
+        if first is None:
+            raise
+        _log.warning("After %s: %s", type(first).__name__, error)
 
 
 class StorageError(Exception):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
 from mlflow_sftp import event_loop
+from mlflow_sftp.errors import first_error_kept
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.transfer import checksum, directories, download, listing, removal, upload
 from mlflow_sftp.transfer.listing import Entry
@@ -71,13 +72,15 @@ class SftpStorage:
             return batch
 
         async def finish(_: Remote) -> None:
-            await entries.aclose()
+            if entries is not None:
+                await entries.aclose()
 
         try:
             while batch := self._run(next_entries):
                 yield from batch
         finally:
-            self._run(finish)
+            with first_error_kept():
+                self._run(finish)
 
     def upload(self, source: str, path: str, report: OnBytes = ignore_bytes) -> None:
         """Upload one local file as `path`."""

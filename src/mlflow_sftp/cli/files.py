@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, printable
-from mlflow_sftp.errors import IntegrityError, NotFoundError
+from mlflow_sftp.errors import IntegrityError, NotFoundError, first_error_kept
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
 from mlflow_sftp.uri import redact
@@ -43,7 +43,7 @@ def check_command(uri: str, as_json: bool) -> None:
         with _timed(report, "list"):
             report["entries"] = len(storage.list_directory() or [])
     finally:
-        with _timed(report, "delete"):
+        with first_error_kept(), _timed(report, "delete"):
             storage.remove(probe)
     _print_report(report, as_json)
 
@@ -123,7 +123,7 @@ def bench_command(uri: str, files: int, mebibytes: int, as_json: bool) -> None:
             with _timed(report, f"{mebibytes} MiB down"):
                 storage.download("large", str(large))
         finally:
-            with _timed(report, "deleted"):
+            with first_error_kept(), _timed(report, "deleted"):
                 storage.remove()
     _print_report(report, as_json)
 

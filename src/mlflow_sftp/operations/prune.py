@@ -17,7 +17,7 @@ from typing import Any
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database, location_rows
-from mlflow_sftp.errors import LocationError, ManifestError, MissingStoreError, StorageError
+from mlflow_sftp.errors import LocationError, ManifestError, MissingStoreError, StorageError, first_error_kept
 from mlflow_sftp.location import Location, normal_parts, parse_root
 from mlflow_sftp.operations.manifest import Record, manifest_stores, read_manifest
 from mlflow_sftp.settings import Settings
@@ -114,8 +114,9 @@ class _Prune:
                     await for_each(iterate(records), self._process_file, self._max_concurrent_files)
             await self._sweep()
         finally:
-            await self._source.close()
-            await self._target.close()
+            for store in (self._source, self._target):
+                with first_error_kept():
+                    await store.close()
         return self._report
 
     def _max_concurrent_files(self) -> int:
@@ -143,7 +144,8 @@ class _Prune:
         try:
             seen = await self._target.kind(probe)
         finally:
-            await self._source.remove_directory(probe)
+            with first_error_kept():
+                await self._source.remove_directory(probe)
         self._refuse_if(seen is not None)
 
     def _refuse_if(self, one_store: bool) -> None:

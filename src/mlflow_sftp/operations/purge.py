@@ -14,7 +14,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database
-from mlflow_sftp.errors import LocationError
+from mlflow_sftp.errors import LocationError, first_error_kept
 from mlflow_sftp.location import Location
 from mlflow_sftp.operations.round_trip import OWN_NAME, SINGLE, TAG, delete_artifacts, translate_errors
 from mlflow_sftp.settings import Settings
@@ -146,7 +146,8 @@ class _Purge:
                 for name in names:
                     await store.remove_directory(name)
             finally:
-                await store.close()
+                with first_error_kept():
+                    await store.close()
 
         event_loop.run(remove())
 

@@ -4,6 +4,7 @@
 from typing import Any
 
 from mlflow_sftp import event_loop
+from mlflow_sftp.errors import first_error_kept
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.open_store import open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
@@ -33,4 +34,5 @@ async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
             "unreadable": unreadable,
         }
     finally:
-        await store.close()
+        with first_error_kept():
+            await store.close()

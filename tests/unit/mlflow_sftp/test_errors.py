@@ -1,4 +1,5 @@
 import pickle
+from collections.abc import Callable
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -37,3 +38,40 @@ def test_a_subclass_of_our_own_is_translated_as_its_public_base() -> None:
         pass
 
     assert isinstance(as_mlflow(HiddenError("a", "b", "c")), errors.NotFoundError)
+
+
+def test_the_first_error_is_not_hidden_by_one_of_cleaning_up(caplog: pytest.LogCaptureFixture) -> None:
+    def work(first: Exception | None, second: Exception | None) -> None:
+        try:
+            if first is not None:
+                raise first
+        finally:
+            with errors.first_error_kept():
+                if second is not None:
+                    raise second
+
+    with pytest.raises(ValueError, match="first"):
+        work(ValueError("first"), OSError("second"))
+    assert "second" in caplog.text
+    with pytest.raises(OSError, match="second"):
+        work(None, OSError("second"))
+    work(None, None)
+
+
+def test_a_command_that_cannot_clean_up_says_what_went_wrong_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from mlflow_sftp.cli import files
+
+    def fail(what: str) -> Callable[..., None]:
+        def raising(*_: object) -> None:
+            raise errors.UnreachableError(what, "sftp.example", "the line is down")
+
+        return raising
+
+    monkeypatch.setattr(files.SftpStorage, "connect", lambda _: {})
+    monkeypatch.setattr(files.SftpStorage, "upload", fail("write the probe"))
+    monkeypatch.setattr(files.SftpStorage, "remove", fail("delete the probe"))
+    said = CliRunner().invoke(files.check_command, ["sftp://sftp.example/x"])
+    assert said.exit_code == 1
+    assert "Cannot write the probe" in said.output
