@@ -56,11 +56,23 @@ async def _copy_within(
     source: LocalStore, target: LocalStore, limiter: RateLimiter, path: str, on_bytes: OnBytes
 ) -> None:
     loop = asyncio.get_running_loop()
+    interrupted = False
 
     def report(size: int) -> None:
+        if interrupted:
+            raise InterruptedError
         loop.call_soon_threadsafe(on_bytes, size)
 
-    await asyncio.to_thread(copy_local, source.path(path), target.path(path), limiter, report)
+    work = asyncio.to_thread(copy_local, source.path(path), target.path(path), limiter, report)
+    copying = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(copying)
+    except asyncio.CancelledError:
+        # A thread is not cancelled: it has to end by itself, and to remove its temporary file.
+        interrupted = True
+        await asyncio.wait({copying})
+        copying.exception()  # Marks it as seen.
+        raise
 
 
 async def _copy_up(source: LocalStore, target: SftpStore, path: str, on_bytes: OnBytes) -> None:
