@@ -369,9 +369,12 @@ class BlockWriter:
         """Compare the whole file on the server with what was to be written."""
         session = await self._remote.connections.session()
         try:
+            path = decode(self._where)
             sent, found = await asyncio.gather(
-                expected(), checksum.sha256(self._remote, decode(self._where), size=self._reached)
+                expected(), checksum.sha256(self._remote, path, size=self._reached)
             )
+            if sent != found:
+                found = await checksum.sha256(self._remote, path, sent, self._reached)
         except NotFoundError:
             if self._where == self._target:
                 raise
