@@ -295,6 +295,9 @@ class _Channel:
 class _Ssh:
     """As much of an SSH connection as is asked for where there is none: no shell, no more channels."""
 
+    def is_closed(self) -> bool:
+        return False
+
     async def run(self, *_: object, **__: object) -> object:
         raise OSError("no shell")
 
