@@ -97,9 +97,9 @@ async def walk(
     Directories are read many at once, as fast as the entries are consumed. A link to a directory above it
     is left out. With `raw`, links are shown as themselves and temporary files too. NotFoundError where there is
     no directory. A directory below it that is gone or may not be read ends the walk, unless there is
-    `on_unreadable` to be told of it. Links that lead nowhere or out of the root, pipes, sockets and devices are left out,
-    with a warning in the log; `on_left_out` is told of them instead. What has a name that nothing can have (empty, with "/" or a zero
-    byte, too long) ends the walk, unless there is `on_left_out` to be told of it.
+    `on_unreadable` to be told of it. Links that lead nowhere or out of the root, pipes, sockets and devices are left
+    out, with a warning in the log; `on_left_out` is told of them instead. What has a name that nothing can have (empty,
+    with "/" or a zero byte, too long) ends the walk, unless there is `on_left_out` to be told of it.
     """
     batches: asyncio.Queue[tuple[str, tuple[bytes, ...], list[_Found]] | SftpError | None]
     batches = asyncio.Queue(_WAITING_BATCHES)
