@@ -21,6 +21,8 @@ class Settings:
         connect_timeout: Seconds from the first packet to an open SFTP session.
         stall_timeout: Seconds without a byte from the server, while it owes an answer, until the
             connection is given up.
+        busy_timeout: Seconds that the server may take to close, rename or sync a file, as long as its SSH side
+            answers.
         keepalive: Seconds between keepalive requests on a silent connection.
         idle_timeout: Seconds without work until the connection is closed.
         retry_timeout: Seconds during which a dropped or refused connection is tried again.
@@ -36,6 +38,7 @@ class Settings:
     key_passphrase: str = ""
     connect_timeout: float = 30.0
     stall_timeout: float = 60.0
+    busy_timeout: float = 900.0
     keepalive: float = 15.0
     idle_timeout: float = 300.0
     retry_timeout: float = 120.0

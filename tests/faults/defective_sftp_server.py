@@ -4,6 +4,8 @@ data: the last byte of every block read is another one. names: files called hell
 statvfs@openssh.com is announced, and answered by an error (statvfs-unsupported, statvfs-failure), by a packet that
 ends too soon (statvfs-short), or by zeros (statvfs-zero). Names that differ in case are one, and keep the case that
 they were made with (case); names are kept as decomposed Unicode, however they are asked for (form, as on macOS).
+That something is not there is told by a later version's status (missing-10), by one that may mean anything (missing-4,
+missing-3), or by a failure with words (missing-words).
 """
 
 import functools
@@ -22,6 +24,13 @@ _DATA = 103
 _NAMES = 104
 _EXTENDED_REPLY = 201
 _STATVFS_SIZE = 93
+_STATUS, _NO_SUCH_FILE = 101, 2
+_MISSING = {
+    "missing-10": (10, b"no such path"),
+    "missing-4": (4, b"failure"),
+    "missing-3": (3, b"denied"),
+    "missing-words": (4, b"The system cannot find the file specified"),
+}
 _STATUSES = {"statvfs-failure": 4, "statvfs-unsupported": 8}
 
 
@@ -80,6 +89,14 @@ def spoil_statvfs(defect: str, packet: bytearray) -> bytearray:
     return packet[:5] + bytes(len(packet) - 5)
 
 
+def spoil_missing(defect: str, packet: bytearray) -> bytearray:
+    """Return another status where there is no such file."""
+    if packet[0] != _STATUS or struct.unpack(">I", packet[5:9])[0] != _NO_SUCH_FILE:
+        return packet
+    code, words = _MISSING[defect]
+    return packet[:5] + struct.pack(">II", code, len(words)) + words + struct.pack(">I", 0)
+
+
 def main() -> None:
     """Run the real server and change what it answers."""
     defect, *command = sys.argv[1:]
@@ -94,6 +111,8 @@ def main() -> None:
     threading.Thread(target=work, daemon=True).start()
     while header := server.stdout.read(4):
         packet = bytearray(server.stdout.read(struct.unpack(">I", header)[0]))
+        if defect in _MISSING:
+            packet = spoil_missing(defect, packet)
         if defect == "data" and packet[0] == _DATA:
             packet[-1] ^= 1
         if defect == "names" and packet[0] == _NAMES:

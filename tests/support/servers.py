@@ -21,6 +21,7 @@ _GESFTPSERVER = "/usr/libexec/gesftpserver"
 _PROFTPD = "/usr/sbin/proftpd"
 _DROPBEAR = "/usr/sbin/dropbear"
 _DEFECTIVE = Path(__file__).parents[1] / "faults" / "defective_sftp_server.py"
+_OBSTINATE = _DEFECTIVE.with_name("obstinate_sftp_server.py")
 
 # What it limits unasked (5 kB/s, one connection) and hides is switched off.
 _MYSECURESHELL_CONFIG = """
@@ -98,6 +99,14 @@ class DefectiveServer(ForcedSftpServer):
         obeys_modes: bool = False,
     ) -> None:
         program = f"{sys.executable} {_DEFECTIVE} {defect} {SFTP_SERVER}"
+        super().__init__(directory, config=config, program=program, obeys_modes=obeys_modes)
+
+
+class ObstinateServer(ForcedSftpServer):
+    """sshd with the server of tests/faults that works on requests otherwise than OpenSSH, as `how` says."""
+
+    def __init__(self, directory: Path, how: str, *, config: str = "", obeys_modes: bool = False) -> None:
+        program = f"{sys.executable} {_OBSTINATE} {how} {SFTP_SERVER}"
         super().__init__(directory, config=config, program=program, obeys_modes=obeys_modes)
 
 

@@ -138,7 +138,7 @@ def read_banner(sock: socket.socket, timeout: float) -> str:
     if not greeting and not ended:
         with contextlib.suppress(OSError):
             sock.sendall(b"SSH-2.0-sftp_check\r\n\r\n")
-        greeting, ended = _peek_line(sock, min(timeout / 2, _LAST_WORD))
+        greeting, ended = _peek_line(sock, min(timeout / 4, _LAST_WORD))
         if _SSH_GREETING.search(greeting) or not (greeting or ended):
             raise DiagnosedError("banner_timeout", f"connected, then silence for {timeout:g} s")
     sock.settimeout(timeout)

@@ -23,11 +23,11 @@ from mlflow_sftp.transfer.block_transfer import SMALL_FILE
 from mlflow_sftp.transfer.directories import forget_directory, make_directory
 from mlflow_sftp.transfer.download import get_bytes
 from mlflow_sftp.transfer.listing import walk
-from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.remote import Remote, is_missing
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
 from mlflow_sftp.wire.flow_control import MemoryBudget
-from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
+from mlflow_sftp.wire.packets import StatusError
 from mlflow_sftp.wire.session import SftpSession
 
 # Times come in whole seconds, on some file systems in steps of two.
@@ -127,7 +127,7 @@ class SftpStore:
             attributes = await self.remote.stat(path)
             if attributes is None:
                 raise FileProblemError("it is gone")
-            return attributes.size or 0, await checksum.sha256(self.remote, path)
+            return attributes.size or 0, await checksum.sha256(self.remote, path, size=attributes.size)
         except _UNREADABLE as error:
             raise FileProblemError(error.seen) from error
 
@@ -163,7 +163,7 @@ class SftpStore:
             except StatusError as error:
                 with suppress(StatusError):
                     await link
-                if error.code == FX_NO_SUCH_FILE:
+                if await is_missing(session, encode(path), error):
                     return None
                 raise
             try:

@@ -97,6 +97,7 @@ class BlockWriter:
         self._directory = posixpath.dirname(target)
         self._temporary = encode(posixpath.join(self._directory, name))
         self._handles = SessionHandles(lambda session: asyncio.create_task(self._open_again(session)))
+        self._place = remote.connections.open_files.place()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._published = False
@@ -121,12 +122,14 @@ class BlockWriter:
 
     async def __aenter__(self) -> "BlockWriter":
         self.block = (await self._remote.connections.session()).block
+        await self._place.take()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._place.give_back()
         interrupted = kind is not None and issubclass(kind, UnreachableError | asyncio.CancelledError)
         abandoned = not self._published and not (self._keep and interrupted)
         if abandoned and not interrupted:
@@ -229,9 +232,7 @@ class BlockWriter:
 
     async def _create(self, how: int) -> None:
         async def begin(session: SftpSession) -> None:
-            creating = asyncio.create_task(
-                create_file(self._remote, session, self._temporary, self._directory, how)
-            )
+            creating = asyncio.create_task(self._create_in(session, how))
             self._handles.add(session, creating)
             if self._keep and self._traits.honours_exclusive is None:
                 await asyncio.sleep(0)
@@ -241,6 +242,13 @@ class BlockWriter:
             await creating
 
         await self._remote.attempt(self._operation, begin)
+
+    async def _create_in(self, session: SftpSession, how: int) -> bytes:
+        def request() -> Awaitable[bytes]:
+            return create_file(self._remote, session, self._temporary, self._directory, how)
+
+        # With EXCLUSIVE a refusal says that there is such a file.
+        return await (request() if how == EXCLUSIVE else self._place.open(request))
 
     async def _try_exclusive(
         self, session: SftpSession, first: "asyncio.Future[bytes]", second: "asyncio.Future[bytes]"
@@ -292,6 +300,7 @@ class BlockWriter:
             if self._closed_in is None:
                 self._seen = await self._close(session)
                 self._closed_in = session
+                self._place.give_back()
             if self._seen != size and self._where == self._temporary:
                 told_before = self._seen
                 self._seen = (await session.stat(self._temporary)).size
@@ -360,7 +369,9 @@ class BlockWriter:
         """Compare the whole file on the server with what was to be written."""
         session = await self._remote.connections.session()
         try:
-            sent, found = await asyncio.gather(expected(), checksum.sha256(self._remote, decode(self._where)))
+            sent, found = await asyncio.gather(
+                expected(), checksum.sha256(self._remote, decode(self._where), size=self._reached)
+            )
         except NotFoundError:
             if self._where == self._target:
                 raise

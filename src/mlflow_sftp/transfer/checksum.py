@@ -42,11 +42,14 @@ async def file_digest(remote: Remote, descriptor: int, size: int) -> str | None:
     return digest
 
 
-async def verify_contents(remote: Remote, expected: str | None, path: str) -> None:
-    """Compare the SHA-256 of a file on the server; IntegrityError when it differs. None compares nothing."""
+async def verify_contents(remote: Remote, expected: str | None, path: str, size: int) -> None:
+    """Compare the SHA-256 of a file of `size` bytes on the server; IntegrityError when it differs.
+
+    None compares nothing.
+    """
     if expected is None:
         return
-    found = await sha256(remote, path, expected)
+    found = await sha256(remote, path, expected, size)
     if found != expected:
         raise IntegrityError(
             f"verify {path}",
@@ -56,15 +59,16 @@ async def verify_contents(remote: Remote, expected: str | None, path: str) -> No
         )
 
 
-async def sha256(remote: Remote, path: str, expected: str | None = None) -> str:
+async def sha256(remote: Remote, path: str, expected: str | None = None, size: int | None = None) -> str:
     """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there.
 
-    Where the server's own word is not what is `expected`, the file is read back: that decides.
+    Where the server's own word is not what is `expected`, the file is read back: that decides. With its `size` (bytes)
+    the quickest way for such a file is taken.
     """
-    told = await server_digest(remote, path)
+    told = await server_digest(remote, path, size)
     if told is not None and expected in (None, told):
         return told
-    _, digest = await remote.attempt(f"read back {path}", lambda session: _read_back(session, encode(path)))
+    _, digest = await remote.attempt(f"read back {path}", lambda session: _read_back(remote, session, path))
     if told is not None and digest != told:
         _log.warning("%s: the SHA-256 that the server tells of %r is not that of the file", remote.name, path)
         distrust(remote)
@@ -74,27 +78,34 @@ async def sha256(remote: Remote, path: str, expected: str | None = None) -> str:
 async def sha256_of_beginning(remote: Remote, path: str, size: int) -> str | None:
     """Return the SHA-256 (hexadecimal) of the first `size` bytes of a file, read back; None where it has fewer."""
     found, digest = await remote.attempt(
-        f"read back {path}", lambda session: _read_back(session, encode(path), size)
+        f"read back {path}", lambda session: _read_back(remote, session, path, size)
     )
     return digest if found == size else None
 
 
-async def _read_back(session: SftpSession, path: bytes, limit: int = sys.maxsize) -> tuple[int, str]:
+async def _read_back(
+    remote: Remote, session: SftpSession, path: str, limit: int = sys.maxsize
+) -> tuple[int, str]:
     """Return size and SHA-256 of a file, or of its first `limit` bytes, read from the server."""
-    handle = await session.open(path, READ)
+    async with remote.connections.open_files.place() as place:
+        handle = await place.open(lambda: session.open(encode(path), READ))
+        try:
+            return await _read(session, handle, limit)
+        finally:
+            session.close_handle(handle)
+
+
+async def _read(session: SftpSession, handle: bytes, limit: int) -> tuple[int, str]:
     digest, offset = hashlib.sha256(), 0
-    try:
-        while True:
-            requested = [offset + session.block * step for step in range(_READS_AT_ONCE)]
-            answers = [session.read(handle, at, session.block) for at in requested]
-            for at, answer in zip(requested, answers, strict=True):
-                data = await answer
-                if at != offset:
-                    continue  # An answer before this one was short; this range is asked for again.
-                data = data[: limit - offset]
-                if not data:
-                    return offset, digest.hexdigest()
-                digest.update(data)
-                offset += len(data)
-    finally:
-        session.close_handle(handle)
+    while True:
+        requested = [offset + session.block * step for step in range(_READS_AT_ONCE)]
+        answers = [session.read(handle, at, session.block) for at in requested]
+        for at, answer in zip(requested, answers, strict=True):
+            data = await answer
+            if at != offset:
+                continue  # An answer before this one was short; this range is asked for again.
+            data = data[: limit - offset]
+            if not data:
+                return offset, digest.hexdigest()
+            digest.update(data)
+            offset += len(data)

@@ -221,7 +221,8 @@ async def _write_file(remote: Remote, source: str, target: str, data: bytes) -> 
 
 async def _verify(remote: Remote, source: str, file: PartialFile, size: int) -> None:
     """Compare, where that is wanted, the sum of what lies on the local disk with the server's."""
-    await checksum.verify_contents(remote, await checksum.file_digest(remote, file.descriptor, size), source)
+    here = await checksum.file_digest(remote, file.descriptor, size)
+    await checksum.verify_contents(remote, here, source, size)
 
 
 async def _get_large(remote: Remote, source: str, target: str, on_bytes: OnBytes) -> None:
@@ -286,7 +287,7 @@ async def _is_resumed_well(remote: Remote, reader: "_BlockReader", file: Partial
     if not begin or not (traits.has_shell or traits.has_check_file):
         return True
     _, here = await asyncio.to_thread(local_files.digest, file.descriptor, reader.size)
-    return here == await checksum.sha256(remote, reader.path)
+    return here == await checksum.sha256(remote, reader.path, size=reader.size)
 
 
 async def _has_only_grown(remote: Remote, reader: "_BlockReader", file: PartialFile) -> bool:

@@ -76,7 +76,7 @@ async def list_directory(remote: Remote, path: str) -> list[Entry] | None:
             entries.extend(_entry(found, "") for found in batch)
             if len(entries) > most:
                 raise _too_long(remote, path, most, "Raise MLFLOW_SFTP_MEMORY, or walk it.")
-    except (NotFoundError, ServerFailureError):
+    except (NotFoundError, PermissionRefusedError, ServerFailureError):
         attributes = await remote.stat(path)
         if attributes is not None and attributes.is_directory:
             raise

@@ -5,6 +5,8 @@ What is done below it are functions that take a `Remote`: listing, directories, 
 """
 
 import asyncio
+import posixpath
+import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -33,6 +35,8 @@ from mlflow_sftp.wire.packets import (
 from mlflow_sftp.wire.session import SftpSession
 
 T = TypeVar("T")
+# Of a listing that is only looked through; an endless one proves nothing.
+_MOST_ANSWERS = 10_000
 
 
 class Remote:
@@ -44,6 +48,7 @@ class Remote:
     Attributes:
         known_directories: Those known to exist on the server, for all roots on these connections.
         directories_being_made: Under way below this root, by path; whoever needs one waits for the same task.
+        directories_being_checked: The same for those known to exist, of which it is asked where they really are.
     """
 
     def __init__(self, connections: Connections, root: str) -> None:
@@ -53,6 +58,7 @@ class Remote:
         self.known_directories = known_directories(connections)
         self._real_root = b""
         self.directories_being_made: dict[str, asyncio.Task[None]] = {}
+        self.directories_being_checked: dict[str, asyncio.Task[None]] = {}
 
     async def attempt(
         self,
@@ -82,7 +88,9 @@ class Remote:
                 found = await aside.stat(session, encode(path), answer)
                 return await complete_attributes(session, encode(path), found)
             except StatusError as error:
-                if error.code == FX_NO_SUCH_FILE:
+                if path == "/":
+                    return Attributes(mode=stat.S_IFDIR)  # Which not every server lets a client look at.
+                if await is_missing(session, encode(path), error):
                     return None
                 raise
 
@@ -151,6 +159,34 @@ class Remote:
                     return NoSpaceError(operation, self.name, f"{free} bytes are free and {needs} are needed")
         remedy = "The server is at fault; try a newer one." if isinstance(error, BadAnswerError) else ""
         return ServerFailureError(operation, self.name, str(error), remedy)
+
+
+async def is_missing(session: SftpSession, path: bytes, refusal: StatusError) -> bool:
+    """Tell whether a request on `path` was refused because there is nothing.
+
+    Where the status does not say so, the listing of the directory does, if it can be had.
+    """
+    if refusal.code == FX_NO_SUCH_FILE:
+        return True
+    directory, name = posixpath.split(path)
+    if refusal.code not in (FX_FAILURE, FX_PERMISSION_DENIED) or not name:
+        return False
+    try:
+        handle = await session.opendir(directory)
+    except StatusError as error:
+        return await is_missing(session, directory, error)
+    try:
+        for _ in range(_MOST_ANSWERS):
+            batch = await session.readdir(handle)
+            if not batch:
+                return True
+            if any(each.name == name for each in batch):
+                return False
+    except StatusError:
+        return False
+    finally:
+        session.close_handle(handle)
+    return False
 
 
 async def _no_check() -> None:

@@ -9,7 +9,7 @@ from mlflow_sftp.transfer import aside
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import deepest_first
 from mlflow_sftp.transfer.listing import Entry, walk
-from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.remote import Remote, is_missing
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
@@ -29,8 +29,13 @@ async def remove(remote: Remote, path: str) -> bool:
         # ProFTPD answers LSTAT for the target of a link, so that alone would delete what a link points to.
         attributes, link = session.lstat(encode(path)), session.readlink(encode(path))
         await check()
-        if not (await attributes).is_directory:
-            return False
+        try:
+            if not (await attributes).is_directory:
+                return False
+        except StatusError as error:
+            if await is_missing(session, encode(path), error):
+                raise StatusError(FX_NO_SUCH_FILE, error.message) from error
+            raise
         try:
             await link
         except StatusError:

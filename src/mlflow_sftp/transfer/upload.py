@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from mlflow_sftp.errors import ConnectionDroppedError, IntegrityError, LocalError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
+from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer, sessions_opening
 from mlflow_sftp.transfer.block_writer import BlockWriter, DroppedInOrderError
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import begin_directory, create_file, make_directory
@@ -39,6 +39,7 @@ from mlflow_sftp.transfer.ways_of_writing import (
     way_of_writing,
 )
 from mlflow_sftp.uri import decode, encode
+from mlflow_sftp.wire.open_files import Place
 from mlflow_sftp.wire.packets import TRUNCATE, SessionLostError, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
@@ -92,12 +93,17 @@ async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes)
     try:
         status = os.fstat(descriptor)
         if status.st_size <= SMALL_FILE:
-            async with remote.connections.memory_budget.holding(status.st_size):
+            async with (
+                remote.connections.open_files.place() as place,
+                remote.connections.memory_budget.holding(status.st_size),
+            ):
                 data = await local_files.read_small(descriptor, status)
                 _require_size(source, remote, len(data), status.st_size)
-                await put_bytes(remote, data, target)
+                await _put_bytes(remote, data, target, place)
         else:
-            async with remote.connections.large_files:
+            in_any_order = way_of_writing(remote.connections.traits) is WayOfWriting.ANY_ORDER
+            in_many_sessions = status.st_size if in_any_order else 0
+            async with remote.connections.large_files, sessions_opening(remote.connections, in_many_sessions):
                 await _put_blocks(remote, source, descriptor, status, target, on_bytes)
     except OSError as error:
         raise _unreadable(source, remote, error) from error
@@ -108,6 +114,11 @@ async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes)
 
 async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> None:
     """Make `target` a file of exactly `data`: in full or not at all."""
+    async with remote.connections.open_files.place() as place:
+        await _put_bytes(remote, data, target, place)
+
+
+async def _put_bytes(remote: Remote, data: bytes | memoryview, target: str, place: Place) -> None:
     directory = posixpath.dirname(target)
     traits = remote.connections.traits
     making = begin_directory(remote, directory)
@@ -127,7 +138,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
         """Tell whether that worked; where no other way is left, raise what went wrong."""
         temporary = encode(posixpath.join(directory, temporary_names.temporary()))
         try:
-            handle = await _create_meanwhile(remote, session, temporary, making)
+            handle = await place.open(lambda: _create_meanwhile(remote, session, temporary, making))
             try:
                 await write_small_file(remote, session, temporary, handle, data, flight)
             except StatusError as error:
@@ -147,7 +158,7 @@ async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> No
         return True
 
     await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
-    await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target)
+    await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target, len(data))
 
 
 async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) -> None:

@@ -24,14 +24,16 @@ from mlflow_sftp.wire.flow_control import CongestionWindow, MemoryBudget
 from mlflow_sftp.wire.login import (
     PublickeyFirstClient,
     acknowledge_at_once,
+    ask_for_sign_of_life,
     read_options,
     suppress_ignore_packets,
     translate_error,
 )
+from mlflow_sftp.wire.open_files import OpenFiles
 from mlflow_sftp.wire.packets import SessionLostError
 from mlflow_sftp.wire.remote_command import NoChannelError, run_command
 from mlflow_sftp.wire.server_traits import server_traits
-from mlflow_sftp.wire.session import SAFE_HANDLES, SILENCE_SECONDS, SftpSession
+from mlflow_sftp.wire.session import SILENCE_SECONDS, SftpSession
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -75,7 +77,8 @@ class _Opening(NamedTuple):
 class Connections:
     """All connections of this process to one endpoint; methods run on the event loop.
 
-    `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does.
+    `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does. `open_files`
+    has the places for what is open on the server; who needs one takes it before any of that memory.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Connections:
         self.memory_budget = memory_budget or MemoryBudget(settings.memory << 20)
         self.congestion_window = CongestionWindow(self.memory_budget)
         self.large_files = asyncio.Semaphore(_LARGE_FILES_AT_ONCE)
+        self.open_files = OpenFiles(settings.max_requests)
         self.traits = server_traits(endpoint, settings)
         self._options: asyncssh.SSHClientConnectionOptions | None = None
         self._connection: Connection | None = None
@@ -156,8 +160,7 @@ class Connections:
 
     def max_concurrent_files(self) -> int:
         """How many files may be worked on at once: what the settings and the server's limit of open files allow."""
-        known = self._connection.session.max_handles if self._connection is not None else SAFE_HANDLES
-        return min(self.settings.max_requests, known)
+        return self.open_files.limit
 
     async def session(self) -> SftpSession:
         """Return the main session, its limits known."""
@@ -233,11 +236,21 @@ class Connections:
     async def _open_session(
         self, ssh: asyncssh.SSHClientConnection, on_open: Callable[[SftpSession], object] = lambda _: None
     ) -> SftpSession:
-        session = SftpSession(self.settings.stall_timeout, on_open, self._log_silence)
+        session = SftpSession(
+            self.settings.stall_timeout,
+            on_open,
+            self._log_silence,
+            busy_timeout=self.settings.busy_timeout,
+            ask_peer=lambda: ask_for_sign_of_life(ssh),
+        )
         asyncio.get_running_loop().call_later(_REQUEST_SENT_SECONDS, acknowledge_at_once, ssh)
         await ssh.create_session(lambda: session, subsystem="sftp", encoding=None, window=_RECEIVE_WINDOW)
         await session.ready()
+        session.when_limits_are_known(self._take_limit)
         return session
+
+    def _take_limit(self, session: SftpSession) -> None:
+        self.open_files.set_limit(session.max_handles, told=session.tells_max_handles)
 
     async def run(self, command: bytes, seconds: float | None) -> bytes:
         """Run a command on the server, without input, and return its output.

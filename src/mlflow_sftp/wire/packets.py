@@ -12,6 +12,8 @@ import struct
 import unicodedata
 from typing import NamedTuple
 
+from mlflow_sftp.wire.statuses import standard_code
+
 VERSION = 3
 FX_OK, FX_EOF, FX_NO_SUCH_FILE, FX_PERMISSION_DENIED, FX_FAILURE = 0, 1, 2, 3, 4
 FX_BAD_MESSAGE, FX_OP_UNSUPPORTED = 5, 8
@@ -47,10 +49,10 @@ _NO_SIZE = 1 << 63
 
 
 class StatusError(Exception):
-    """The server answered a request with an error status."""
+    """The server answered a request with an error status; `code` is what that means in version 3."""
 
     def __init__(self, code: int, message: str) -> None:
-        self.code = code
+        self.code = standard_code(code, message)
         self.message = message
         super().__init__(f"{message} (SFTP status {code})")
 

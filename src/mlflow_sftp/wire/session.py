@@ -7,9 +7,10 @@ answers are parsed in place (docs/data-plane.md has the measurement). SSH itself
 """
 
 import asyncio
+import math
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -78,6 +79,9 @@ _SEND_CHUNK = 256 << 10
 _SPARE_HANDLES = 16
 # After so many seconds without an answer somebody may want to be told, and again after as many.
 SILENCE_SECONDS = 5.0
+# What a server may be at for long, with a large file or a store behind it: see `busy_timeout`.
+_SLOW_REQUESTS = (FXP_CLOSE, FXP_RENAME)
+_QUICK_EXTENSIONS = (b"limits@openssh.com", b"statvfs@openssh.com")
 
 
 T = TypeVar("T")
@@ -111,6 +115,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     what every server takes until `limits` is done. `on_open(session)` is called as soon as requests may be made, which
     is before the server's greeting (`ready`) tells what extensions it has, `on_silence(seconds)` now and again while
     the server owes an answer.
+
+    A session that is silent for `stall_timeout` seconds is given up. While the server closes, renames or syncs a file
+    it is waited for up to `busy_timeout`, as long as `ask_peer()` returns: its SSH side answers.
     """
 
     def __init__(
@@ -118,11 +125,19 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         stall_timeout: float,
         on_open: Callable[["SftpSession"], object] = lambda _: None,
         on_silence: Callable[[float], object] = lambda _: None,
+        *,
+        busy_timeout: float = 0.0,
+        ask_peer: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._stall_timeout = stall_timeout
         self._on_open = on_open
         self._on_silence = on_silence
+        self._busy_timeout = busy_timeout
+        self._ask_peer = ask_peer
+        self._asking: asyncio.Task[None] | None = None
+        self._peer_answered = -math.inf
+        self._slow: set[int] = set()
         self._channel: _Channel | None = None
         self._buffer = bytearray()
         self._queued: list[bytes | memoryview] = []
@@ -143,6 +158,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self.extensions: dict[bytes, bytes] = {}
         self.block = _SAFE_BLOCK
         self.max_handles = SAFE_HANDLES
+        self.tells_max_handles = False
         self.round_trip = 0.0
 
     # --- life of the session (called by asyncssh) ---
@@ -243,12 +259,22 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         await asyncio.shield(self._limits)
         return self
 
+    def when_limits_are_known(self, tell: Callable[["SftpSession"], object]) -> None:
+        """Call `tell(session)` once `limits` is done; never where the session ends before."""
+
+        def known(done: "asyncio.Future[None]") -> None:
+            if not done.cancelled() and done.exception() is None:
+                tell(self)
+
+        self._limits.add_done_callback(known)
+
     def _take_limits(self, answer: bytes) -> None:
         if len(answer) < LIMITS.size:
             return  # What every server takes will do.
         packet, read, write, handles = LIMITS.unpack_from(answer)
         largest = min(read or _LARGEST_BLOCK, write or _LARGEST_BLOCK, packet or _LARGEST_BLOCK)
         self.block = max(_SAFE_BLOCK, min(largest, _LARGEST_BLOCK))
+        self.tells_max_handles = handles > 0
         self.max_handles = max(1, handles - _SPARE_HANDLES) if handles else SAFE_HANDLES
 
     # --- requests ---
@@ -348,6 +374,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         number = self._next_id
         self._next_id = (number + 1) & 0xFFFFFFFF
         self._pending[number] = _Pending(answer, decode, future)
+        if kind in _SLOW_REQUESTS or (kind == FXP_EXTENDED and parts[0][4:] not in _QUICK_EXTENSIONS):
+            self._slow.add(number)
         header = HEADER.pack(5 + sum(map(len, parts)), kind, number)
         if kind == FXP_WRITE or handle in self._waiting_on:
             self._waiting.append((handle, (header, *parts)))
@@ -405,6 +433,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             return
         (number,) = U32.unpack_from(packet, 1)
         waiting = self._pending.pop(number, None)
+        self._slow.discard(number)
         if waiting is None:
             raise ValueError(f"an answer to request {number}, which is not open")
         future = waiting.future
@@ -455,7 +484,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         if self._lost is not None or not (self._pending or not self._version.done()):
             return
         silent = self._loop.time() - self._last_received
-        if silent >= self._stall_timeout:
+        if silent >= self._stall_timeout and not self._is_busy(silent):
             self.abort(f"the server has not answered for {silent:.0f} s")
             return
         if silent >= SILENCE_SECONDS:
@@ -463,8 +492,25 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._watch_for_silence(silent)
 
     def _watch_for_silence(self, silent: float) -> None:
-        due = min(SILENCE_SECONDS, self._stall_timeout - silent)
+        if silent and self._slow and self._ask_peer is not None and self._asking is None:
+            self._asking = self._loop.create_task(self._hear_peer(self._ask_peer()))
+        left = self._stall_timeout - silent
+        due = min(SILENCE_SECONDS, self._stall_timeout / 2, left if left > 0 else SILENCE_SECONDS)
         self._watch = self._loop.call_later(due, self._check_stall)
+
+    async def _hear_peer(self, answer: Awaitable[object]) -> None:
+        try:
+            await answer
+            self._peer_answered = self._loop.time()
+        except (asyncssh.Error, OSError):
+            pass  # The connection is lost, which ends the session too.
+        finally:
+            self._asking = None
+
+    def _is_busy(self, silent: float) -> bool:
+        """Tell whether a server that says nothing is at work on something that may take long."""
+        heard = self._loop.time() - self._peer_answered < self._stall_timeout
+        return bool(self._slow) and heard and silent < self._busy_timeout
 
     def _end(self, reason: str, *, defective: bool = False) -> None:
         if self._lost is not None:
@@ -472,6 +518,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._lost, self._defective = reason, defective
         if self._watch is not None:
             self._watch.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
         _fail(self._version, SessionLostError(reason, defective))
         _fail(self._limits, SessionLostError(reason, defective))
         self._waiting.clear()

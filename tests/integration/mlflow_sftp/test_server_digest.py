@@ -74,6 +74,17 @@ def test_a_shell_with_its_ways_is_asked_for_the_sum(tmp_path: Path, kind: str) -
         assert SftpStorage(server.uri(), settings_for(server)).sha256("f") == _SUM
 
 
+@pytest.mark.usefixtures("_no_reading")
+@pytest.mark.parametrize("missing", ["openssl", "sha256sum"])
+def test_a_large_file_is_summed_by_whichever_program_there_is(tmp_path: Path, missing: str) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(pattern(9 << 20))
+    with _server(tmp_path, f'{missing}() {{ return 127; }}; eval "$1"') as server:
+        SftpStorage(server.uri(), settings_for(server, verify="sha256")).upload(str(source), "large")
+        assert (server.root / "large").read_bytes() == source.read_bytes()
+        assert _knows_a_shell(server) is True
+
+
 _WITHOUT = {
     "an SFTP server in its place": f"exec {_SFTP_SERVER}",
     "no answer, ever": "exec sleep 100",

@@ -34,6 +34,8 @@ pytestmark = pytest.mark.timeout(60)
 
 # One piece, some blocks, and enough for several sessions on a long link.
 SMALL, LARGE, LARGEST = 10_000, 3 << 20, 40 << 20
+# So many are in flight that a server with threads finds some of each in its hands.
+MANY = 300
 # Three sessions on the long link.
 LONG_LINK, LONG = 0.02, 24 << 20
 ODD_NAMES = [
@@ -187,6 +189,17 @@ def test_a_tree_goes_up_is_listed_comes_back_and_is_removed(
     assert storage.remove("gone") is True
     assert storage.remove("gone") is False
     on_disk(_below("kept", tree))
+
+
+def test_many_small_files_at_once(storage: SftpStorage, on_disk: OnDisk, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for index in range(MANY):
+        (many / f"f{index}").write_bytes(contents(2_000, index))
+    storage.upload_tree(str(many), "many")
+    on_disk(_below("many", many))
+    storage.download_tree("many", str(tmp_path / "back"))
+    assert files_below(tmp_path / "back") == files_below(many)
 
 
 @pytest.mark.parametrize("verify", ["size", "sha256"])

@@ -338,3 +338,30 @@ def test_silence_is_told_again_and_again_while_an_answer_is_due(monkeypatch: pyt
     assert len(silent) >= 3
     assert silent == sorted(silent)
     assert silent[0] >= 0.02
+
+
+@pytest.mark.parametrize(
+    ("answers", "busy_timeout", "waits"), [(True, 60.0, True), (False, 60.0, False), (True, 0.15, False)]
+)
+def test_a_slow_close_is_waited_for_while_ssh_answers(
+    answers: bool, busy_timeout: float, waits: bool
+) -> None:
+    async def ask_peer() -> None:
+        if not answers:
+            await asyncio.Event().wait()
+
+    async def run() -> None:
+        session, wire = SftpSession(0.1, busy_timeout=busy_timeout, ask_peer=ask_peer), _Wire()
+        session.connection_made(wire)
+        session.data_received(_packet(2, struct.pack(">I", 3)), None)
+        closed = session.close_handle(b"h")
+        await asyncio.sleep(0.4)
+        assert session.alive == waits
+        if waits:
+            session.data_received(_status(0, 0), None)
+            await closed
+            stat = session.stat(b"x")
+            with pytest.raises(SessionLostError, match="not answered"):
+                await stat
+
+    asyncio.run(run())
