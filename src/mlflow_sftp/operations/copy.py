@@ -280,15 +280,23 @@ class _Copy:
         record: Callable[[list[Item]], None],
         on_unreadable: Callable[[str, str], None],
     ) -> None:
+        lacking: set[str] = set()
+
+        def lacks(path: str, reason: str) -> None:
+            lacking.add(path)
+            on_unreadable(path, reason)
+
         try:
-            async for items in store.walk(top, on_unreadable):
+            async for items in store.walk(top, lacks):
                 record(items)
         except NotFoundError:
-            on_unreadable(top, "it is gone")
+            lacks(top, "it is gone")
         except _UNREADABLE as error:
             if not top:
                 raise
-            on_unreadable(top, error.seen)
+            lacks(top, error.seen)
+        if top and top not in lacking:
+            record([Item(top, True, 0, "")])
 
     def _preview(self) -> None:
         self._report.copied = self._manifest.to_copy()

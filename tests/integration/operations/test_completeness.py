@@ -1,8 +1,10 @@
 """Nothing is left out silently: what clashes, what is one name at the target, what the target lost."""
 
 import errno
+import json
 import os
 import subprocess
+import sys
 import threading
 import time
 import unicodedata
@@ -15,6 +17,7 @@ from mlflow_sftp.errors import StorageError
 from mlflow_sftp.operations import name_folding
 from mlflow_sftp.operations.copy import Progress, Verify, copy
 from mlflow_sftp.operations.manifest import read_manifest
+from mlflow_sftp.operations.store_inventory import store_info
 from mlflow_sftp.stores.local import LocalStore
 from mlflow_sftp.transfer import local_files
 from tests.faults.conftest import defective
@@ -201,7 +204,7 @@ def test_a_name_that_the_target_only_spells_in_another_way_is_copied_once(
 
 
 @pytest.mark.parametrize("verify", ["sha256", "size"])
-@pytest.mark.parametrize("way", ["local-local", "local-sftp"])
+@pytest.mark.parametrize("way", ["local-local", "local-sftp", "sftp-local"])
 def test_of_a_log_that_grows_all_the_time_a_beginning_is_copied(
     verify: Verify, way: str, sshd: SshServer, places: tuple[Path, Path]
 ) -> None:
@@ -306,3 +309,33 @@ def test_what_the_disk_did_not_take_is_an_error_and_compared_again(
             copy(str(source), str(target), manifest=tmp_path / "m")
     report = copy(str(source), str(target), manifest=tmp_path / "m")
     assert (report.copied.files, report.equal.files) == (0, 3)
+
+
+def test_what_a_server_s_listing_leaves_out_is_reported(sshd: SshServer, tmp_path: Path) -> None:
+    """An experiment whose directory was moved to a larger disk and linked, above all."""
+    source, elsewhere = sshd.root / "mlruns", sshd.root / "large disk" / "1"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "model").write_text("m")
+    (source / "2").mkdir(parents=True)
+    (source / "2" / "f").write_text("two")
+    (source / "1").symlink_to(elsewhere)
+    (source / "2" / "dangling").symlink_to("nowhere")
+    (source / "2" / "up").symlink_to("..")
+    os.mkfifo(source / "2" / "pipe")
+    program = Path(sys.executable).with_name("mlflow-sftp")
+    command = [program, "copy", "--json", sshd.uri(source), str(tmp_path / "copy")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert set(json.loads(done.stdout)["failed"]) == {"1", "2/dangling", "2/up", "2/pipe"}
+    assert read_tree(tmp_path / "copy") == {b"2": None, b"2/f": b"two"}
+    assert set(store_info(sshd.uri(source))["unreadable"]) == {"1", "2/dangling", "2/up", "2/pipe"}
+
+
+def test_a_directory_named_to_copy_that_leads_out_is_reported(sshd: SshServer, tmp_path: Path) -> None:
+    source = sshd.root / "mlruns"
+    (source / "2").mkdir(parents=True)
+    (source / "2" / "f").write_text("two")
+    (source / "1").symlink_to(sshd.root)
+    report = copy(sshd.uri(source), str(tmp_path / "copy"), include=("1", "2"))
+    assert list(report.failed) == ["1"]
+    assert report.copied.files == 1

@@ -295,8 +295,10 @@ def test_a_killed_copy_resumes(way: str, sshd: SshServer, tmp_path: Path) -> Non
         "copy(*sys.argv[1:3], manifest=Path(sys.argv[3]), bandwidth=1e6)"
     )
     command = [sys.executable, "-c", code, *places, str(manifest)]
-    # What passes through this machine lies in TMPDIR, where the kill leaves it.
-    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}) as child:
+    # What passes through this machine lies in TMPDIR, where the kill leaves it. With few files in flight, none waits
+    # for its name until the server's disk has taken all.
+    environment = {"TMPDIR": str(tmp_path), "MLFLOW_SFTP_MAX_REQUESTS": "8"}
+    with subprocess.Popen(command, env={**os.environ, **environment}) as child:
         deadline = time.monotonic() + 30
         while recorded(manifest) < 20 and time.monotonic() < deadline:
             time.sleep(0.05)
