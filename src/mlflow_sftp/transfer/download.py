@@ -160,7 +160,7 @@ class _Contents:
             if self._is_about_order(error):
                 self._traits.keeps_order = False
             return reading
-        if data is None or after.size is None:
+        if data is None or after.size is None or len(data) > after.size == 0:
             return await self._read_in_order(session, await session.open(encode(self._path), READ), size)
         return _Reading(data, after)
 

@@ -27,7 +27,7 @@ from mlflow_sftp.storage import SftpStorage
 from tests.support.container import OpensshContainer
 from tests.support.link import Link
 from tests.support.server import SftpServer
-from tests.support.servers import SERVERS, RcloneServer
+from tests.support.servers import SERVERS, ObstinateServer, RcloneServer
 from tests.support.storing import files_below, repository_for, settings_for, through, use, wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -290,6 +290,17 @@ def test_what_a_store_holds_and_what_is_free(
     # Unknown is None and never 0; what is told is about the disk below.
     disk = os.statvfs(root)
     assert info["free_bytes"] is None or 0 < info["free_bytes"] <= disk.f_blocks * disk.f_frsize
+
+
+@pytest.mark.parametrize("size", [0, SMALL, LARGE])
+def test_a_server_that_says_of_open_files_that_they_are_empty(tmp_path: Path, size: int) -> None:
+    with ObstinateServer(tmp_path / "server", how="fstat-zero") as server:
+        (server.root / "f").write_bytes(contents(size))
+        storage = SftpStorage(server.uri(), settings_for(server))
+        storage.download("f", str(tmp_path / "back"))
+        storage.download_tree("", str(tmp_path / "tree"))
+    assert (tmp_path / "back").read_bytes() == contents(size)
+    assert files_below(tmp_path / "tree") == {"f": contents(size)}
 
 
 def test_a_large_file_over_a_long_link(
