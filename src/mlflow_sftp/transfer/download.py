@@ -173,8 +173,14 @@ class _Contents:
         reads = [session.read(handle, at, min(block, size - at)) for at in range(0, size, block)]
         attributes = session.fstat(handle)
         closed = session.close_handle(handle)
-        data = b"".join([await read for read in reads])
-        after = await attributes
+        try:
+            data = b"".join([await read for read in reads])
+            after = await attributes
+        except StatusError:
+            # Not before that may the file be opened again: some servers have few handles.
+            with contextlib.suppress(StatusError):
+                await closed
+            raise
         await closed
         # None is longer than asked for, so that none is shorter if the sum is right.
         return _Reading(data if len(data) == size else None, after)
@@ -189,9 +195,12 @@ class _Contents:
             whole = len(data) == size
             if whole and after.size is None:
                 whole = not await session.read(handle, size, 1)
-            return _Reading(bytes(data) if whole else None, after)
-        finally:
+        except BaseException:
             session.close_handle(handle)
+            raise
+        with contextlib.suppress(StatusError):
+            await session.close_handle(handle)
+        return _Reading(bytes(data) if whole else None, after)
 
 
 async def _read_ahead(
