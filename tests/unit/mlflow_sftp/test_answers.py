@@ -515,3 +515,20 @@ def test_two_downloads_of_one_file_do_not_write_to_one_file(tmp_path: Path) -> N
 
     _do(server, twice)
     assert files_below(tmp_path) == {"f": pattern(_HUGE)}
+
+
+def test_what_came_before_something_that_is_not_sftp_is_read_again(tmp_path: Path) -> None:
+    """An answer that is shorter than it says takes what comes behind it for its own, and only then it shows."""
+    server = ModelServer({b"f": pattern(_LARGE)})
+    spoilt = False
+
+    def cut(packets: list[bytes]) -> bytes:
+        nonlocal spoilt
+        packet = packets[0]
+        if packet[0] == 103 and server.requests > 12 and not spoilt:
+            spoilt = True
+            return len(packet).to_bytes(4) + packet[:20]
+        return string(packet)
+
+    server.spoil = cut
+    assert _file(server, tmp_path / "f") == pattern(_LARGE)
