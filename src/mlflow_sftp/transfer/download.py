@@ -173,8 +173,14 @@ class _Contents:
         reads = [session.read(handle, at, min(block, size - at)) for at in range(0, size, block)]
         attributes = session.fstat(handle)
         closed = session.close_handle(handle)
-        data = b"".join([await read for read in reads])
-        after = await attributes
+        try:
+            data = b"".join([await read for read in reads])
+            after = await attributes
+        except StatusError:
+            # Not before that may the file be opened again: some servers have few handles.
+            with contextlib.suppress(StatusError):
+                await closed
+            raise
         await closed
         # None is longer than asked for, so that none is shorter if the sum is right.
         return _Reading(data if len(data) == size else None, after)
@@ -189,9 +195,12 @@ class _Contents:
             whole = len(data) == size
             if whole and after.size is None:
                 whole = not await session.read(handle, size, 1)
-            return _Reading(bytes(data) if whole else None, after)
-        finally:
+        except BaseException:
             session.close_handle(handle)
+            raise
+        with contextlib.suppress(StatusError):
+            await session.close_handle(handle)
+        return _Reading(bytes(data) if whole else None, after)
 
 
 async def _read_ahead(
@@ -238,7 +247,8 @@ async def _get_large(remote: Remote, source: str, target: str, on_bytes: OnBytes
                 await _verify(remote, source, file, reader.size)
                 file.publish(reader.size)
             except (UnreachableError, asyncio.CancelledError):
-                file.keep_if_resumable()
+                if not reader.is_doubtful:
+                    file.keep_if_resumable()
                 raise
     finally:
         reader.close()
@@ -267,18 +277,22 @@ async def _get_blocks(remote: Remote, reader: "_BlockReader", file: PartialFile,
         on_bytes(begin)
         with contextlib.suppress(_FileChangedError):
             await ParallelTransfer(remote.connections, begin, reader.size, block, take, on_bytes).run()
-            now = await reader.look_again()
-            if now == reader.found and await _is_resumed_well(remote, reader, file, begin):
-                return
-            if (
-                now.size is not None
-                and now.size > reader.size
-                and await _has_only_grown(remote, reader, file)
-            ):
+            if await _is_proved(remote, reader, file, begin):
                 return
         begin, on_bytes = 0, ignore_bytes
         await reader.open_again()
     raise reader.changed()
+
+
+async def _is_proved(remote: Remote, reader: "_BlockReader", file: PartialFile, begin: int) -> bool:
+    """Tell whether what was read is the file as it was when it was opened."""
+    now = await reader.look_again()
+    if reader.is_doubtful:
+        return False
+    if now == reader.found:
+        return await _is_resumed_well(remote, reader, file, begin)
+    has_grown = now.size is not None and now.size > reader.size
+    return has_grown and await _has_only_grown(remote, reader, file)
 
 
 async def _is_resumed_well(remote: Remote, reader: "_BlockReader", file: PartialFile, begin: int) -> bool:
@@ -365,6 +379,11 @@ class _BlockReader:
         self._handles = self._new_handles()
         self._used: set[SftpSession] = set()
         self._received = 0
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a session in which it was read ended in a way that makes all it brought doubtful."""
+        return any(session.was_defective for session in self._used)
 
     async def open(self) -> Attributes:
         """Open the file, take it for what it is now, and return that."""

@@ -367,7 +367,10 @@ async def _resolve(
             attributes = await complete_attributes(session, each, await answer)
             resolved = _Found(shown, attributes, await target, real_path)
         except StatusError:
-            left_out(shown, "leads nowhere")
+            if name.attributes.is_link or name.attributes.mode is None:
+                left_out(shown, "leads nowhere")
+            else:
+                found.append(_Found(shown, name.attributes))  # No link: it is there, as the listing says.
             continue
         if is_within(resolved.target, real_root):
             found.append(resolved)

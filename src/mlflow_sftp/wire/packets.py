@@ -100,10 +100,8 @@ class Attributes(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the type is known, and of what is no directory size and time."""
-        if self.mode is None:
-            return False
-        return stat.S_ISDIR(self.mode) or (self.size is not None and self.mtime is not None)
+        """Whether the type is known, and the size of what is no directory."""
+        return self.mode is not None and (stat.S_ISDIR(self.mode) or self.size is not None)
 
 
 class Name(NamedTuple):

@@ -224,6 +224,11 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         return self._lost is None
 
     @property
+    def was_defective(self) -> bool:
+        """Whether it ended because of something that is not SFTP: what came just before may have been no better."""
+        return self._defective
+
+    @property
     def replaces_atomically(self) -> bool:
         """Whether the server can rename over an existing file, atomically."""
         return b"posix-rename@openssh.com" in self.extensions
