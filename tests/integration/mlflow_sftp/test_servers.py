@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import threading
+import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator
 from hashlib import sha256
@@ -301,6 +302,17 @@ def test_a_server_that_says_of_open_files_that_they_are_empty(tmp_path: Path, si
         storage.download_tree("", str(tmp_path / "tree"))
     assert (tmp_path / "back").read_bytes() == contents(size)
     assert files_below(tmp_path / "tree") == {"f": contents(size)}
+
+
+def test_a_server_that_tells_another_time_whenever_it_is_asked(tmp_path: Path) -> None:
+    """As rclone does of a file that lies in its cache and is not yet at its place."""
+    (tmp_path / "f").write_bytes(contents(LARGE))
+    with RcloneServer(tmp_path / "server", cache="writes", arguments=("--vfs-write-back", "30s")) as server:
+        storage = SftpStorage(server.uri(), settings_for(server))
+        storage.upload(str(tmp_path / "f"), "f")
+        time.sleep(1.1)  # It tells whole seconds.
+        storage.download("f", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == contents(LARGE)
 
 
 def test_a_large_file_over_a_long_link(
