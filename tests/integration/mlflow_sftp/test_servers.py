@@ -192,10 +192,13 @@ def test_a_tree_goes_up_is_listed_comes_back_and_is_removed(
     on_disk(_below("kept", tree))
 
 
-def test_many_small_files_at_once(storage: SftpStorage, on_disk: OnDisk, tmp_path: Path) -> None:
+def test_many_small_files_at_once(
+    server: SftpServer, storage: SftpStorage, on_disk: OnDisk, tmp_path: Path
+) -> None:
     many = tmp_path / "many"
     many.mkdir()
-    for index in range(MANY):
+    # rclone without its directory cache lists all directories above for every file.
+    for index in range(MANY // 10 if isinstance(server, RcloneServer) else MANY):
         (many / f"f{index}").write_bytes(contents(2_000, index))
     storage.upload_tree(str(many), "many")
     on_disk(_below("many", many))
