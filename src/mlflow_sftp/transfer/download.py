@@ -465,11 +465,11 @@ class _BlockReader:
         return SessionHandles(lambda session: asyncio.create_task(self._open_same(session)))
 
     async def _open_same(self, session: SftpSession) -> bytes:
-        """Open the file in one more session; it may have grown, which shows once more at the end."""
+        """Open the file in one more session; if it grew or has another time, that shows again at the end."""
         used, found = self._used, self.found
         handle = await session.open(encode(self.path), READ)
         now = await self._look(session, handle)
-        if used is not self._used or (now != found and (now.size or 0) <= (found.size or 0)):
+        if used is not self._used or (now.size or 0) < (found.size or 0):
             session.close_handle(handle)
             raise _FileChangedError
         used.add(session)
