@@ -34,9 +34,25 @@ async def look_at_open_file(
         except StatusError:
             traits.answers_fstat_of_read = False
         else:
-            if attributes.size is not None:
+            if attributes.size:
                 return attributes
+            if attributes.size == 0:
+                return await _empty_or_unknown(session, traits, attributes, path)
     try:
         return await session.stat(encode(path))
     except StatusError:
         return Attributes()
+
+
+async def _empty_or_unknown(
+    session: SftpSession, traits: ServerTraits, attributes: Attributes, path: str
+) -> Attributes:
+    """Return what is true of an open file that is said to be empty: some servers say that of all that are open."""
+    try:
+        by_path = await session.stat(encode(path))
+    except StatusError:
+        return attributes
+    if not by_path.size:
+        return attributes
+    traits.answers_fstat_of_read = False
+    return by_path

@@ -22,7 +22,8 @@ class ServerTraits:
         has_fsync: Answers fsync@openssh.com; some announce it and refuse.
         answers_fstat: FSTAT on an open file tells its size, what was written through that handle and acknowledged
             included; some know nothing of a file before CLOSE.
-        answers_fstat_of_read: FSTAT on a file that is open for reading is answered; some configurations forbid it.
+        answers_fstat_of_read: FSTAT on a file that is open for reading tells its size; some configurations forbid it,
+            some servers say 0.
         keeps_order: Requests on one handle that travel in one flight are worked on in the order they were sent in;
             servers with many threads answer CLOSE before the READ or WRITE that was sent first.
         opens_twice: A file that is open for writing may be opened for writing once more, or again after a drop.

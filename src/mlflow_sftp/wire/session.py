@@ -73,7 +73,8 @@ _SHORTEST_PACKET, _LONGEST_PACKET = 5, 256 << 10
 # What every server must take (the draft's 34000-byte packet), and what a request may ask for at most: OpenSSH
 # offers 255 KiB, and larger answers would only hold up the requests behind them.
 _SAFE_BLOCK, _LARGEST_BLOCK = 32 << 10, 255 << 10
-SAFE_HANDLES = 128
+# Where a server says nothing. Green End's dies of the 129th, counting those whose CLOSE is on its way.
+SAFE_HANDLES = 100
 # How much of what waits for the channel's window is handed over at once.
 _SEND_CHUNK = 256 << 10
 _SPARE_HANDLES = 16

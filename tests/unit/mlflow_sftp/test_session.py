@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlflow_sftp.wire.packets import READ, Attributes, BadAnswerError, SessionLostError, StatusError
-from mlflow_sftp.wire.session import SftpSession
+from mlflow_sftp.wire.session import SAFE_HANDLES, SftpSession
 
 
 class _Wire:
@@ -315,7 +315,7 @@ def test_limits_that_end_too_soon_are_no_limits(size: int) -> None:
         await asyncio.wait_for(session.limits(), 1)
         return session.block, session.max_handles
 
-    assert asyncio.run(run()) == ((1 << 17, 984) if size == 32 else (32 << 10, 128))
+    assert asyncio.run(run()) == ((1 << 17, 984) if size == 32 else (32 << 10, SAFE_HANDLES))
 
 
 def test_silence_is_told_again_and_again_while_an_answer_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
