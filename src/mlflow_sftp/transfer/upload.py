@@ -189,6 +189,8 @@ async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) 
     except DroppedInOrderError:
         raise _dropped(remote, target, "the server cannot continue an unfinished file") from None
     except UnsuitableWayError as unsuitable:
+        if unsuitable.trait == "opens_twice":
+            raise _dropped(remote, target, unsuitable.error.seen) from unsuitable
         raise unsuitable.error from unsuitable
 
 

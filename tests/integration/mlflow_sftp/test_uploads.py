@@ -128,7 +128,7 @@ def test_a_server_that_loses_bytes_is_found_out_once(how: str, tmp_path: Path) -
     server = ObstinateServer(tmp_path / "s", how)
     source = tmp_path / "f"
     source.write_bytes(pattern(_LARGE))
-    with _reach(server, tmp_path) as link:
+    with _reach(server, tmp_path, bandwidth=3e6) as link:
         storage = link.storage()
         storage.upload(str(source), "first")
         before = link.bytes_up
@@ -208,10 +208,10 @@ def test_a_disk_that_is_full_when_it_is_synced_spares_the_old_file(size: int, tm
 
 @pytest.mark.parametrize("size", [5000, 2_000_000])
 def test_a_close_that_takes_long_is_waited_for(size: int, tmp_path: Path) -> None:
-    server = ObstinateServer(tmp_path / "s", "slow-close=2")
+    server = ObstinateServer(tmp_path / "s", "slow-close=3")
     (tmp_path / "f").write_bytes(pattern(size))
     with _reach(server, tmp_path, round_trip=0.0, bandwidth=0.0) as link:
-        link.storage(stall_timeout=0.8).upload(str(tmp_path / "f"), "f")
+        link.storage(stall_timeout=2.0).upload(str(tmp_path / "f"), "f")
         assert link.accepted == 1
         assert link.bytes_up < 1.3 * size + 20_000
     assert _published(server.root) == {"f": pattern(size)}
