@@ -41,6 +41,7 @@ _WAYS = (
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do with megabytes what is worth it with tens of them."""
     monkeypatch.setattr(block_transfer, "_LEAST_SHARE", 1 << 20)
+    monkeypatch.setattr(block_transfer, "_BLOCKS_PER_SESSION", 4)
     monkeypatch.setattr(block_transfer, "MAX_REORDER_BYTES", 1 << 20)
     monkeypatch.setattr(resume, "MAX_REORDER_BYTES", 1 << 20)
     monkeypatch.setattr(upload, "RESUMABLE_FILE", 4 << 20)
@@ -59,9 +60,18 @@ class _Reach(Link):
         server_traits._known.clear()
         self._idle += 1  # Connections are shared by those whose settings are equal.
         uri, settings = through(
-            self._server, self, self._directory, idle_timeout=self._idle, **{"retry_timeout": 5.0, **changes}
+            self._server,
+            self,
+            self._directory,
+            idle_timeout=self._idle,
+            **{"retry_timeout": 5.0, "max_sessions": 3, **changes},
         )
         return SftpStorage(uri, settings)
+
+
+def _open_sessions(storage: SftpStorage) -> None:
+    """Open the sessions that a large file will use: a server of the tests takes longer to start than the file."""
+    assert len(storage._run(lambda remote: remote.connections.extra_sessions(3))) == 3
 
 
 @contextmanager
@@ -113,8 +123,9 @@ def test_the_very_bytes_arrive(how: str, tmp_path: Path) -> None:
     tree.mkdir()
     for name, content in contents.items():
         (tree / name).write_bytes(content)
-    with _reach(server, tmp_path) as link:
+    with _reach(server, tmp_path, bandwidth=0.0) as link:
         storage = link.storage()
+        _open_sessions(storage)
         storage.upload_tree(str(tree), "t")
         storage.upload_stream(io.BytesIO(contents["middle"]), "t/stream")
         # What is known by now must do for what comes next.
@@ -128,8 +139,9 @@ def test_a_server_that_loses_bytes_is_found_out_once(how: str, tmp_path: Path) -
     server = ObstinateServer(tmp_path / "s", how)
     source = tmp_path / "f"
     source.write_bytes(pattern(_LARGE))
-    with _reach(server, tmp_path, bandwidth=3e6) as link:
+    with _reach(server, tmp_path, bandwidth=0.0) as link:
         storage = link.storage()
+        _open_sessions(storage)
         storage.upload(str(source), "first")
         before = link.bytes_up
         storage.upload(str(source), "second")
