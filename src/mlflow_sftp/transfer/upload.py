@@ -158,6 +158,7 @@ async def _put_bytes(remote: Remote, data: bytes | memoryview, target: str, plac
         return True
 
     await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
+    place.give_back()  # It may take another to compare the contents.
     await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target, len(data))
 
 

@@ -253,3 +253,19 @@ def test_rclone_and_a_drop(cache: str, tmp_path: Path) -> None:
         upload = partial(storage.upload, str(tmp_path / "f"), "f")
         assert _upload_and_cut(link, upload, _LARGE // 2) is None
         wait_until(lambda: _published(server.root) == {"f": pattern(_LARGE)})
+
+
+@pytest.mark.parametrize("how", ["plain", "open-files=1", "open-files=5"])
+def test_trees_where_few_files_may_be_open(how: str, tmp_path: Path) -> None:
+    """With contents compared after each transfer: that takes a place, too."""
+    server = ObstinateServer(tmp_path / "s", how)
+    tree = tmp_path / "tree"
+    for number in range(40):
+        (tree / f"d{number % 3}").mkdir(parents=True, exist_ok=True)
+        (tree / f"d{number % 3}/f{number}").write_bytes(pattern(2000, number))
+    with _reach(server, tmp_path, round_trip=0.0, bandwidth=0.0) as link:
+        storage = link.storage(verify="sha256")
+        storage.upload_tree(str(tree), "t")
+        storage.download_tree("t", str(tmp_path / "back"))
+        assert len(list(storage.walk("t"))) == 43
+    assert files_below(tmp_path / "back") == files_below(server.root / "t") == files_below(tree)
