@@ -57,6 +57,8 @@ class Requests:
         """Return an answer to give at once; None where the real server is asked."""
         if self.how == "slow-close" and kind == _CLOSE:
             time.sleep(float(self.value))
+        # It works on requests one after the other: what comes after CLOSE finds the place free.
+        self.open -= kind == _CLOSE
         if self.how == "open-files" and kind in (_OPEN, _OPENDIR):
             if self.open >= int(self.value):
                 return status(_FAILURE, b"too many open files")
@@ -119,7 +121,6 @@ class Requests:
             if kind == _CLOSE:
                 self.ends.pop(string(body)[0], None)
                 self.paths.pop(string(body)[0], None)
-                self.open -= 1
             if kind in (_OPEN, _OPENDIR) and packet[0] == _HANDLE:
                 handle = string(packet, 5)[0]
                 self.paths[handle] = string(body)[0]

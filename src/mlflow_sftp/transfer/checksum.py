@@ -90,9 +90,11 @@ async def _read_back(
     async with remote.connections.open_files.place() as place:
         handle = await place.open(lambda: session.open(encode(path), READ))
         try:
-            return await _read(session, handle, limit)
+            found = await _read(session, handle, limit)
         finally:
-            session.close_handle(handle)
+            closed = session.close_handle(handle)
+        await closed  # Before that the place is not free.
+        return found
 
 
 async def _read(session: SftpSession, handle: bytes, limit: int) -> tuple[int, str]:

@@ -27,6 +27,7 @@ from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_download
 from mlflow_sftp.uri import encode
+from mlflow_sftp.wire.open_files import Place
 from mlflow_sftp.wire.packets import (
     FX_FAILURE,
     READ,
@@ -81,8 +82,11 @@ async def get_bytes(remote: Remote, source: str, size: int) -> bytes:
     found = Attributes(size)
     contents = _Contents(remote, source)
     for _ in range(_SMALL_READINGS):
-        async with remote.connections.memory_budget.holding(max(0, (found.size or 0) - size)):
-            data, found = await contents.read(found)
+        async with (
+            remote.connections.open_files.place() as place,
+            remote.connections.memory_budget.holding(max(0, (found.size or 0) - size)),
+        ):
+            data, found = await contents.read(found, place)
         if data is not None:
             return data
         if found.size is None or found.size > SMALL_FILE:
@@ -95,11 +99,15 @@ async def _get(remote: Remote, source: str, target: str, found: Attributes, on_b
         contents = _Contents(remote, source)
         for _ in range(_SMALL_READINGS):
             if found.size is None or found.size > SMALL_FILE:
-                async with remote.connections.large_files:
-                    await _get_large(remote, source, target, on_bytes)
+                async with remote.connections.large_files, remote.connections.open_files.place() as place:
+                    await _get_large(remote, source, target, on_bytes, place)
                 return
-            async with remote.connections.memory_budget.holding(found.size):
-                data, found = await contents.read(found)
+            async with (
+                remote.connections.open_files.place() as place,
+                remote.connections.memory_budget.holding(found.size),
+            ):
+                data, found = await contents.read(found, place)
+                place.give_back()  # It may take another to compare the contents.
                 if data is not None:
                     await _write_file(remote, source, target, data)
                     on_bytes(len(data))
@@ -127,14 +135,14 @@ class _Contents:
         self._path = path
         self._earlier: tuple[int, bytes] | None = None
 
-    async def read(self, found: Attributes) -> _Reading:
+    async def read(self, found: Attributes, place: Place) -> _Reading:
         """Read the file that was `found` (before, so that a change shows); no data where it is another by now.
 
         What it is now is then to be given to the next call. A file that only grows is taken as it was.
         """
         size = found.size or 0
         data, after = await self._remote.attempt(
-            f"download {self._path}", lambda session: self._read(session, size)
+            f"download {self._path}", lambda session: self._read(session, size, place)
         )
         if data is None:
             return _Reading(None, after)
@@ -148,20 +156,23 @@ class _Contents:
         self._earlier = len(data), hashlib.sha256(data).digest()
         return _Reading(None, after)
 
-    async def _read(self, session: SftpSession, size: int) -> _Reading:
-        handle = await session.open(encode(self._path), READ)
+    async def _read(self, session: SftpSession, size: int, place: Place) -> _Reading:
+        async def open_file() -> bytes:
+            return await place.open(lambda: session.open(encode(self._path), READ))
+
+        handle = await open_file()
         if self._traits.keeps_order is False or self._traits.answers_fstat_of_read is False:
             return await self._read_in_order(session, handle, size)
         try:
             data, after = await self._read_in_one_flight(session, handle, size)
         except StatusError as error:
             # Perhaps only because CLOSE has overtaken what was sent before it.
-            reading = await self._read_in_order(session, await session.open(encode(self._path), READ), size)
+            reading = await self._read_in_order(session, await open_file(), size)
             if self._is_about_order(error):
                 self._traits.keeps_order = False
             return reading
         if data is None or after.size is None or len(data) > after.size == 0:
-            return await self._read_in_order(session, await session.open(encode(self._path), READ), size)
+            return await self._read_in_order(session, await open_file(), size)
         return _Reading(data, after)
 
     def _is_about_order(self, error: StatusError) -> bool:
@@ -234,16 +245,20 @@ async def _verify(remote: Remote, source: str, file: PartialFile, size: int) -> 
     await checksum.verify_contents(remote, here, source, size)
 
 
-async def _get_large(remote: Remote, source: str, target: str, on_bytes: OnBytes) -> None:
+async def _get_large(remote: Remote, source: str, target: str, on_bytes: OnBytes, place: Place) -> None:
     reader = _BlockReader(remote, source)
     try:
         found = await reader.open()
         if found.size is None:
+            reader.close()
+            place.give_back()
             await _get_to_end(remote, source, target, on_bytes)
             return
         with _partial_file(remote, source, target, found) as file:
             try:
                 await _get_blocks(remote, reader, file, on_bytes)
+                reader.close()
+                place.give_back()
                 await _verify(remote, source, file, reader.size)
                 file.publish(reader.size)
             except (UnreachableError, asyncio.CancelledError):

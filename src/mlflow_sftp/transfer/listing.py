@@ -21,7 +21,15 @@ from mlflow_sftp.transfer import aside, temporary_names
 from mlflow_sftp.transfer.lookup import complete_attributes
 from mlflow_sftp.transfer.remote import Remote, is_within
 from mlflow_sftp.uri import decode, encode
-from mlflow_sftp.wire.packets import LONGEST_PATH, Attributes, Name, StatusError, is_usable_name
+from mlflow_sftp.wire.packets import (
+    LONGEST_PATH,
+    Attributes,
+    Name,
+    SessionLostError,
+    StatusError,
+    is_usable_name,
+)
+from mlflow_sftp.wire.server_traits import ServerTraits
 from mlflow_sftp.wire.session import SftpSession
 
 _log = logging.getLogger(__name__)
@@ -30,6 +38,8 @@ _log = logging.getLogger(__name__)
 # as what they bring stays within bounds.
 _FIRST_READS, _MOST_READS, _MOST_NAMES = 4, 64, 8192
 _DIRECTORIES_AT_ONCE = 32
+# Entries that a listing collects at most before it hands them over and keeps its directory open meanwhile.
+_MOST_WAITING = 20_000
 _WAITING_BATCHES = 8
 # Bounds on a directory that has no end. How many of its names are remembered to see that they come again, how often
 # that is put up with (a directory that changes while it is read repeats some), and how many entries are believed.
@@ -221,34 +231,47 @@ async def _read_directory(
     """Yield the entries in batches, as the server sends them; after a drop, only those not yet yielded."""
     operation = f"list {path}"
     progress = _Progress(remote, path)
+    files, traits = remote.connections.open_files, remote.connections.traits
+    place = files.place(for_directory=True)
     session: SftpSession | None = None
     handle = b""
     reads = _FIRST_READS
+    waiting: list[_Found] = []
 
     async def step(now: SftpSession) -> tuple[SftpSession, bytes, list[Name], bool]:
-        at = handle if now is session else await _open_directory(remote, now, path)
-        names, ended = await _next_names(now, at, 1 if in_order() else reads)
+        at = handle
+        if now is not session:
+            await place.take()
+            at = await place.open(lambda: _open_directory(remote, now, path))
+        one_by_one = False in (traits.keeps_order, traits.reads_past_end)
+        names, ended = await _next_names(now, traits, at, 1 if one_by_one else reads)
         return now, at, names, ended
-
-    def in_order() -> bool:
-        return remote.connections.traits.keeps_order is False
 
     async def complete(now: SftpSession) -> list[_Found]:
         return await _complete(remote, now, path, fresh, on_left_out, raw=raw)
 
-    while True:
-        now, handle, names, ended = await remote.attempt(operation, step, before_handshake=True)
-        if session is not None and now is not session:
-            progress.begin_again()
-        session = now
-        fresh = progress.fresh(names)
-        if fresh:
-            found = await remote.attempt(operation, complete, before_handshake=True)
-            if found:
-                yield found
-        if ended:
-            return
-        reads = max(1, min(reads * 2, _MOST_READS, _MOST_NAMES * reads // max(1, len(names))))
+    try:
+        while True:
+            now, handle, names, ended = await remote.attempt(operation, step, before_handshake=True)
+            if session is not None and now is not session:
+                progress.begin_again()
+            session = now
+            if ended:
+                place.give_back()
+            fresh = progress.fresh(names)
+            if fresh:
+                waiting += await remote.attempt(operation, complete, before_handshake=True)
+            # Where few may be open, whoever waits for these entries may need this place.
+            if waiting and (ended or not files.scarce or len(waiting) >= _MOST_WAITING):
+                place.keep(not ended)
+                yield waiting
+                place.keep(False)
+                waiting = []
+            if ended:
+                return
+            reads = max(1, min(reads * 2, _MOST_READS, _MOST_NAMES * reads // max(1, len(names))))
+    finally:
+        place.give_back()
 
 
 async def _open_directory(remote: Remote, session: SftpSession, path: str) -> bytes:
@@ -262,7 +285,9 @@ async def _open_directory(remote: Remote, session: SftpSession, path: str) -> by
     return await handle
 
 
-async def _next_names(session: SftpSession, handle: bytes, reads: int) -> tuple[list[Name], bool]:
+async def _next_names(
+    session: SftpSession, traits: ServerTraits, handle: bytes, reads: int
+) -> tuple[list[Name], bool]:
     """Return names and whether these were the last: the server says so, or sends none in all of several answers."""
     ended = False
     names: list[Name] = []
@@ -273,6 +298,11 @@ async def _next_names(session: SftpSession, handle: bytes, reads: int) -> tuple[
             if not ended:
                 raise
             continue  # Some servers take it for an error to be asked once more after the end.
+        except SessionLostError:
+            if not ended:
+                raise
+            traits.reads_past_end = False  # Others end the session.
+            break
         if batch is None:
             ended = True
         else:

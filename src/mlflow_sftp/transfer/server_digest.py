@@ -144,9 +144,10 @@ async def _sees_the_same_files(remote: Remote, directory: str) -> bool | None:
     path, token = posixpath.join(directory, temporary_names.temporary()), secrets.token_hex(16).encode()
 
     async def write(session: SftpSession) -> None:
-        handle = await session.open(encode(path), WRITE | CREATE | TRUNCATE)
-        await session.write(handle, 0, token)
-        await session.close_handle(handle)
+        async with remote.connections.open_files.place() as place:
+            handle = await place.open(lambda: session.open(encode(path), WRITE | CREATE | TRUNCATE))
+            await session.write(handle, 0, token)
+            await session.close_handle(handle)
 
     async def read(_: SftpSession) -> bytes:
         return await remote.connections.run(b"cat < " + encode(shlex.quote(path)), _PROBE_SECONDS)

@@ -158,6 +158,7 @@ async def _put_bytes(remote: Remote, data: bytes | memoryview, target: str, plac
         return True
 
     await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
+    place.give_back()  # It may take another to compare the contents.
     await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target, len(data))
 
 
@@ -189,6 +190,8 @@ async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) 
     except DroppedInOrderError:
         raise _dropped(remote, target, "the server cannot continue an unfinished file") from None
     except UnsuitableWayError as unsuitable:
+        if unsuitable.trait == "opens_twice":
+            raise _dropped(remote, target, unsuitable.error.seen) from unsuitable
         raise unsuitable.error from unsuitable
 
 

@@ -26,6 +26,7 @@ class ServerTraits:
             some servers say 0.
         keeps_order: Requests on one handle that travel in one flight are worked on in the order they were sent in;
             servers with many threads answer CLOSE before the READ or WRITE that was sent first.
+        reads_past_end: READDIR may be asked once more after the end of a directory; some end the session then.
         opens_twice: A file that is open for writing may be opened for writing once more, or again after a drop.
         keeps_contents: What was written stays when a file is opened for writing again without TRUNCATE.
         writes_anywhere: WRITEs are taken at any offset; an object store takes them at the end only.
@@ -40,6 +41,7 @@ class ServerTraits:
     answers_fstat: bool | None = None
     answers_fstat_of_read: bool | None = None
     keeps_order: bool | None = None
+    reads_past_end: bool | None = None
     opens_twice: bool | None = None
     keeps_contents: bool | None = None
     writes_anywhere: bool | None = None

@@ -41,6 +41,7 @@ _WAYS = (
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do with megabytes what is worth it with tens of them."""
     monkeypatch.setattr(block_transfer, "_LEAST_SHARE", 1 << 20)
+    monkeypatch.setattr(block_transfer, "_BLOCKS_PER_SESSION", 4)
     monkeypatch.setattr(block_transfer, "MAX_REORDER_BYTES", 1 << 20)
     monkeypatch.setattr(resume, "MAX_REORDER_BYTES", 1 << 20)
     monkeypatch.setattr(upload, "RESUMABLE_FILE", 4 << 20)
@@ -59,9 +60,18 @@ class _Reach(Link):
         server_traits._known.clear()
         self._idle += 1  # Connections are shared by those whose settings are equal.
         uri, settings = through(
-            self._server, self, self._directory, idle_timeout=self._idle, **{"retry_timeout": 5.0, **changes}
+            self._server,
+            self,
+            self._directory,
+            idle_timeout=self._idle,
+            **{"retry_timeout": 5.0, "max_sessions": 3, **changes},
         )
         return SftpStorage(uri, settings)
+
+
+def _open_sessions(storage: SftpStorage) -> None:
+    """Open the sessions that a large file will use: a server of the tests takes longer to start than the file."""
+    assert len(storage._run(lambda remote: remote.connections.extra_sessions(3))) == 3
 
 
 @contextmanager
@@ -113,8 +123,9 @@ def test_the_very_bytes_arrive(how: str, tmp_path: Path) -> None:
     tree.mkdir()
     for name, content in contents.items():
         (tree / name).write_bytes(content)
-    with _reach(server, tmp_path) as link:
+    with _reach(server, tmp_path, bandwidth=0.0) as link:
         storage = link.storage()
+        _open_sessions(storage)
         storage.upload_tree(str(tree), "t")
         storage.upload_stream(io.BytesIO(contents["middle"]), "t/stream")
         # What is known by now must do for what comes next.
@@ -128,8 +139,9 @@ def test_a_server_that_loses_bytes_is_found_out_once(how: str, tmp_path: Path) -
     server = ObstinateServer(tmp_path / "s", how)
     source = tmp_path / "f"
     source.write_bytes(pattern(_LARGE))
-    with _reach(server, tmp_path) as link:
+    with _reach(server, tmp_path, bandwidth=0.0) as link:
         storage = link.storage()
+        _open_sessions(storage)
         storage.upload(str(source), "first")
         before = link.bytes_up
         storage.upload(str(source), "second")
@@ -208,10 +220,10 @@ def test_a_disk_that_is_full_when_it_is_synced_spares_the_old_file(size: int, tm
 
 @pytest.mark.parametrize("size", [5000, 2_000_000])
 def test_a_close_that_takes_long_is_waited_for(size: int, tmp_path: Path) -> None:
-    server = ObstinateServer(tmp_path / "s", "slow-close=2")
+    server = ObstinateServer(tmp_path / "s", "slow-close=3")
     (tmp_path / "f").write_bytes(pattern(size))
     with _reach(server, tmp_path, round_trip=0.0, bandwidth=0.0) as link:
-        link.storage(stall_timeout=0.8).upload(str(tmp_path / "f"), "f")
+        link.storage(stall_timeout=2.0).upload(str(tmp_path / "f"), "f")
         assert link.accepted == 1
         assert link.bytes_up < 1.3 * size + 20_000
     assert _published(server.root) == {"f": pattern(size)}
@@ -241,3 +253,19 @@ def test_rclone_and_a_drop(cache: str, tmp_path: Path) -> None:
         upload = partial(storage.upload, str(tmp_path / "f"), "f")
         assert _upload_and_cut(link, upload, _LARGE // 2) is None
         wait_until(lambda: _published(server.root) == {"f": pattern(_LARGE)})
+
+
+@pytest.mark.parametrize("how", ["plain", "open-files=1", "open-files=5"])
+def test_trees_where_few_files_may_be_open(how: str, tmp_path: Path) -> None:
+    """With contents compared after each transfer: that takes a place, too."""
+    server = ObstinateServer(tmp_path / "s", how)
+    tree = tmp_path / "tree"
+    for number in range(40):
+        (tree / f"d{number % 3}").mkdir(parents=True, exist_ok=True)
+        (tree / f"d{number % 3}/f{number}").write_bytes(pattern(2000, number))
+    with _reach(server, tmp_path, round_trip=0.0, bandwidth=0.0) as link:
+        storage = link.storage(verify="sha256")
+        storage.upload_tree(str(tree), "t")
+        storage.download_tree("t", str(tmp_path / "back"))
+        assert len(list(storage.walk("t"))) == 43
+    assert files_below(tmp_path / "back") == files_below(server.root / "t") == files_below(tree)
