@@ -104,8 +104,10 @@ engine:
   description: Whether Docker is C(absent), C(silent) or C(answers).
   returned: success
   type: str
-ours:
-  description: Names of what was made for O(directory), containers in the order in which they can be stopped.
+removable:
+  description:
+    - Names of what was made for O(directory) and is used by nothing else, containers in the order in which they can be
+      stopped.
   returned: success
   type: dict
   contains:
@@ -116,17 +118,17 @@ ours:
     volumes: *names
     networks: *names
 adopted:
-  description: Names of the volumes and networks among RV(ours) that an earlier release made without the label.
+  description: Names of the volumes and networks that an earlier release made for O(directory), without the label.
   returned: success
   type: list
   elements: str
 ports:
-  description: Ports of the host that containers among RV(ours) publish.
+  description: Ports of the host that containers made for O(directory) publish.
   returned: success
   type: list
   elements: int
-strangers:
-  description: What is somebody else's, and who made it as far as can be told.
+left:
+  description: What is somebody else's, with who made it as far as can be told, and what somebody else uses.
   returned: success
   type: list
   elements: str
@@ -230,20 +232,20 @@ def read_directory(options: dict[str, Any], path: str) -> tuple[Directory, str, 
 
 
 def names(verdicts: list[Verdict], kind: str) -> list[str]:
-    """Return the names of those that are ours, a database after what writes to it."""
-    found = [each.thing for each in verdicts if each.ours and each.thing.kind == kind]
+    """Return the names of those that may be removed, a database after what writes to it."""
+    found = [each.thing for each in verdicts if each.ours and not each.sharers and each.thing.kind == kind]
     return [each.name for each in sorted(found, key=lambda each: (each.service == "postgres", each.name))]
 
 
 def describe(verdicts: list[Verdict]) -> dict[str, Any]:
     """Return the verdicts as the module's results."""
     return {
-        "ours": {f"{kind}s": names(verdicts, kind) for kind in ("container", "volume", "network")},
+        "removable": {f"{kind}s": names(verdicts, kind) for kind in ("container", "volume", "network")},
         "adopted": sorted(
             each.thing.name for each in verdicts if each.adopted and each.thing.kind != "container"
         ),
         "ports": sorted({port for each in verdicts if each.ours for port in each.thing.ports}),
-        "strangers": [str(each) for each in verdicts if not each.ours],
+        "left": [str(each) for each in verdicts if not each.ours or each.sharers],
     }
 
 

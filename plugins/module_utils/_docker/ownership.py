@@ -82,6 +82,11 @@ class Stack:
             and all(mate.labels.get(WORKING_DIR) == self.directory for mate in mates)
         )
 
+    def joins(self, container: Thing) -> bool:
+        """Whether a container is the stack's."""
+        owner = container.labels.get(LABEL)
+        return owner == self.directory if owner else self.made_before(container, [])
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -95,10 +100,11 @@ class Lab:
     def made_before(self, thing: Thing, users: Collection[Thing]) -> bool:
         """Whether a release without the label made it: only what joins this lab uses it."""
         if thing.kind == "container":
-            return self.sealed and self._joins(thing)
-        return self.sealed and not thing.project and all(self._joins(user) for user in users)
+            return self.sealed and self.joins(thing)
+        return self.sealed and not thing.project and all(self.joins(user) for user in users)
 
-    def _joins(self, container: Thing) -> bool:
+    def joins(self, container: Thing) -> bool:
+        """Whether a container is the lab's or the stack's."""
         places = {container.labels.get(LABEL, ""), container.labels.get(WORKING_DIR, ""), *container.uses}
         return any(
             PurePosixPath(place).is_relative_to(home)
@@ -111,15 +117,20 @@ class Lab:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a thing is ours, whether only by what an earlier release left, and otherwise who made it."""
+    """Whether a thing is ours, whether only by what an earlier release left, and otherwise who made it.
+
+    `sharers` are containers that are not ours and use a volume or network that is.
+    """
 
     thing: Thing
     ours: bool
     adopted: bool = False
     maker: str = ""
+    sharers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.thing.kind} {self.thing.name}" + (f" ({self.maker})" if self.maker else "")
+        said = self.maker or (f"used by {', '.join(self.sharers)}" if self.sharers else "")
+        return f"{self.thing.kind} {self.thing.name}" + (f" ({said})" if said else "")
 
 
 def judge(things: Sequence[Thing], containers: Sequence[Thing], home: Stack | Lab) -> list[Verdict]:
@@ -129,7 +140,9 @@ def judge(things: Sequence[Thing], containers: Sequence[Thing], home: Stack | La
         users = [user for user in containers if thing.kind != "container" and thing.name in user.uses]
         labelled = LABEL in thing.labels
         ours = thing.labels[LABEL] == home.directory if labelled else home.made_before(thing, users)
-        verdicts.append(Verdict(thing, ours, ours and not labelled, "" if ours else maker(thing, users)))
+        sharers = sorted(user.name for user in users if ours and not home.joins(user))
+        author = "" if ours else maker(thing, users)
+        verdicts.append(Verdict(thing, ours, ours and not labelled, author, tuple(sharers)))
     return verdicts
 
 

@@ -220,6 +220,19 @@ def test_refusal_of_a_directory() -> None:
     assert "Set c to" in error.remedy
 
 
+def test_what_somebody_else_uses_is_ours_but_shared() -> None:
+    backup = container("backup", "/srv/backup", "mlflow_database", project="b")
+    (verdict,) = judge([labelled(DATABASE)], [labelled(OURS), backup], Stack(DIR, "mlflow"))
+    assert (verdict.ours, verdict.sharers) == (True, ("backup",))
+    assert str(verdict) == "volume mlflow_database (used by backup)"
+    web = container("web", "/home/alice", "lab")
+    stack = labelled(container("m-mlflow-1", "/opt/stack", "lab"), "/opt/stack")
+    (verdict,) = judge(
+        [labelled(LAB_NETWORK, LAB_DIR)], [SERVER, stack, web], Lab(LAB_DIR, True, "/opt/stack")
+    )
+    assert verdict.sharers == ("web",)
+
+
 def test_no_refusal_where_all_is_ours() -> None:
     verdicts = judge([labelled(OURS)], [], Stack(DIR, "mlflow"))
     assert refusal(verdicts, judge_directory([], ENTRIES, [], {}, sealed=False), DIR, VARIABLES) is None
