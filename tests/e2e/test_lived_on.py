@@ -176,6 +176,19 @@ def test_a_directory_that_somebody_uses(host: Host) -> None:
     assert host.fingerprint() == before
 
 
+def orphan_stays(host: Host) -> None:
+    """Compose removes orphans of its project, so the start itself refuses, also where the preflight is left out."""
+    project = host.lab.name
+    compose = {"project": project, "project.working_dir": "/home/alice", "service": "db", "oneoff": "False"}
+    labels = [f"--label=com.docker.compose.{key}={text}" for key, text in compose.items()]
+    docker("run", "--detach", f"--name={project}-db-1", *labels, base_image(), "sleep", "infinity")
+    before = host.fingerprint()
+    output = fails(host.lab.play("site.yml", "--tags", "service"))
+    assert f"container {project}-db-1 (Compose project {project} in /home/alice)" in output
+    assert host.fingerprint() == before
+    docker("rm", "--force", f"{project}-db-1")
+
+
 def test_what_the_release_before_made_is_taken_over(host: Host) -> None:
     """Its names pass the preflight, ports included, and teardown removes all of them and nothing else."""
     project = host.lab.name
@@ -189,6 +202,7 @@ def test_what_the_release_before_made_is_taken_over(host: Host) -> None:
         before = host.fingerprint()
         passes(host.lab.play("playbooks/preflight.yml"))
         assert host.fingerprint() == before
+        orphan_stays(host)
         listed = passes(host.lab.play("playbooks/teardown.yml", "--check", keep_data=False))
         assert host.fingerprint() == before
         removed = (
