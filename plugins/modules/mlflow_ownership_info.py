@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: mlflow_ownership_info
 short_description: Tell what on a Docker host was made for a stack or a lab, and what is somebody else's
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
