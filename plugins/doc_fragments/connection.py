@@ -58,7 +58,7 @@ ssh_config_file:
   type: path
 connect_timeout:
   description:
-    - Seconds that each step of a connection may take.
+    - Seconds that each step of a connection, and each answer of the server after it, may take.
   type: float
   default: 10
 """
@@ -80,6 +80,8 @@ requirements:
 notes:
   - The module runs where its task runs, on the controller, on a Docker host or in a container, and sees the
     server from there.
+  - Algorithms are those that OpenSSH's client has on by default, as far as paramiko has them. Where a server takes
+    only others, C(algorithm_missing_here) or C(no_common_algorithm) names them.
 """
 
     # For modules that do something else, and look at an account besides.

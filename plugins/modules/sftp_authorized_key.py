@@ -123,11 +123,9 @@ try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
         account_from_options,
     )
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client import SftpClient
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import login_keys
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
-        SftpClient,
-        sftp_session,
-    )
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import sftp_session
 
     PARAMIKO_ERROR = None
 except ImportError:
@@ -179,8 +177,7 @@ def ensure(
         )
     rewrite = after != content
     if not module.check_mode and rewrite:
-        for parent in missing:
-            sftp.mkdir(parent)
+        for parent in files.make_directories(sftp, missing):
             files.set_permissions(sftp, parent, 0o700)
         files.replace_file(sftp, place, after, 0o600)
     tightened = [] if missing else tighten(module, sftp, {directory: 0o700, place: 0o600})

@@ -14,6 +14,8 @@ author:
 description:
   - Makes sure that a directory is, or is not, on an SFTP server, by SFTP alone. The far side needs neither
     Python nor a shell.
+  - Asks about the directory itself and, as long as there is nothing, about those above it. Directories above
+    the first one that is there, such as V(/), need not be visible.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.connection
@@ -104,10 +106,8 @@ try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
         account_from_options,
     )
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import (
-        SftpClient,
-        sftp_session,
-    )
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client import SftpClient, shown
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import sftp_session
 
     PARAMIKO_ERROR = None
 except ImportError:
@@ -123,13 +123,12 @@ def ensure_present(module: AnsibleModule, sftp: SftpClient, wanted: int | None) 
     """Make the directory and those above it, and set its permissions."""
     path = module.params["path"]
     missing = files.missing_directories(sftp, path)
+    before = None if missing else files.permissions(sftp, path)
     if len(missing) > 1 and not module.params["parents"]:
         raise FileNotFoundError(f"{missing[0]} is not there, and parents is false")
-    before = files.permissions(sftp, path)
     if not module.check_mode:
-        for directory in missing:
-            sftp.mkdir(directory)
-    after = files.permissions(sftp, path)
+        missing = files.make_directories(sftp, missing)
+    after = None if missing and module.check_mode else files.permissions(sftp, path)
     if wanted is not None and after != wanted:
         after = wanted
         if not module.check_mode and not files.set_permissions(sftp, path, wanted):
@@ -153,11 +152,11 @@ def ensure_absent(module: AnsibleModule, sftp: SftpClient) -> dict:
     path = module.params["path"]
     try:
         status = sftp.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {"changed": False, "created": [], "removed": [], "mode": None}
-    if not stat.S_ISDIR(status.st_mode or stat.S_IFDIR) or files.is_link(sftp, path):
+    if files.kind_of(sftp, path, status) != stat.S_IFDIR or files.is_link(sftp, path):
         raise NotADirectoryError(path)
-    below = [found for found, _ in files.tree(sftp, path)]
+    below = [shown(found) for found, _ in files.tree(sftp, path)]
     if below and not module.params["recurse"]:
         raise OSError(f"it holds {len(below)} entries ({below[0]}, ...), and recurse is false")
     if not module.check_mode:

@@ -18,7 +18,9 @@ StoreKind = Literal["local", "sftp", "mlflow-artifacts"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _KINDS: dict[str, StoreKind] = {"file": "local", "sftp": "sftp", "mlflow-artifacts": "mlflow-artifacts"}
-_DEFAULT_PORT = 22
+_DEFAULT_PORTS = {"sftp": 22, "http": 80, "https": 443}
+# How MLflow's proxy is reached without its own scheme, perhaps below a prefix.
+_PROXY_OVER_HTTP = re.compile(r"(?:/.*)?/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts(?=/|$)")
 # To us, as to MLflow, a location with one is suspect; to SFTP it is a part of the path.
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 # What RFC 3986 allows unescaped in a path.
@@ -46,7 +48,7 @@ class Location:
 
     @classmethod
     def parse(cls, text: str, working_directory: str | None = None) -> Self:
-        """Read a plain path, `file:`, `sftp:` or `mlflow-artifacts:` location.
+        """Read a plain path, `file:`, `sftp:` or `mlflow-artifacts:` location, or the URL of a proxied one.
 
         `working_directory` is where relative local paths start (the MLflow server's); without it they stay
         relative. Raises LocationError for any other scheme or a malformed authority.
@@ -56,6 +58,8 @@ class Location:
         if _SCHEME.match(text) is None:
             return cls._local(text, "", text, working_directory)
         scheme = text.partition(":")[0].lower()
+        if scheme in ("http", "https"):
+            return cls._proxied_url(text)
         kind = _KINDS.get(scheme)
         if kind is None:
             raise LocationError(f"{redact(text)}: the scheme {scheme}: is not one this tool moves")
@@ -84,11 +88,24 @@ class Location:
         return cls(text, "local", scheme, parts, raw_parts, absolute=absolute)
 
     @classmethod
-    def _remote(cls, text: str, kind: StoreKind) -> Self:
+    def _proxied_url(cls, text: str) -> Self:
+        location = cls._remote(text, "mlflow-artifacts", _PROXY_OVER_HTTP)
+        if location.host is None:
+            raise LocationError(f"{redact(text)}: the URL names no host")
+        return location
+
+    @classmethod
+    def _remote(cls, text: str, kind: StoreKind, root: re.Pattern[str] | None = None) -> Self:
+        """Read a URI; with `root`, the path begins after what that matches."""
         try:
             scheme, authority, path = split(text)
         except InvalidUriError as error:
             raise LocationError(error.seen) from error
+        if root is not None:
+            begin = root.match(path)
+            if begin is None:
+                raise LocationError(f"{redact(text)} is not the URL of an artifact that MLflow serves")
+            path = path[begin.end() :]
         endpoint = authority or Endpoint("")
         parts, raw_parts = _split_path(_QUERY.sub("", path))
         return cls(
@@ -125,8 +142,12 @@ class Location:
         return "/".join(self.parts[len(root.parts) :])
 
     def may_be_under(self, root: "Location") -> bool:
-        """Whether path and host say yes while user or port say no: another account, or a sloppy spelling."""
-        return self._same_tree(root) and not self._same_endpoint(root) and self.host == root.host
+        """Whether the path says yes, and user, port or name of a proxy say no: elsewhere, or another spelling.
+
+        One MLflow server has many names, and `mlflow-artifacts:/` is whichever the client talks to.
+        """
+        same_host = self.host == root.host or self.kind == "mlflow-artifacts"
+        return self._same_tree(root) and not self._same_endpoint(root) and same_host
 
     def _same_tree(self, root: "Location") -> bool:
         names = normal_parts(self.parts)
@@ -138,8 +159,11 @@ class Location:
 
     def _same_endpoint(self, root: "Location") -> bool:
         same_user = None in (self.user, root.user) or self.user == root.user
-        default = _DEFAULT_PORT if self.kind == "sftp" else None
-        return same_user and self.host == root.host and (self.port or default) == (root.port or default)
+        return same_user and self.host == root.host and self._effective_port == root._effective_port
+
+    @property
+    def _effective_port(self) -> int | None:
+        return self.port or _DEFAULT_PORTS.get(self.scheme)
 
     def spelled_below(self, root: "Location", new_root: "Location") -> str:
         """This location's text once `root` is `new_root`; raises LocationError where no text can mean it."""
@@ -206,7 +230,7 @@ def _has_query(text: str) -> bool:
 
 
 def _encoding(location: Location) -> str:
-    return "plain" if location.scheme == "" else "proxied" if location.kind == "mlflow-artifacts" else "uri"
+    return {"": "plain", "mlflow-artifacts": "proxied"}.get(location.scheme, "uri")
 
 
 def _proxied(names: tuple[str, ...]) -> str:

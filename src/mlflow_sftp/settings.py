@@ -21,6 +21,8 @@ class Settings:
         connect_timeout: Seconds from the first packet to an open SFTP session.
         stall_timeout: Seconds without a byte from the server, while it owes an answer, until the
             connection is given up.
+        busy_timeout: Seconds that the server may take to close, rename or sync a file, as long as its SSH side
+            answers.
         keepalive: Seconds between keepalive requests on a silent connection.
         idle_timeout: Seconds without work until the connection is closed.
         retry_timeout: Seconds during which a dropped or refused connection is tried again.
@@ -29,13 +31,14 @@ class Settings:
         max_requests: Files in flight on one connection at most.
         memory: MiB of file contents held at once at most.
         verify: "size" (always done), or "sha256" to compare contents after each transfer.
-        leftover_hours: Age at which a dead upload's temporary file is removed.
+        leftover_hours: Age from which `clean` takes a temporary file for one of a dead upload.
     """
 
     ssh_config: Path | None = None
     key_passphrase: str = ""
     connect_timeout: float = 30.0
     stall_timeout: float = 60.0
+    busy_timeout: float = 900.0
     keepalive: float = 15.0
     idle_timeout: float = 300.0
     retry_timeout: float = 120.0

@@ -51,7 +51,7 @@ class SftpStorage:
 
         async def stat(remote: Remote) -> Entry | None:
             found = await remote.stat(self.uri.join(path))
-            return found and Entry(path, found.is_directory, found.size or 0, found.mtime or 0)
+            return found and Entry(path, found.is_directory, found.size, found.mtime)
 
         return self._run(stat)
 

@@ -40,7 +40,7 @@ work, uri, local = sys.argv[1:4]
 if "without rename" in sys.argv:
     import mlflow_sftp.transfer.temporary_names, mlflow_sftp.transfer.upload
     async def nothing(*_): pass
-    mlflow_sftp.transfer.upload._publish = nothing
+    mlflow_sftp.transfer.upload.publish = nothing
 getattr(SftpStorage(uri), work)(*((local, "") if work.startswith("upload") else ("", local)))
 """
 

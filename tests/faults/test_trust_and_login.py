@@ -102,8 +102,14 @@ def test_host_certificate(
 
 
 def test_no_common_algorithm(misbehaving: Callable[[str], SshServer], diagnose: Diagnose) -> None:
+    server = misbehaving("KexAlgorithms diffie-hellman-group14-sha1")
+    seen = diagnose(options(server), "no_common_algorithm", remedy="KexAlgorithms")
+    assert "only diffie-hellman-group14-sha1;" in seen["detail"]
+
+
+def test_algorithm_that_only_openssh_has(misbehaving: Callable[[str], SshServer], diagnose: Diagnose) -> None:
     server = misbehaving("KexAlgorithms sntrup761x25519-sha512@openssh.com")
-    diagnose(options(server), "no_common_algorithm", remedy="KexAlgorithms")
+    diagnose(options(server), "algorithm_missing_here", remedy="lacks sntrup761x25519-sha512@openssh.com")
 
 
 def test_key_is_missing(sshd: SshServer, tmp_path: Path, diagnose: Diagnose) -> None:

@@ -5,13 +5,12 @@ import copy
 import itertools
 import os
 import signal
-import subprocess
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Self
 
 from tests.support.docker import DockerError, docker, sftp_servers_image, unused_name
-from tests.support.server import PortTakenError, SftpServer
+from tests.support.server import PortTakenError, SftpServer, rfc4716
 from tests.support.sshd import SSHD_CONFIG
 
 _SETTINGS = "/etc/sftp-server"
@@ -35,12 +34,6 @@ fi
 _rooms = itertools.count()
 
 
-def rfc4716(public_key: str) -> str:
-    """Return a public key in the format that ProFTPD's mod_sftp reads."""
-    command = ["ssh-keygen", "-e", "-f", "/dev/stdin"]
-    return subprocess.run(command, input=public_key, check=True, capture_output=True, text=True).stdout
-
-
 class ContainerServer(SftpServer):
     """A server for one account that has SFTP and nothing else: no shell, no Python.
 
@@ -55,6 +48,7 @@ class ContainerServer(SftpServer):
         uid: The account's user id: by default that of the tests, so that each may change what the other wrote.
         password: The account's password, for servers whose configuration takes one.
         environment: Variables of the server.
+        obeys_modes: Refuse root, too, what the modes of files forbid.
     """
 
     # Where the account's "/" is in the container.
@@ -70,6 +64,7 @@ class ContainerServer(SftpServer):
         uid: int | None = None,
         password: str = "",
         environment: dict[str, str] | None = None,
+        obeys_modes: bool = False,
     ) -> None:
         super().__init__(directory, "freegee")
         self.name = unused_name()
@@ -80,6 +75,7 @@ class ContainerServer(SftpServer):
         self.authorize(self.public_client_key)
         self._config = config
         self._environment = {"PASSWORD": password, **(environment or {})}
+        self._obeys_modes = obeys_modes
         self._uid = os.getuid() if uid is None else uid
         if self._uid != os.getuid():
             for path in (self.root, self.home, self.authorized_keys.parent, self.authorized_keys):
@@ -127,6 +123,8 @@ class ContainerServer(SftpServer):
         arguments += ["--volume", f"{self._settings}:{_SETTINGS}:ro"]
         arguments += ["--volume", f"{self.home}:{self.jail}/home/freegee"]
         arguments += ["--volume", f"{self.root}:{self.jail}{self.root}"]
+        if self._obeys_modes:
+            arguments += ["--cap-drop", "DAC_OVERRIDE", "--cap-drop", "DAC_READ_SEARCH"]
         for name, value in self._environment.items():
             arguments += ["--env", f"{name}={value}"]
         try:
@@ -174,6 +172,7 @@ class OpensshContainer(ContainerServer):
             f"ChrootDirectory {self.jail}",
             "ForceCommand internal-sftp",
             SSHD_CONFIG,
+            "Subsystem sftp internal-sftp",
         ]
         (self._settings / "sshd_config").write_text("\n".join(lines))
         return f"mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e -f {_SETTINGS}/sshd_config"

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from tests.support.process_server import descendants, end_process_tree
 from tests.support.server import free_port
-from tests.support.sshd import descendants, end_process_tree
 
 _START_SECONDS = 120.0
 

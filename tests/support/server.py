@@ -31,6 +31,12 @@ def keygen(path: Path, key_type: str, comment: str = "test") -> Path:
     return path
 
 
+def rfc4716(public_key: str) -> str:
+    """Return a public key in the format that ProFTPD's mod_sftp reads."""
+    command = ["ssh-keygen", "-e", "-f", "/dev/stdin"]
+    return subprocess.run(command, input=public_key, check=True, capture_output=True, text=True).stdout
+
+
 def fingerprint(public_key: Path) -> str:
     """Return the "SHA256:..." fingerprint of a public key file."""
     shown = subprocess.run(
@@ -71,7 +77,8 @@ class SftpServer(ABC):
     Paths in URIs are absolute paths of this machine, below `root`; the server shows them under the same names.
 
     Attributes: host, port, user, root, client_key, host_key, known_hosts, host_key_fingerprint,
-    ssh_config (an OpenSSH client configuration that knows all of them).
+    ssh_config (an OpenSSH client configuration that knows all of them), writes_back (acknowledged files come to its
+    disk a moment later).
 
     Args:
         directory: Where keys, configuration and `root` go; must not be shared by two servers.
@@ -86,6 +93,7 @@ class SftpServer(ABC):
         self.host = "127.0.0.1"
         self.port = free_port()
         self.user = user
+        self.writes_back = False
         self.root = directory / "root"
         self.root.mkdir(parents=True, exist_ok=True)
         self._settings = directory / "server"

@@ -127,7 +127,7 @@ _TABLE = (
         "banner",
         "The server hangs up before it greets",
         "Look for a ban or an access list on {host} (fail2ban, hosts.deny, the provider's firewall) "
-        "that names this client's address.",
+        "that names this client's address, and for too many connections at once (MaxStartups).",
     ),
     Cause(
         "too_many_connections",
@@ -184,6 +184,13 @@ _TABLE = (
         "Update the older side. On the server see KexAlgorithms, Ciphers, MACs and HostKeyAlgorithms.",
     ),
     Cause(
+        "algorithm_missing_here",
+        "host_key",
+        "The server takes only algorithms that the modules' SSH library lacks, although ssh may have them",
+        "Have {host} offer one of the algorithms of this side as well, or update {library}, which lacks {algorithms}. "
+        "The artifact store uses another library and may get in.",
+    ),
+    Cause(
         "key_missing",
         "authenticate",
         "There is no private key to log in with",
@@ -238,11 +245,32 @@ _TABLE = (
         " type one.",
     ),
     Cause(
+        "auth_attempts_used_up",
+        "authenticate",
+        "The server hangs up after too many attempts, before all keys were tried",
+        "Offer fewer keys: name the one key for {user} (sftp_private_key_file, IdentityFile), or have MaxAuthTries "
+        "raised on {host}.",
+    ),
+    Cause(
+        "signature_refused",
+        "authenticate",
+        "The server takes no signature that the private key can make",
+        "Use an ed25519 key instead of {key}, or have {host} take rsa-sha2-512 (PubkeyAcceptedAlgorithms): signatures "
+        "with SHA-1 are made no more.",
+    ),
+    Cause(
         "no_sftp_subsystem",
         "sftp",
         "The login works, but the server offers no SFTP",
         "Enable SFTP for {user} on {host}: 'Subsystem sftp internal-sftp' in sshd_config, or the "
         "hosting provider's switch for SFTP access.",
+    ),
+    Cause(
+        "login_cut_short",
+        "sftp",
+        "The server accepts the login, and then ends the connection",
+        "Look at the log of {host}: often the directory of a chroot belongs to somebody else than root or can be "
+        "written by a group, or the account of {user} has expired. If it happens now and then only, look at the line.",
     ),
     Cause(
         "sftp_garbled",
@@ -468,6 +496,19 @@ _TABLE = (
         "The server stopped answering in the middle of a session",
         "Look at the server behind {host}:{port} (load, storage that hangs), and at firewalls that "
         "drop quiet or large connections.",
+    ),
+    Cause(
+        "sftp_malformed",
+        "any",
+        "The server's SFTP answers are not what was asked, or not complete",
+        "Have the SFTP software on {host} updated or replaced: what it answers cannot be relied on.",
+    ),
+    Cause(
+        "ssh_malformed",
+        "any",
+        "What comes from the server is not proper SSH",
+        "Look for something between here and {host}:{port} that changes data, then at the server's software and its "
+        "log.",
     ),
     Cause(
         "connection_lost",

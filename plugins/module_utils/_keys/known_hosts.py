@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import (
+    PublicKey,
+    is_public_key,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ def _matching_lines(text: str, name: str, file: str) -> list[KnownKey]:
         fields = line.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
         if len(fields) < 3 or fields[0].startswith("#"):
+            continue
+        # ssh skips a line that holds no key, and so do we: the others count.
+        if not is_public_key(fields[2]):
             continue
         # As OpenSSH does: an authority may also be listed for the name without the port.
         names = [name, _without_port(name)] if marker == "@cert-authority" else [name]

@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import getpass
+import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +17,7 @@ import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import Endpoint
 
+_ONLY_SSH_KNOWS = re.compile(r"^\s*(include|match)\b", re.IGNORECASE | re.MULTILINE)
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
 
@@ -89,10 +94,48 @@ def _client_config(file: str | None, host: str) -> Mapping[str, Any]:
         return {}
     path = Path(file).expanduser()
     try:
-        with path.open(encoding="utf-8") as stream:
-            return paramiko.SSHConfig.from_file(stream).lookup(host)
-    except (OSError, UnicodeDecodeError, paramiko.ConfigParseError) as error:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        # paramiko skips Include and takes every kind of Match that it does not know for fulfilled.
+        if _ONLY_SSH_KNOWS.search(text) and shutil.which("ssh"):
+            return _ask_ssh(path, host)
+        return paramiko.SSHConfig.from_text(text).lookup(host)
+    except (OSError, paramiko.ConfigParseError, ValueError) as error:
         raise DiagnosedError("ssh_config_unreadable", f"{path}: {error}", ssh_config=path) from error
+
+
+def _ask_ssh(path: Path, host: str) -> Mapping[str, Any]:
+    """Return what the installed ssh makes of a configuration, without what it would do anyway.
+
+    Raises:
+        ValueError: ssh refuses it.
+    """
+    found, unasked = (_options_of_ssh(file, host) for file in (str(path), "none"))
+    asked = {name: values for name, values in found.items() if values != unasked.get(name)}
+    config: dict[str, Any] = {name: values[0] for name, values in asked.items()}
+    if "identityfile" in asked:
+        tokens = {"%h": found["hostname"][0], "%r": found["user"][0], "%d": str(Path.home()), "%%": "%"}
+        tokens["%u"] = getpass.getuser()
+        config["identityfile"] = [
+            re.sub("%[hrdu%]", lambda token: tokens[token[0]], name) for name in asked["identityfile"]
+        ]
+    return config
+
+
+def _options_of_ssh(file: str, host: str) -> dict[str, list[str]]:
+    command = ["ssh", "-G", "-F", file, "--", host]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=10
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError("ssh -G does not end") from None
+    if done.returncode != 0:
+        raise ValueError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "ssh -G fails")
+    options: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition(" ")
+        options.setdefault(name, []).append(value)
+    return options
 
 
 def _key_files(options: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -109,5 +152,9 @@ def _known_hosts_files(options: Mapping[str, Any], config: Mapping[str, Any]) ->
     if options["known_hosts_file"]:
         return (options["known_hosts_file"],)
     if "userknownhostsfile" in config:
-        return tuple(config["userknownhostsfile"].split())
+        listed = config["userknownhostsfile"]
+        # ssh refuses a quotation that does not end; what it prints has no marks.
+        return tuple(
+            shlex.split(listed) if listed.count('"') % 2 == 0 and "'" not in listed else listed.split()
+        )
     return () if options["host_key_fingerprints"] else ("~/.ssh/known_hosts",)

@@ -7,11 +7,10 @@ import posixpath
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import (
     STAGES,
     DiagnosedError,
@@ -19,6 +18,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.cau
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
     Account,
     account_from_options,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client import (
+    SftpClient,
+    WrongLengthError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     SocketAddress,
@@ -31,14 +34,18 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.director
     check_directory,
     refusal,
     space_error,
+    start_directory,
     write_error,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import (
+    BROKEN,
     is_broken_line,
     translate_errors,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.files import move_over
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import authenticate
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient, open_sftp
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import open_sftp
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import Transport
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
     negotiate_trusted,
     trust_rules,
@@ -101,7 +108,7 @@ class AccountCheck:
         self._facts = {**account.facts, "path": options.path or "."}
         self._stages: list[Stage] = []
         self._addresses: list[SocketAddress] = []
-        self._transport: paramiko.Transport | None = None
+        self._transport: Transport | None = None
         self._probe = posixpath.join(options.path or ".", f".sftp_check-{secrets.token_hex(6)}")
         self._content = secrets.token_bytes(options.probe_size)
         self._throughput: float | None = None
@@ -177,7 +184,7 @@ class AccountCheck:
                 account, self._addresses, self._transport, rules
             )
 
-    def _examine(self, transport: paramiko.Transport) -> None:
+    def _examine(self, transport: Transport) -> None:
         with self._stage("authenticate") as stage:
             stage.detail = authenticate(transport, self._account)
         if self._failed:
@@ -185,7 +192,7 @@ class AccountCheck:
         with self._stage("sftp") as stage:
             sftp = open_sftp(transport, self._account.timeout)
             with translate_errors(transport, self._account.timeout, "asking for the start directory"):
-                stage.detail = f"starts in {sftp.normalize('.')}"
+                stage.detail = start_directory(sftp)
         if self._failed:
             return
         if self._options.path is not None:
@@ -193,7 +200,7 @@ class AccountCheck:
         if not self._failed:
             self._measure(transport, sftp)
 
-    def _examine_path(self, transport: paramiko.Transport, sftp: SftpClient, path: str) -> None:
+    def _examine_path(self, transport: Transport, sftp: SftpClient, path: str) -> None:
         steps: dict[str, Callable[[SftpClient, str], str]] = {"path": check_directory}
         if self._options.no_probe is None:
             steps |= {
@@ -217,26 +224,24 @@ class AccountCheck:
 
     def _remove_probe(self, sftp: SftpClient) -> None:
         for name in (self._probe, f"{self._probe}.new"):
-            try:
+            with suppress(*BROKEN):
                 sftp.remove(name)
-            except (OSError, EOFError, paramiko.SSHException):
-                continue
 
     def _write(self, sftp: SftpClient, path: str) -> str:
         start = time.monotonic()
         with refusal(lambda error: write_error(error, sftp, path)):
-            with sftp.open(self._probe, "wx") as file:
-                file.set_pipelined(True)
-                file.write(self._content)
+            sftp.create(self._probe, self._content)
             status = sftp.stat(self._probe)
-        stored = status.st_size or 0
         seconds = time.monotonic() - start
+        # A size that is not told is found out by reading.
+        stored = len(self._content) if status.size is None else status.size
         if stored != len(self._content):
             seen = f"{stored} of {len(self._content)} bytes arrived"
             raise space_error(sftp, path) or DiagnosedError("write_failed", seen)
         if stored >= _THROUGHPUT_PROBE:
             self._throughput = stored / seconds
-        skew = (status.st_mtime or time.time()) - time.time()
+        # No clock shows 1970: a server that names it keeps no times.
+        skew = status.modified - time.time() if status.modified else 0.0
         if abs(skew) > _TOLERATED_SKEW:
             ahead = "ahead of" if skew > 0 else "behind"
             seen = f"the server's clock is {abs(skew):.0f} s {ahead} this machine's"
@@ -244,39 +249,43 @@ class AccountCheck:
         return f"{stored} bytes in {path}"
 
     def _read(self, sftp: SftpClient, path: str) -> str:
-        refused = refusal(lambda error: DiagnosedError("read_failed", f"{self._probe}: {error}"))
-        with refused, sftp.open(self._probe, "rb") as file:
-            file.prefetch(len(self._content))
-            content = file.read()
-        if content != self._content:
-            raise DiagnosedError("content_differs", f"{len(content)} bytes read, not those written")
-        return f"{len(content)} bytes, identical"
+        done = 0
+        try:
+            for block in sftp.read(self._probe):
+                if block != self._content[done : done + len(block)]:
+                    seen = f"other bytes than written come at {done}"
+                    raise DiagnosedError("content_differs", seen)
+                done += len(block)
+        except WrongLengthError as error:
+            raise DiagnosedError("content_differs", str(error)) from error
+        except OSError as error:
+            if is_broken_line(error):
+                raise
+            raise DiagnosedError("read_failed", f"{self._probe}: {error.strerror or error}") from error
+        if done != len(self._content):
+            raise DiagnosedError("content_differs", f"{done} bytes read, not those written")
+        return f"{done} bytes, identical"
 
     def _rename(self, sftp: SftpClient, path: str) -> str:
         """Replace an existing file, as an upload that overwrites does."""
         new = f"{self._probe}.new"
-        with refusal(lambda error: DiagnosedError("rename_failed", f"{new}: {error}")):
-            with sftp.open(new, "wx"):
-                pass
-            try:
-                sftp.posix_rename(new, self._probe)
-            except OSError as error:
-                if is_broken_line(error):
-                    raise
-                sftp.remove(self._probe)
-                sftp.rename(new, self._probe)
-                seen = f"posix-rename@openssh.com: {error}; plain rename works"
-                raise _WarningError("rename_not_atomic", seen) from error
+        with refusal(lambda error: DiagnosedError("rename_failed", f"{new}: {error.strerror or error}")):
+            sftp.create(new, b"")
+            in_one_step = move_over(sftp, new, self._probe)
+        if not in_one_step:
+            raise _WarningError("rename_not_atomic", "a file is replaced only after it was moved aside")
         return "replaces a file in one step"
 
     def _delete(self, sftp: SftpClient, path: str) -> str:
-        with refusal(lambda error: DiagnosedError("delete_failed", f"{self._probe}: {error}")):
+        with refusal(
+            lambda error: DiagnosedError("delete_failed", f"{self._probe}: {error.strerror or error}")
+        ):
             sftp.remove(self._probe)
         return "nothing left behind"
 
-    def _measure(self, transport: paramiko.Transport, sftp: SftpClient) -> None:
+    def _measure(self, transport: Transport, sftp: SftpClient) -> None:
         with self._stage("link") as stage, translate_errors(transport, self._account.timeout, "measuring"):
-            round_trip = min(_timed(lambda: sftp.stat(".")) for _ in range(3))
+            round_trip = min(_timed(lambda: _ask_something(sftp)) for _ in range(3))
             seen = f"round trip {round_trip * 1000:.1f} ms"
             if self._throughput is not None:
                 seen += f", {self._throughput / 1e6:.1f} MB/s"
@@ -288,6 +297,15 @@ class AccountCheck:
 
 class _WarningError(DiagnosedError):
     """Something worth a remark that does not keep artifacts from being stored."""
+
+
+def _ask_something(sftp: SftpClient) -> None:
+    """Make a round trip; a refusal is an answer, too."""
+    try:
+        sftp.stat(".")
+    except OSError as error:
+        if is_broken_line(error):
+            raise
 
 
 def _timed(action: Callable[[], object]) -> float:

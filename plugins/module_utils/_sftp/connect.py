@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import re
+import select
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import (
+    OPENSSH_ONLY,
+    Transport,
+)
 
 # paramiko logs whole tracebacks of what it also raises.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -21,7 +28,13 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 SocketAddress = tuple[int, Any]
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL}
 _REFUSALS = {"Exceeded MaxStartups": "too_many_connections", "Not allowed at this time": "client_penalised"}
-_SSH_GREETING = re.compile(rb"(^|\n)SSH-")
+_REFUSALS_SAID = tuple(words.encode() for words in _REFUSALS)
+_SSH_GREETING = re.compile(rb"(?:^|(?<=\n))SSH-")
+_SSH_LINE = re.compile(rb"(?:^|\n)SSH-[^\n]*\n")
+# Bytes; a server may say more before its greeting than this, but none is known to.
+_LONGEST_GREETING = 8192
+# Seconds for a server of another kind to show itself.
+_LAST_WORD = 2.0
 
 
 @dataclass(frozen=True)
@@ -115,20 +128,20 @@ def _connect_fault(error: OSError, where: str, timeout: float) -> DiagnosedError
 def read_banner(sock: socket.socket, timeout: float) -> str:
     """Return the server's greeting line and leave it in the socket for the SSH library.
 
-    A server that waits for its client to speak first (HTTP, for one) is spoken to after half the time,
-    so that it shows what it is.
+    A server that waits for its client to speak first (HTTP, for one) is spoken to when the time is over, so that it
+    shows what it is.
 
     Raises:
         DiagnosedError: not_ssh, banner_timeout, closed_early, too_many_connections, client_penalised.
     """
-    sock.settimeout(timeout / 2)
-    greeting = _peek(sock)
-    if greeting is None:
-        sock.sendall(b"SSH-2.0-sftp_check\r\n\r\n")
-        greeting = _peek(sock)
+    greeting, ended = _peek_line(sock, timeout)
+    if not greeting and not ended:
+        with contextlib.suppress(OSError):
+            sock.sendall(b"SSH-2.0-sftp_check\r\n\r\n")
+        greeting, ended = _peek_line(sock, min(timeout / 4, _LAST_WORD))
+        if _SSH_GREETING.search(greeting) or not (greeting or ended):
+            raise DiagnosedError("banner_timeout", f"connected, then silence for {timeout:g} s")
     sock.settimeout(timeout)
-    if greeting is None:
-        raise DiagnosedError("banner_timeout", f"connected, then silence for {timeout:g} s")
     if not greeting:
         raise DiagnosedError("closed_early", "connected, then the server hung up without a word")
     text = greeting.decode("utf-8", "replace")
@@ -137,22 +150,49 @@ def read_banner(sock: socket.socket, timeout: float) -> str:
         if words in text:
             raise DiagnosedError(code, f"the server says {shown}")
     match = _SSH_GREETING.search(greeting)
-    if not match:
-        raise DiagnosedError("not_ssh", f"the greeting is {shown}")
-    return text[match.start() :].strip().splitlines()[0]
+    if match and (ended or _SSH_LINE.search(greeting)):
+        return greeting[match.start() :].decode("utf-8", "replace").strip().splitlines()[0]
+    if match or b"SSH-".startswith(greeting[:4]):
+        seen = f"the greeting stops after {shown} for {timeout:g} s"
+        raise DiagnosedError("banner_timeout", seen)
+    raise DiagnosedError("not_ssh", f"the greeting is {shown}")
 
 
-def _peek(sock: socket.socket) -> bytes | None:
-    """Return what has arrived, leaving it there: empty if the peer hung up, None if nothing came in time."""
-    try:
-        return sock.recv(1024, socket.MSG_PEEK)
-    except TimeoutError:
-        return None
-    except OSError:
-        return b""
+def _peek_line(sock: socket.socket, timeout: float) -> tuple[bytes, bool]:
+    """Return what has arrived, leaving it there, and whether the peer hung up.
+
+    Returns when a line of SSH is complete, as much was said as is looked at, the peer hung up, or the time is over.
+    """
+    deadline = time.monotonic() + timeout
+    seen = b""
+    while (left := deadline - time.monotonic()) > 0:
+        sock.settimeout(left)
+        try:
+            now = sock.recv(_LONGEST_GREETING, socket.MSG_PEEK)
+        except TimeoutError:
+            break
+        except OSError:
+            return seen, True
+        if _SSH_LINE.search(now) or len(now) == _LONGEST_GREETING or any(w in now for w in _REFUSALS_SAID):
+            return now, False
+        # Where the peer has hung up, what is left can be seen again and again, and nothing is added to it.
+        if not now or (now == seen and _has_hung_up(sock)):
+            return now, True
+        seen = now
+        time.sleep(0.02)
+    return seen, False
 
 
-def negotiate(sock: socket.socket, key_types: Sequence[str] | None, timeout: float) -> paramiko.Transport:
+def _has_hung_up(sock: socket.socket) -> bool:
+    """Whether the peer has closed its side; what it said before may still be unread."""
+    if not hasattr(select, "POLLRDHUP"):
+        return False
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def negotiate(sock: socket.socket, key_types: Sequence[str] | None, timeout: float) -> Transport:
     """Agree on keys with the server; the host key is then known but not yet trusted.
 
     Args:
@@ -161,24 +201,59 @@ def negotiate(sock: socket.socket, key_types: Sequence[str] | None, timeout: flo
         timeout: Seconds.
 
     Raises:
-        DiagnosedError: no_common_algorithm, server_stalled, connection_lost.
+        DiagnosedError: no_common_algorithm, algorithm_missing_here, server_stalled, connection_lost, ssh_malformed.
     """
-    transport = paramiko.Transport(sock)
-    transport.banner_timeout = timeout
+    transport = Transport(sock, timeout)
     if key_types is not None:
         transport.get_security_options().key_types = tuple(key_types)
+    started = time.monotonic()
     try:
         transport.start_client(timeout=timeout)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except Exception as error:
+        # Whatever stumbles over what the server sent ends up here, in the library's words.
         transport.close()
-        raise negotiation_fault(error, timeout) from error
+        raise _negotiation_fault(transport, error, time.monotonic() - started) from error
+    if not transport.initial_kex_done:
+        transport.close()
+        raise _stalled_exchange(timeout)
     return transport
 
 
-def negotiation_fault(error: Exception, timeout: float) -> DiagnosedError:
+def _negotiation_fault(transport: Transport, error: Exception, seconds: float) -> DiagnosedError:
     """Name the cause of an exception that ended a key exchange."""
-    if "Incompatible" in type(error).__name__ or "Incompatible" in str(error):
-        return DiagnosedError("no_common_algorithm", str(error))
-    if "Timeout" in str(error) or isinstance(error, TimeoutError):
-        return DiagnosedError("server_stalled", f"no answer in the key exchange within {timeout:g} s")
-    return DiagnosedError("connection_lost", f"in the key exchange: {error or type(error).__name__}")
+    if transport.goodbye:
+        return _no_algorithm(transport) or DiagnosedError(
+            "connection_lost", f"in the key exchange the server says {transport.goodbye!r}"
+        )
+    if isinstance(error, paramiko.SSHException) and "ncompatible" in f"{type(error).__name__} {error}":
+        return _no_algorithm(transport) or DiagnosedError("no_common_algorithm", str(error))
+    if isinstance(error, TimeoutError) or seconds >= transport.timeout:
+        return _stalled_exchange(transport.timeout)
+    # A server that has nothing in common may just hang up.
+    ended = isinstance(error, EOFError | OSError) or str(error) == "Negotiation failed."
+    if ended or "banner" in str(error):
+        return _no_algorithm(transport) or DiagnosedError(
+            "connection_lost", f"in the key exchange: {transport.why_ended()}"
+        )
+    return DiagnosedError("ssh_malformed", f"in the key exchange: {error or type(error).__name__}")
+
+
+def _stalled_exchange(timeout: float) -> DiagnosedError:
+    return DiagnosedError("server_stalled", f"no answer in the key exchange within {timeout:g} s")
+
+
+def _no_algorithm(transport: Transport) -> DiagnosedError | None:
+    """Say of what kind of algorithm client and server have none in common; None if there is none like that."""
+    for kind, offered in transport.offered.items():
+        wanted = transport.wanted[kind]
+        if set(offered) & set(wanted):
+            continue
+        seen = f"{kind}: the server takes only {', '.join(offered)}; this side {', '.join(wanted)}"
+        missing = sorted(set(offered) & OPENSSH_ONLY)
+        if missing:
+            library = f"paramiko {paramiko.__version__}"
+            return DiagnosedError(
+                "algorithm_missing_here", seen, library=library, algorithms=", ".join(missing)
+            )
+        return DiagnosedError("no_common_algorithm", seen)
+    return None

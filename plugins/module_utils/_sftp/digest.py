@@ -9,9 +9,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client import SftpClient, shown
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.files import kind_of
 
-_BLOCK = 1 << 20
+_MOST_LEVELS = 500
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,23 @@ class Differences:
 def digest_tree(sftp: SftpClient, directory: str) -> list[FileDigest]:
     """Read every regular file below a directory; symbolic links are not followed. Sorted by path.
 
+    What is not UTF-8 in a name is shown as ``\\xff``.
+
     Raises:
-        OSError: when the server refuses to list or read something.
+        OSError: when the server refuses to list or read something, or a file changes meanwhile.
     """
     return [_digest(sftp, directory, path) for path in sorted(_walk(sftp, directory, ""))]
 
 
 def _walk(sftp: SftpClient, directory: str, below: str) -> Iterator[str]:
-    for entry in sftp.listdir_attr(posixpath.join(directory, below)):
-        path = posixpath.join(below, entry.filename)
-        if stat.S_ISDIR(entry.st_mode or 0):
+    if below.count("/") > _MOST_LEVELS:
+        raise OSError(f"{shown(below)} is more than {_MOST_LEVELS} levels deep")
+    for entry in sftp.entries(posixpath.join(directory, below)):
+        path = posixpath.join(below, entry.name)
+        kind = kind_of(sftp, posixpath.join(directory, path), entry.attributes)
+        if kind == stat.S_IFDIR:
             yield from _walk(sftp, directory, path)
-        elif stat.S_ISREG(entry.st_mode or 0):
+        elif kind == stat.S_IFREG:
             yield path
 
 
@@ -61,12 +67,10 @@ def _digest(sftp: SftpClient, directory: str, path: str) -> FileDigest:
     # hashlib.file_digest is Python 3.11's; hosts that modules run on may have 3.10.
     checksum = hashlib.sha256()
     size = 0
-    with sftp.open(posixpath.join(directory, path), "rb") as file:
-        file.prefetch()
-        while block := file.read(_BLOCK):
-            checksum.update(block)
-            size += len(block)
-    return FileDigest(path, size, checksum.hexdigest())
+    for block in sftp.read(posixpath.join(directory, path)):
+        checksum.update(block)
+        size += len(block)
+    return FileDigest(shown(path), size, checksum.hexdigest())
 
 
 def compare(files: list[FileDigest], expected: Mapping[str, str]) -> Differences:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client import SftpClient, shown
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import is_broken_line
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient
 
 # Bytes below which a file system counts as full.
 _LEAST_SPACE = 1_000_000
 _SHOWN_ENTRIES = 12
+_ENOUGH_ENTRIES = 1000
 
 
 @contextmanager
@@ -32,27 +33,35 @@ def refusal(diagnose: Callable[[OSError], DiagnosedError]) -> Iterator[None]:
 def check_directory(sftp: SftpClient, path: str) -> str:
     """Return what is known of a directory.
 
+    What a server refuses to say about a path counts only if it does not list it either.
+
     Raises:
         DiagnosedError: path_missing, path_other_root, path_not_directory, path_denied.
     """
-    with refusal(lambda error: _stat_error(error, sftp, path)):
-        status = sftp.stat(path)
-    if not stat.S_ISDIR(status.st_mode or stat.S_IFDIR):
-        raise DiagnosedError("path_not_directory", f"{path} is {stat.filemode(status.st_mode or 0)}")
-    with refusal(lambda error: DiagnosedError("path_denied", f"listing {path}: {error}")):
-        next(sftp.listdir_iter(path, read_aheads=1), None)
+    unknown = None
+    try:
+        kind = sftp.stat(path)
+        if kind.kind not in (stat.S_IFDIR, None):
+            raise DiagnosedError("path_not_directory", f"{path} is {stat.filemode(kind.mode or 0)}")
+    except OSError as error:
+        if is_broken_line(error):
+            raise
+        unknown = error
+    # An artifact root may hold a hundred thousand directories: the first ones will do.
+    with refusal(lambda error: _unusable(unknown or error, sftp, path)):
+        sftp.entries(path, enough=1)
     system = sftp.statvfs(path)
     return path if system is None else f"{path}, {system.free / 1e9:.1f} GB free"
 
 
-def _stat_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
+def _unusable(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
     if isinstance(error, FileNotFoundError):
         return _missing(sftp, path)
-    return DiagnosedError("path_denied", f"{path}: {error}")
+    return DiagnosedError("path_denied", f"listing {path}: {error.strerror or error}")
 
 
 def _missing(sftp: SftpClient, path: str) -> DiagnosedError:
-    home = sftp.normalize(".")
+    home = _home(sftp) or "/"
     parts = path.strip("/").split("/")
     elsewhere = [posixpath.join("/", *parts[start:]) for start in range(1, len(parts))]
     elsewhere.append(posixpath.join(home, *parts))
@@ -69,26 +78,47 @@ def _missing(sftp: SftpClient, path: str) -> DiagnosedError:
     return DiagnosedError("path_missing", seen)
 
 
+def start_directory(sftp: SftpClient) -> str:
+    """Say where the login starts."""
+    home = _home(sftp)
+    return f"starts in {shown(home)}" if home else "the server does not say where the login starts"
+
+
+def _home(sftp: SftpClient) -> str | None:
+    try:
+        return sftp.normalize(".")
+    except OSError as error:
+        if is_broken_line(error):
+            raise
+        return None
+
+
 def _is_there(sftp: SftpClient, path: str) -> bool:
     try:
         sftp.stat(path)
-    except OSError:
+    except OSError as error:
+        if is_broken_line(error):
+            raise
         return False
     return True
 
 
 def _listing(sftp: SftpClient, path: str) -> str:
     try:
-        names = sorted(sftp.listdir(path))
+        names = sorted(shown(entry.name) for entry in sftp.entries(path, enough=_ENOUGH_ENTRIES))
     except OSError as error:
-        return f"{path} cannot be listed ({error})"
-    more = f" and {len(names) - _SHOWN_ENTRIES} more" if len(names) > _SHOWN_ENTRIES else ""
+        if is_broken_line(error):
+            raise
+        return f"{path} cannot be listed ({error.strerror or error})"
+    more = " and more" if len(names) > _SHOWN_ENTRIES else ""
     return f"{path} holds {', '.join(names[:_SHOWN_ENTRIES]) or 'nothing'}{more}"
 
 
 def write_error(error: OSError, sftp: SftpClient, path: str) -> DiagnosedError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return DiagnosedError("path_read_only", f"{path}: {error.strerror or error}")
+    if error.errno == errno.ENOSPC:
+        return DiagnosedError("no_space", f"{path}: {error.strerror}")
     return space_error(sftp, path) or DiagnosedError("write_failed", f"{path}: {error}")
 
 

@@ -1,74 +1,167 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files and directories changed over SFTP alone: no shell, no Python, no extension that must be there."""
+"""Files and directories changed over SFTP alone: no shell, no Python, no extension that must be there.
+
+What a server does not tell is asked for in another way, or the work is refused: nothing is assumed. Nothing is asked
+about a directory that is not needed: many a server hides those above an account's own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import secrets
 import stat
 from collections.abc import Iterator
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client import (
+    Attributes,
+    SftpClient,
+    shown,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import is_broken_line
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import SftpClient
+
+# Bytes of a file that is changed here as a whole.
+_LARGEST_FILE = 16 << 20
+_MOST_LEVELS = 500
+
+
+def look(sftp: SftpClient, path: str) -> Attributes | None:
+    """Return what a server tells of a path, links followed; None if there is nothing."""
+    try:
+        return sftp.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def permissions(sftp: SftpClient, path: str) -> int | None:
-    """Return the permission bits; None if there is nothing or the server does not tell."""
-    try:
-        mode = sftp.stat(path).st_mode
-    except FileNotFoundError:
-        return None
-    return None if mode is None else stat.S_IMODE(mode)
+    """Return the permission bits; None if there is nothing, or the server does not tell or refuses to."""
+    with _unless_refused():
+        return sftp.stat(path).permissions
+    return None
 
 
 def set_permissions(sftp: SftpClient, path: str, mode: int) -> bool:
     """Set the permission bits and tell whether they are so now; some servers refuse, some only say yes."""
-    try:
+    with _unless_refused():
         sftp.chmod(path, mode)
+    return permissions(sftp, path) == mode
+
+
+@contextlib.contextmanager
+def _unless_refused() -> Iterator[None]:
+    """Go on where the server refuses what is done inside the block; a broken line is not a refusal."""
+    try:
+        yield
     except OSError as error:
         if is_broken_line(error):
             raise
-    return permissions(sftp, path) == mode
 
 
 def missing_directories(sftp: SftpClient, path: str) -> list[str]:
     """Return the directories to make so that `path` is there, the outermost first.
 
+    Goes up from `path` only as far as the first one that is there, or that the server does not show.
+
     Raises:
         NotADirectoryError: when a part of the path is something else.
     """
-    parts = path.strip("/").split("/")
-    start = "/" if path.startswith("/") else ""
-    for depth in range(1, len(parts) + 1):
-        part = start + "/".join(parts[:depth])
+    missing: list[str] = []
+    for part in _upwards(path):
         try:
-            mode = sftp.stat(part).st_mode
-        except FileNotFoundError:
-            return [start + "/".join(parts[:end]) for end in range(depth, len(parts) + 1)]
-        if not stat.S_ISDIR(mode or stat.S_IFDIR):
-            raise NotADirectoryError(part)
-    return []
+            found = look(sftp, part)
+        except OSError as error:
+            if is_broken_line(error) or (part == path and not _may_be_hidden(sftp, path)):
+                raise
+            break
+        if found is not None:
+            if not _is_directory(sftp, part, found):
+                raise NotADirectoryError(part)
+            break
+        missing.insert(0, part)
+    return missing
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """Yield a path and what is above it, without "/" and the directory that the login starts in."""
+    part = path.rstrip("/")
+    while part not in ("", ".", "/"):
+        yield part
+        part = posixpath.dirname(part).rstrip("/")
+
+
+def _may_be_hidden(sftp: SftpClient, path: str) -> bool:
+    """Whether a directory that may not be asked about opens all the same."""
+    return sftp.opens_as_directory(path)
+
+
+def make_directories(sftp: SftpClient, missing: list[str]) -> list[str]:
+    """Make directories, the outermost first, and return those that were not there.
+
+    One above the last that cannot be made may be there and hidden: the last one decides.
+    """
+    made = []
+    for path in missing:
+        try:
+            sftp.mkdir(path)
+            made.append(path)
+        except OSError as error:
+            if is_broken_line(error):
+                raise
+            if path == missing[-1] and not _is_there(sftp, path):
+                raise
+    return made
+
+
+def _is_there(sftp: SftpClient, path: str) -> bool:
+    try:
+        found = look(sftp, path)
+    except OSError as error:
+        if is_broken_line(error):
+            raise
+        return sftp.opens_as_directory(path)
+    return found is not None and _is_directory(sftp, path, found)
+
+
+def _is_directory(sftp: SftpClient, path: str, known: Attributes) -> bool:
+    if known.kind is None:
+        return sftp.opens_as_directory(path)
+    return known.kind == stat.S_IFDIR
 
 
 def is_link(sftp: SftpClient, path: str) -> bool:
     """Tell whether a path is a symbolic link, also where lstat follows links as ProFTPD's does."""
-    if stat.S_ISLNK(sftp.lstat(path).st_mode or 0):
+    if sftp.lstat(path).kind == stat.S_IFLNK:
         return True
     try:
-        return sftp.readlink(path) is not None
+        sftp.readlink(path)
     except OSError as error:
         if is_broken_line(error):
             raise
         return False
+    return True
 
 
-def tree(sftp: SftpClient, directory: str) -> Iterator[tuple[str, bool]]:
+def kind_of(sftp: SftpClient, path: str, known: Attributes) -> int:
+    """Return the type of an entry, ``stat.S_IFDIR`` or another; what a listing does not tell is asked for.
+
+    Raises:
+        OSError: where the server does not tell at all.
+    """
+    kind = known.kind or sftp.lstat(path).kind
+    if kind is None:
+        raise OSError(f"the server does not tell whether {shown(path)} is a file, a directory or a link")
+    return kind
+
+
+def tree(sftp: SftpClient, directory: str, level: int = 0) -> Iterator[tuple[str, bool]]:
     """Yield (path, is directory) of everything below a directory, contents first; links are not followed."""
-    for entry in sftp.listdir_attr(directory):
-        path = posixpath.join(directory, entry.filename)
-        is_directory = stat.S_ISDIR(entry.st_mode or 0) and not is_link(sftp, path)
+    if level > _MOST_LEVELS:
+        raise OSError(f"{shown(directory)} is more than {_MOST_LEVELS} levels deep")
+    for entry in sftp.entries(directory):
+        path = posixpath.join(directory, entry.name)
+        is_directory = kind_of(sftp, path, entry.attributes) == stat.S_IFDIR and not is_link(sftp, path)
         if is_directory:
-            yield from tree(sftp, path)
+            yield from tree(sftp, path, level + 1)
         yield path, is_directory
 
 
@@ -84,65 +177,64 @@ def remove_tree(sftp: SftpClient, directory: str) -> None:
 
 def read_file(sftp: SftpClient, path: str) -> bytes | None:
     """Return the content of a file; None if it is not there."""
+    content = bytearray()
     try:
-        with sftp.open(path, "rb") as file:
-            return bytes(file.read())
+        for block in sftp.read(path):
+            content += block
+            if len(content) > _LARGEST_FILE:
+                raise OSError(f"{shown(path)} has more than {_LARGEST_FILE} bytes")
     except FileNotFoundError:
         return None
+    return bytes(content)
 
 
 def replace_file(sftp: SftpClient, path: str, content: bytes, mode: int) -> None:
     """Give a file new content in one step: whoever reads it, sees the old or the new, never a part.
+
+    The new content is read back before it takes the place of the old one.
 
     Raises:
         OSError: when the server refuses; the old file is then still there.
     """
     new = f"{path}.{secrets.token_hex(6)}.new"
     try:
-        with sftp.open(new, "wx") as file:
-            set_permissions(sftp, new, mode)
-            file.write(content)
-        stored = sftp.stat(new).st_size
-        if stored != len(content):
-            raise OSError(f"only {stored} of {len(content)} bytes arrived")
-        _move_over(sftp, new, path)
+        sftp.create(new, content, mode)
+        set_permissions(sftp, new, mode)
+        if read_file(sftp, new) != content:
+            raise OSError("what was written is not what is read back")
+        move_over(sftp, new, path)
     except OSError as error:
         if not is_broken_line(error):
-            _remove_if_there(sftp, new)
+            with _unless_refused():
+                sftp.remove(new)
         raise
 
 
-def _move_over(sftp: SftpClient, new: str, path: str) -> None:
-    try:
+def move_over(sftp: SftpClient, new: str, path: str) -> bool:
+    """Rename a file over another one that may be there, and tell whether the server did so in one step."""
+    with _unless_refused():
         sftp.posix_rename(new, path)
-    except OSError as error:
-        if is_broken_line(error):
-            raise
-        _move_over_without_extension(sftp, new, path)
+        return True
+    return _move_over_without_extension(sftp, new, path)
 
 
-def _move_over_without_extension(sftp: SftpClient, new: str, path: str) -> None:
+def _move_over_without_extension(sftp: SftpClient, new: str, path: str) -> bool:
     """Rename where the server has no posix-rename: plain rename may or may not replace."""
     try:
         sftp.rename(new, path)
     except OSError as error:
-        if is_broken_line(error) or permissions(sftp, path) is None:
+        if is_broken_line(error) or look(sftp, path) is None:
             raise
     else:
-        return
+        return True
     old = f"{path}.{secrets.token_hex(6)}.old"
     sftp.rename(path, old)
     try:
         sftp.rename(new, path)
-    except OSError:
-        sftp.rename(old, path)
-        raise
-    sftp.remove(old)
-
-
-def _remove_if_there(sftp: SftpClient, path: str) -> None:
-    try:
-        sftp.remove(path)
     except OSError as error:
         if is_broken_line(error):
             raise
+        sftp.rename(old, path)
+        raise
+    sftp.remove(old)
+    return False

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logging in on a connection whose host key is trusted: keys, password, and why a server refuses them."""
+"""Logging in on a connection whose host key is trusted: keys, password, and why a server refuses them.
+
+A key is refused only where the server said so about this key. A line that broke, a server that hung up, and one that
+says nothing have causes of their own.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
@@ -9,36 +16,118 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.private_
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Account
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import translate_errors
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import (
+    LoginHandler,
+    Refusal,
+    ServerEndedError,
+    Transport,
+    algorithms_for,
+)
 
 
-def authenticate(transport: paramiko.Transport, account: Account) -> str:
+def authenticate(transport: Transport, account: Account) -> str:
     """Log in and return how.
 
     Raises:
-        DiagnosedError: key_*, auth_refused, auth_method_refused, auth_incomplete, connection_lost,
-            server_stalled.
+        DiagnosedError: key_*, auth_refused, auth_method_refused, auth_incomplete, auth_attempts_used_up,
+            signature_refused, connection_lost, server_stalled.
     """
     keys = _load_keys(account)
-    with translate_errors(transport, account.timeout, "logging in"):
-        methods = _methods_offered(transport, account.user)
-        if methods is None:
+    # Each answer has its own limit: a server may well take seconds for each key that it refuses.
+    with translate_errors(transport, account.timeout * (3 + 2 * len(keys)), "logging in"):
+        return _Login(transport, account).run(keys)
+
+
+@dataclass
+class _Attempt:
+    """One way to log in: how to name it, and how to try it."""
+
+    name: str
+    method: str
+    act: Callable[[], Refusal | None]
+
+
+class _Login:
+    def __init__(self, transport: Transport, account: Account) -> None:
+        self._transport = transport
+        self._account = account
+        self._handler = LoginHandler(transport, account.user)
+        self._refused: list[str] = []
+
+    def run(self, keys: list[tuple[str, paramiko.PKey]]) -> str:
+        refusal = self._handler.without_proof()
+        if refusal is None:
             return "the server asks for no proof"
+        methods = refusal.methods
         offered = f"the server offers {', '.join(methods) or 'nothing'}"
-        tried = []
+        attempts = self._attempts(keys, methods)
+        if not attempts:
+            raise self._nothing_to_try(keys, methods, offered)
+        while attempts:
+            attempt = attempts.pop(0)
+            refusal = self._try(attempt)
+            if refusal is None:
+                return attempt.name
+            if refusal.partial:
+                attempts = [other for other in attempts if other.method in refusal.methods]
+                if not attempts:
+                    seen = f"accepted, but the server still wants {', '.join(refusal.methods)} ({offered})"
+                    raise DiagnosedError("auth_incomplete", seen)
+            else:
+                self._refused.append(attempt.name)
+        seen = f"refused for user {self._account.user}: {'; '.join(self._refused)}; {offered}"
+        raise DiagnosedError("auth_refused", seen)
+
+    def _attempts(self, keys: list[tuple[str, paramiko.PKey]], methods: tuple[str, ...]) -> list[_Attempt]:
+        attempts = []
         if "publickey" in methods:
             for file, key in keys:
-                name = f"key {file} ({PublicKey(key.get_name(), key.get_base64())})"
-                if _accepted(transport, account.user, offered, key=key):
-                    return name
-                tried.append(name)
-        if account.password and {"password", "keyboard-interactive"} & set(methods):
-            if _accepted(transport, account.user, offered, password=account.password):
-                return "password"
-            tried.append("a password")
-    if not tried:
-        have = " and ".join((["publickey"] if keys else []) + (["password"] if account.password else []))
-        raise DiagnosedError("auth_method_refused", f"{offered}; this login has {have}")
-    raise DiagnosedError("auth_refused", f"refused for user {account.user}: {'; '.join(tried)}; {offered}")
+                attempts += self._with_key(file, key)
+        password = self._account.password
+        if password is None:
+            return attempts
+        if "password" in methods:
+            attempts.append(_Attempt("password", "password", lambda: self._handler.with_password(password)))
+        elif "keyboard-interactive" in methods:
+            attempts.append(
+                _Attempt("password", "keyboard-interactive", lambda: self._handler.with_prompt(password))
+            )
+        return attempts
+
+    def _with_key(self, file: str, key: paramiko.PKey) -> list[_Attempt]:
+        shown = f"key {file} ({PublicKey(key.get_name(), key.get_base64())})"
+        algorithms = algorithms_for(key, self._transport.signature_algorithms)
+
+        def attempt(algorithm: str) -> _Attempt:
+            name = f"{shown} as {algorithm}" if len(algorithms) > 1 else shown
+            return _Attempt(name, "publickey", lambda: self._handler.with_key(key, algorithm))
+
+        return [attempt(algorithm) for algorithm in algorithms]
+
+    def _try(self, attempt: _Attempt) -> Refusal | None:
+        try:
+            return attempt.act()
+        except ServerEndedError as error:
+            if "authentication failures" in str(error).lower() and self._refused:
+                seen = f"{error} at {attempt.name}, after {'; '.join(self._refused)}"
+                raise DiagnosedError("auth_attempts_used_up", seen) from error
+            seen = f"{error}, before it answered about {attempt.name}"
+            code = "ssh_malformed" if self._transport.is_malformed else "connection_lost"
+            raise DiagnosedError(code, f"while logging in: {seen}") from error
+        except TimeoutError as error:
+            seen = f"no answer within {self._account.timeout:g} s about {attempt.name}"
+            raise DiagnosedError("server_stalled", seen) from error
+
+    def _nothing_to_try(
+        self, keys: list[tuple[str, paramiko.PKey]], methods: tuple[str, ...], offered: str
+    ) -> DiagnosedError:
+        if keys and "publickey" in methods:
+            taken = ", ".join(self._transport.signature_algorithms)
+            return DiagnosedError(
+                "signature_refused", f"{keys[0][0]} is an RSA key; the server takes {taken}"
+            )
+        have = (["publickey"] if keys else []) + (["password"] if self._account.password else [])
+        return DiagnosedError("auth_method_refused", f"{offered}; this login has {' and '.join(have)}")
 
 
 def login_keys(account: Account) -> set[str]:
@@ -60,37 +149,3 @@ def _load_keys(account: Account) -> list[tuple[str, paramiko.PKey]]:
     if problems and not keys:
         raise problems[0]
     return keys
-
-
-def _methods_offered(transport: paramiko.Transport, user: str) -> list[str] | None:
-    try:
-        transport.auth_none(user)
-    except paramiko.BadAuthenticationType as error:
-        return list(error.allowed_types)
-    return None
-
-
-def _accepted(
-    transport: paramiko.Transport,
-    user: str,
-    offered: str,
-    *,
-    key: paramiko.PKey | None = None,
-    password: str | None = None,
-) -> bool:
-    try:
-        if key is not None:
-            missing = transport.auth_publickey(user, key)
-        else:
-            missing = transport.auth_password(user, password or "")
-    except paramiko.BadAuthenticationType as error:
-        seen = f"the server now offers only {', '.join(error.allowed_types)}"
-        raise DiagnosedError("auth_method_refused", seen) from error
-    except paramiko.AuthenticationException as error:
-        if "timeout" in str(error).lower():
-            raise TimeoutError from error
-        return False
-    if missing:
-        seen = f"accepted, but the server still wants {', '.join(missing)} ({offered})"
-        raise DiagnosedError("auth_incomplete", seen)
-    return True

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys import (
     host_certificate as certificates,
@@ -25,6 +24,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect 
     read_banner,
     resolve,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import Transport
 
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
@@ -50,11 +50,11 @@ def scan(endpoint: Endpoint, key_types: Sequence[str], timeout: float) -> list[P
             transport = negotiate(sock, signature_algorithms(key_type), timeout)
         except DiagnosedError as error:
             # Some servers say that they lack this type, others hang up.
-            if error.cause.code not in ("no_common_algorithm", "connection_lost"):
+            if error.cause.code not in ("no_common_algorithm", "algorithm_missing_here", "connection_lost"):
                 raise
             problems.append(error)
             continue
-        key = transport.get_remote_server_key()
+        key = transport.proved_key
         transport.close()
         keys.append(PublicKey(key.get_name(), key.get_base64()))
     if problems and not keys:
@@ -154,8 +154,8 @@ def trust_rules(account: Account) -> TrustRules:
 
 
 def negotiate_trusted(
-    account: Account, addresses: Sequence[SocketAddress], transport: paramiko.Transport, rules: TrustRules
-) -> tuple[paramiko.Transport, str]:
+    account: Account, addresses: Sequence[SocketAddress], transport: Transport, rules: TrustRules
+) -> tuple[Transport, str]:
     """Return a connection whose host key is trusted, and why it is.
 
     A pin says nothing about its key's type: where the key negotiated is not pinned, but another of the same
@@ -183,9 +183,9 @@ def negotiate_trusted(
     return transport, rules.check(server_key(transport))
 
 
-def server_key(transport: paramiko.Transport) -> ServerKey:
+def server_key(transport: Transport) -> ServerKey:
     """Return the host key of a negotiated connection."""
-    key = transport.get_remote_server_key()
+    key = transport.proved_key
     blob = key.public_blob
     certificate = (blob.key_type, blob.key_blob) if blob is not None else None
     return ServerKey(PublicKey(key.get_name(), key.get_base64()), certificate)

@@ -66,9 +66,10 @@ def ls_command(uri: str, recursive: bool, as_json: bool) -> None:
         print_json({"entries": [entry._asdict() for entry in sorted(found)]})
         return
     for entry in sorted(found):
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.mtime))
+        when = "" if entry.mtime is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.mtime))
+        size = "?" if entry.size is None else entry.size
         slash = "/" if entry.is_directory else ""
-        click.echo(f"{entry.size:>{_LONG_LISTING}} {when} {printable(entry.path)}{slash}")
+        click.echo(f"{size:>{_LONG_LISTING}} {when or '?':19} {printable(entry.path)}{slash}")
 
 
 @click.command("rm", cls=ErrorReportingCommand)

@@ -14,6 +14,7 @@ COMMANDS = {
     "backup": ("backup.backup_command", "Write a complete copy of MLflow's database to the file TARGET."),
     "bench": ("files.bench_command", "Measure this server: many small files and a large one, up and down."),
     "check": ("files.check_command", "Connect, then write, read, list and delete a probe file."),
+    "clean": ("clean.clean_command", "Remove the temporary files of transfers that died below STORE."),
     "copy": ("copy.copy_command", "Copy a file, or all that a directory holds, and prove it."),
     "info": ("info.info_command", "Tell what a store and MLflow's database hold, in numbers."),
     "ls": ("files.ls_command", "List a directory: size, time of last change, name."),
@@ -80,8 +81,8 @@ def main() -> None:
     everything else from MLFLOW_SFTP_* variables.
 
     Exit codes: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; 3 done, but something was found or
-    left behind. With --json, a command prints one object on standard output, also when it fails: {"contract": 1,
-    "error": {"cause": ..., "message": ..., "seen": ..., "remedy": ...}}.
+    left behind; 130 interrupted. With --json, a command prints one object on standard output, also when it fails:
+    {"contract": 1, "error": {"cause": ..., "message": ..., "seen": ..., "remedy": ...}}.
     """
     _log_to_standard_error()
 

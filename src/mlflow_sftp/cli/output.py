@@ -18,6 +18,8 @@ from mlflow_sftp.errors import StorageError
 CONTRACT = 1
 # Done, but something was found or left behind; 1 is a failure, 2 wrong usage.
 EXIT_INCOMPLETE = 3
+# What a shell reports of a program that SIGINT ended.
+EXIT_INTERRUPTED = 130
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -45,6 +47,12 @@ class ErrorReportingCommand(click.Command):
             if error.errno == errno.EPIPE:
                 raise
             raise click.ClickException(printable(str(error))) from error
+        except KeyboardInterrupt:
+            seen = f"{ctx.command_path}: interrupted before it was done"
+            if ctx.meta[_WANTS_JSON]:
+                print_json({"error": {"cause": "interrupted", "message": seen, "seen": seen, "remedy": ""}})
+            click.echo(f"Error: {seen}", err=True)
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
 
 class ErrorReportingGroup(ErrorReportingCommand, click.Group):

@@ -17,6 +17,10 @@ from mlflow_sftp.mlflow_plugin.exceptions import as_mlflow
 from mlflow_sftp.storage import SftpStorage
 from mlflow_sftp.uri import redact
 
+# MLflow's interfaces carry names as UTF-8: a byte of a name that is none is shown as a character for private use.
+_SHOWN = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
+_MEANT = {shown: byte for byte, shown in _SHOWN.items()}
+
 
 class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
     """Artifacts below an sftp://[user@][host][:port]/path URI.
@@ -62,13 +66,18 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
             await self._storage.upload_chunks(chunks, path)
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
-        """Files and directories directly below `path`, sorted; [] for a file and where there is nothing."""
+        """Files and directories directly below `path`, sorted; [] for a file and where there is nothing.
+
+        A name that is not UTF-8 is shown so that it can be asked for, with U+F7xx for each byte xx that is none.
+        """
         with _translate_errors():
-            entries = self._storage.list_directory(path or "")
+            entries = self._storage.list_directory(self._meant(path))
         prefix = _relative(path)
         return [
             FileInfo(
-                posixpath.join(prefix, entry.path), entry.is_directory, _size(entry.is_directory, entry.size)
+                posixpath.join(prefix, entry.path.translate(_SHOWN)),
+                entry.is_directory,
+                _size(entry.is_directory, entry.size),
             )
             for entry in entries or []
         ]
@@ -77,7 +86,8 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
         """Download a file or a directory below `dst_path`, or below a new temporary directory; return where."""
         target = _destination(dst_path)
         with _translate_errors():
-            found = self._storage.stat(artifact_path or "")
+            meant = self._meant(artifact_path)
+            found = self._storage.stat(meant)
             if found is None and artifact_path:
                 raise errors.NotFoundError(
                     f"download {artifact_path!r}", str(self._storage.uri), "there is no such artifact"
@@ -85,15 +95,15 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
             local = os.path.join(target, _relative(artifact_path)) if artifact_path else target
             os.makedirs(os.path.dirname(local), exist_ok=True)
             if found is not None and found.is_directory:
-                self._storage.download_tree(artifact_path or "", local)
+                self._storage.download_tree(meant, local)
             elif found is not None:
-                self._storage.download(artifact_path, local)
+                self._storage.download(meant, local)
         return local
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         """Remove a file, a link (never its target) or a directory with all it holds; nothing there is no error."""
         with _translate_errors():
-            self._storage.remove(artifact_path or "")
+            self._storage.remove(self._meant(artifact_path))
 
     def upload_archived_trace_data_bytes(self, data: bytes) -> None:
         """Upload an archived trace from memory."""
@@ -105,12 +115,19 @@ class SftpArtifactRepository(ArtifactRepository, StreamUploadMixin):
 
     def _download_file(self, remote_file_path: str, local_path: str | Path) -> None:
         with _translate_errors():
-            self._storage.download(remote_file_path, os.fspath(local_path))
+            self._storage.download(self._meant(remote_file_path), os.fspath(local_path))
 
     def _is_directory(self, artifact_path: str | None) -> bool:
         with _translate_errors():
-            found = self._storage.stat(artifact_path or "")
+            found = self._storage.stat(self._meant(artifact_path))
         return found is not None and found.is_directory
+
+    def _meant(self, path: str | None) -> str:
+        """The path that a listing has shown as `path`."""
+        if not path or path.isascii():
+            return path or ""
+        meant = path.translate(_MEANT)
+        return path if meant == path or self._storage.stat(path) is not None else meant
 
 
 @contextmanager
@@ -129,7 +146,7 @@ def _relative(path: str | None) -> str:
     return "" if not path else posixpath.normpath(path).removeprefix(".")
 
 
-def _size(is_directory: bool, size: int) -> int | None:
+def _size(is_directory: bool, size: int | None) -> int | None:
     return None if is_directory else size
 
 

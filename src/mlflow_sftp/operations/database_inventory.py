@@ -2,6 +2,7 @@
 """What MLflow's database holds, in numbers, before anybody moves it."""
 
 import os
+import re
 from collections import Counter
 from typing import Any
 
@@ -10,14 +11,18 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location
+from mlflow_sftp.uri import redact
 
+# Of a location of a kind that this package does not know.
+_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/?#\s]*)?")
 _COUNTED = ("experiments", "runs", "logged_models", "model_versions", "trace_info")
 
 
 def database_info(database: Database) -> dict[str, Any]:
     """Entities by table and, where they have one, by lifecycle stage; and the places where locations lead.
 
-    A place is an SFTP account, the proxy or this machine; its `path` is what its locations have in common.
+    A place is an SFTP account, a proxy, this machine, or what else a scheme and a host name; its `path` is what its
+    locations have in common.
     """
     with database.reading() as connection:
         return {
@@ -44,17 +49,22 @@ def _places(database: Database, connection: sa.Connection) -> list[dict[str, Any
     common: dict[str, str] = {}
     for column in database.location_columns():
         for _, value in location_rows(database, connection, column):
-            try:
-                location = Location.parse(value)
-            except LocationError:
-                continue
-            name = _place_name(location)
+            name, path = _place(value)
             locations[name] += 1
-            path = location.path if location.absolute else f"/./{location.path}"
             common[name] = os.path.commonpath([common.get(name, path), path])
     return [
         {"place": name, "path": common[name], "locations": count} for name, count in locations.most_common()
     ]
+
+
+def _place(value: str) -> tuple[str, str]:
+    """The name of the place that a location is at, and its path there."""
+    try:
+        location = Location.parse(value)
+    except LocationError:
+        authority = _AUTHORITY.match(redact(value))
+        return (authority[0], "/") if authority else ("unreadable", "/")
+    return _place_name(location), location.path if location.absolute else f"/./{location.path}"
 
 
 def _place_name(location: Location) -> str:

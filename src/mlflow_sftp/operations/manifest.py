@@ -5,7 +5,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER, stamp TEXT, sha256 TEXT, state TEXT NOT NULL, reason TEXT
 ) WITHOUT ROWID;
 CREATE TEMP TABLE source (
-    path BLOB PRIMARY KEY, size INTEGER, stamp TEXT, is_directory INTEGER
+    path BLOB PRIMARY KEY, size INTEGER, stamp TEXT, is_directory INTEGER, is_settled INTEGER
 ) WITHOUT ROWID;
 CREATE TEMP TABLE target (path BLOB PRIMARY KEY, size INTEGER, is_directory INTEGER) WITHOUT ROWID;
 """
@@ -34,6 +34,12 @@ _JOINED = (
     "FROM source s LEFT JOIN target t USING (path) LEFT JOIN files f USING (path) WHERE NOT s.is_directory"
 )
 
+_BOTH = "SELECT path FROM source UNION SELECT path FROM target ORDER BY path"
+_SAME_NAMES = (
+    "WITH names AS (SELECT path FROM source UNION SELECT path FROM target) "
+    "SELECT fold(path) AS key FROM names GROUP BY key HAVING count(*) > 1"
+)
+
 _RECORDS = "SELECT path, size, sha256, state, reason FROM files ORDER BY path"
 _RECORDS_BELOW = (
     "SELECT path, size, sha256, state, reason FROM files WHERE path > ? AND path < ? ORDER BY path"
@@ -41,12 +47,24 @@ _RECORDS_BELOW = (
 
 
 class Work(NamedTuple):
-    """A file to see to; `at_target` is the size of what is there under its name, None for nothing."""
+    """A file to see to; `at_target` is the size of what is there under its name, None for nothing.
+
+    `stamp` is None where it may change once more without another stamp.
+    """
 
     path: str
     size: int
-    stamp: str
+    stamp: str | None
     at_target: int | None
+
+
+class Difference(NamedTuple):
+    """A file or directory that the target does not list as the copy left it; of what it lists instead, the size."""
+
+    path: str
+    is_directory: bool
+    is_listed: bool
+    size: int | None
 
 
 class Record(NamedTuple):
@@ -75,9 +93,25 @@ class Manifest:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._connection.commit()
-        self._connection.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with self._errors():
+                self._connection.commit()
+        except ManifestError:
+            if kind is None:
+                raise  # Otherwise there is an error that came first.
+        finally:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ManifestError(
+                f"{self._name}: the manifest cannot be written: {error}",
+                "see that its disk has room; what was copied is compared again",
+            ) from error
 
     def _check(self, source: str, target: str) -> None:
         expected = {
@@ -94,10 +128,20 @@ class Manifest:
         self._connection.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", expected.items())
         self._connection.commit()
 
-    def list_source(self, items: Iterable[Item]) -> None:
-        """Note what the source holds."""
-        rows = ((os.fsencode(item.path), item.size, item.stamp, item.is_directory) for item in items)
-        self._connection.executemany("INSERT OR REPLACE INTO temp.source VALUES (?, ?, ?, ?)", rows)
+    def list_source(self, items: Iterable[Item], settled_at: float) -> None:
+        """Note what the source holds; what changed after `settled_at`, by its clock, may have changed again unseen."""
+        rows = (
+            (
+                os.fsencode(item.path),
+                item.size,
+                item.stamp,
+                item.is_directory,
+                item.changed is not None and item.changed <= settled_at,
+            )
+            for item in items
+        )
+        with self._errors():
+            self._connection.executemany("INSERT OR REPLACE INTO temp.source VALUES (?, ?, ?, ?, ?)", rows)
 
     def list_target(self, items: Iterable[Item]) -> None:
         """Note what the target holds; a directory has no size, so it never passes for a file."""
@@ -105,7 +149,67 @@ class Manifest:
             (os.fsencode(item.path), None if item.is_directory else item.size, item.is_directory)
             for item in items
         )
-        self._connection.executemany("INSERT OR REPLACE INTO temp.target VALUES (?, ?, ?)", rows)
+        with self._errors():
+            self._connection.executemany("INSERT OR REPLACE INTO temp.target VALUES (?, ?, ?)", rows)
+
+    def forget_target(self) -> None:
+        """Forget what the target was said to hold, before it is listed again."""
+        with self._errors():
+            self._connection.execute("DELETE FROM temp.target")
+
+    def clashes(self) -> list[tuple[str, str]]:
+        """Path and reason of what is a file on one side and a directory on the other."""
+        query = (
+            "SELECT path, t.is_directory FROM source s JOIN target t USING (path) "
+            "WHERE s.is_directory <> t.is_directory ORDER BY path"
+        )
+        return [
+            (os.fsdecode(path), f"the target has a {'directory' if is_directory else 'file'} of this name")
+            for path, is_directory in self._connection.execute(query).fetchall()
+        ]
+
+    def same_names(self, fold: Callable[[str], str]) -> list[list[str]]:
+        """Paths of source and target, grouped, that become one path by `fold`."""
+
+        def key_of(path: bytes) -> bytes:
+            return os.fsencode(fold(os.fsdecode(path)))
+
+        self._connection.create_function("fold", 1, key_of, deterministic=True)
+        with self._errors():
+            keys = {key for (key,) in self._connection.execute(_SAME_NAMES).fetchall()}
+        groups: dict[bytes, list[str]] = {}
+        for (path,) in self._connection.execute(_BOTH) if keys else ():
+            if (key := key_of(path)) in keys:
+                groups.setdefault(key, []).append(os.fsdecode(path))
+        return list(groups.values())
+
+    def is_at_source(self, path: str) -> bool:
+        """Whether the source holds this, as far as it is to be copied."""
+        query = "SELECT 1 FROM source WHERE path = ?"
+        return self._connection.execute(query, (os.fsencode(path),)).fetchone() is not None
+
+    def is_spelled(self, path: str, other: str) -> bool:
+        """Take `other` at the target for `path` where one name has both spellings; tells whether that can be.
+
+        It can where both are directories, or this file was copied before.
+        """
+        query = (
+            "INSERT INTO temp.target SELECT s.path, t.size, t.is_directory FROM source s, target t "
+            "WHERE s.path = ? AND t.path = ? AND s.is_directory = t.is_directory "
+            "AND (s.is_directory OR EXISTS (SELECT 1 FROM files WHERE path = s.path AND state = 'done'))"
+        )
+        with self._errors():
+            return self._connection.execute(query, (os.fsencode(path), os.fsencode(other))).rowcount > 0
+
+    def leave_out(self, path: str) -> None:
+        """Do not copy this, nor what is below it."""
+        name = os.fsencode(path)
+        # "0" is what comes after "/".
+        bounds = name, name + b"/", name + b"0"
+        with self._errors():
+            self._connection.execute(
+                "DELETE FROM temp.source WHERE path = ? OR (path > ? AND path < ?)", bounds
+            )
 
     def missing_directories(self) -> Iterator[str]:
         """Directories of the source that the target lacks, a directory before what is in it."""
@@ -115,12 +219,46 @@ class Manifest:
 
     def work(self) -> Iterator[Work]:
         """Files that may need copying, in pages: records may be written meanwhile."""
-        query = f"SELECT s.path, s.size, s.stamp, t.size {_JOINED} AND NOT ({_UNCHANGED}) AND s.path > ?"
+        query = (
+            "SELECT s.path, s.size, CASE WHEN s.is_settled THEN s.stamp END, t.size "
+            f"{_JOINED} AND NOT ({_UNCHANGED}) AND s.path > ?"
+        )
         last: bytes | int = 0  # Before every path, the empty one of a single file too.
         while page := self._connection.execute(f"{query} ORDER BY s.path LIMIT {_PAGE}", (last,)).fetchall():
             for path, size, stamp, at_target in page:
                 yield Work(os.fsdecode(path), size, stamp, at_target)
             last = page[-1][0]
+
+    def differences(self) -> list[Difference]:
+        """What is to be at the target, and what it lists now in another way or not at all.
+
+        A file compared by its size alone may have grown since it was listed.
+        """
+        query = (
+            "SELECT s.path, s.is_directory, t.path IS NOT NULL, t.size FROM source s "
+            "LEFT JOIN target t USING (path) LEFT JOIN files f USING (path) "
+            "WHERE t.path IS NULL OR t.is_directory <> s.is_directory OR (NOT s.is_directory "
+            "AND t.size IS NOT NULL AND CASE WHEN f.sha256 IS NULL THEN t.size < f.size ELSE t.size <> f.size END) "
+            "ORDER BY s.path"
+        )
+        rows = self._connection.execute(query).fetchall()
+        return [
+            Difference(os.fsdecode(path), bool(kind), bool(listed), size) for path, kind, listed, size in rows
+        ]
+
+    def copied_in(self, directory: str) -> list[Record]:
+        """Records of the files right in a directory that are to be at the target."""
+        first = os.fsencode(f"{directory}/") if directory else b""
+        end = first[:-1] + b"0" if directory else None
+        query = (
+            "SELECT f.path, f.size, f.sha256, f.state, f.reason FROM files f JOIN source s USING (path) "
+            "WHERE f.state = 'done' AND f.path > ? AND (? IS NULL OR f.path < ?)"
+        )
+        return [
+            Record(os.fsdecode(path), *rest)
+            for path, *rest in self._connection.execute(query, (first, end, end))
+            if b"/" not in path[len(first) :]
+        ]
 
     def totals(self) -> Totals:
         """Everything the source holds."""
@@ -155,12 +293,18 @@ class Manifest:
         """Record why a file could not be copied."""
         self._record(path, None, None, None, "failed", reason)
 
+    def distrust(self) -> None:
+        """Have everything compared again by the next call: the target may not hold what it acknowledged."""
+        with self._errors():
+            self._connection.execute("UPDATE files SET stamp = NULL")
+
     def _record(self, path: str, *values: object) -> None:
         row = (os.fsencode(path), *values)
-        self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
-        if time.monotonic() - self._committed > _COMMIT_SECONDS:
-            self._connection.commit()
-            self._committed = time.monotonic()
+        with self._errors():
+            self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
+            if time.monotonic() - self._committed > _COMMIT_SECONDS:
+                self._connection.commit()
+                self._committed = time.monotonic()
 
 
 def manifest_stores(path: Path) -> tuple[str, str]:

@@ -176,10 +176,13 @@ class _Prune:
             return ""
         if kind != "file":
             return _LINK
+        before = await self._source.look(path)
         if await self._source.digest(path, expected[0]) != expected:
             return _CHANGED
         if await self._digest_at_target(path, expected[0]) != expected:
             return _DIFFERS
+        if await self._source.look(path) != before:
+            return _CHANGED
         if self._check:
             self._going.add(path)
         else:

@@ -155,7 +155,7 @@ class _Purge:
             parsed = Location.parse(location)
             if parsed.kind != "mlflow-artifacts":
                 return location
-            if self._destination is not None:
+            if self._destination is not None and parsed.host is None:
                 return posixpath.join(self._destination, *parsed.parts)
         return None
 

@@ -9,18 +9,22 @@ from typing import Literal, NamedTuple
 from mlflow_sftp.errors import StorageError
 
 EntryKind = Literal["file", "directory", "link", "other"]
-# Told of what cannot be listed: relative path, reason.
+# Told of what a listing lacks (unreadable, or led to by a link that cannot be followed): relative path, reason.
 OnUnreadable = Callable[[str, str], None]
 ENTRY_KINDS: dict[int, EntryKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 
 class Item(NamedTuple):
-    """A file or directory; `path` is relative, with "/" and surrogate escapes, `stamp` changes with it."""
+    """A file or directory; `path` is relative, with "/" and surrogate escapes, `stamp` changes with it.
+
+    `changed` is when it last did, in seconds by the store's own clock; None where that is unknown.
+    """
 
     path: str
     is_directory: bool
     size: int
     stamp: str
+    changed: float | None = None
 
 
 class Totals(NamedTuple):
@@ -42,4 +46,4 @@ def escape_undecodable(path: str) -> str:
 
 
 class FileProblemError(StorageError):
-    """One source file cannot be read; the copy goes on without it."""
+    """One file cannot be read or written; the rest of the store can."""

@@ -18,18 +18,20 @@ from mlflow_sftp.errors import (
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
 from mlflow_sftp.stores.rate_limit import LimitedBudget, RateLimiter
-from mlflow_sftp.transfer import checksum
+from mlflow_sftp.transfer import aside, checksum, temporary_names
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE
 from mlflow_sftp.transfer.directories import forget_directory, make_directory
 from mlflow_sftp.transfer.download import get_bytes
 from mlflow_sftp.transfer.listing import walk
-from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.remote import Remote, is_missing
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
 from mlflow_sftp.wire.flow_control import MemoryBudget
-from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
+from mlflow_sftp.wire.packets import StatusError
 from mlflow_sftp.wire.session import SftpSession
 
+# Times come in whole seconds, on some file systems in steps of two.
+_SETTLING_SECONDS = 2
 # What a server says of one file; anything else concerns the store as a whole.
 _UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
 
@@ -47,22 +49,58 @@ class SftpStore:
         self._connections = Connections(parsed.endpoint, settings, budget)
         self._read_back = MemoryBudget(settings.memory << 20)
         self.remote = Remote(self._connections, self.root)
+        self._settled: set[str] = set()
 
     def path(self, relative: str) -> str:
         return posixpath.join(self.root, relative) if relative else self.root
+
+    def begin_writing(self) -> None:
+        """Nothing to do: the server tells of each file whether it has it."""
 
     def max_concurrent_files(self) -> int:
         return self._connections.max_concurrent_files()
 
     async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
-        """Everything below `top`; the server tells whole seconds, so a stamp is no finer."""
+        """Everything below `top`; the server tells whole seconds, so a stamp is no finer.
+
+        Whatever is left out is told to `on_unreadable`.
+        """
 
         def unreadable(directory: str, error: SftpError) -> None:
             on_unreadable(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
 
-        async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable):
+        def left_out(path: str, reason: str) -> None:
+            on_unreadable(posixpath.join(top, path), reason)
+
+        async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable, on_left_out=left_out):
             path = posixpath.join(top, entry.path)
-            yield [Item(path, entry.is_directory, entry.size, str(entry.mtime))]
+            if entry.size is None and not entry.is_directory:
+                on_unreadable(path, "the server does not tell its size")
+                continue
+            yield [_item(path, entry.is_directory, entry.size or 0, entry.mtime)]
+
+    async def temporary_files(self, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
+        """Temporary files of transfers; links are not followed."""
+
+        def unreadable(directory: str, error: SftpError) -> None:
+            on_unreadable(directory, f"cannot be listed: {error.seen}")
+
+        async for entry in walk(self.remote, self.root, raw=True, on_unreadable=unreadable):
+            if not entry.is_directory and temporary_names.is_temporary(
+                encode(posixpath.basename(entry.path))
+            ):
+                yield [_item(entry.path, False, entry.size or 0, entry.mtime)]
+
+    async def look(self, relative: str) -> Item | None:
+        """What a name stands for now, a link for itself; None for nothing."""
+        path = self.path(relative)
+        try:
+            found = await self.remote.attempt(f"look at {path}", lambda session: session.lstat(encode(path)))
+        except NotFoundError:
+            return None
+        except _UNREADABLE as error:
+            raise FileProblemError(error.seen) from error
+        return _item(relative, found.is_directory, found.size or 0, found.mtime)
 
     async def make_directory(self, relative: str) -> None:
         await make_directory(self.remote, self.path(relative))
@@ -76,7 +114,7 @@ class SftpStore:
         attributes = await self.remote.stat(self.root)
         if attributes is None or not attributes.is_file:
             return None
-        return Item("", False, attributes.size or 0, str(attributes.mtime))
+        return _item("", False, attributes.size or 0, attributes.mtime)
 
     async def digest(self, relative: str, size: int) -> tuple[int, str]:
         """Size and SHA-256 of a file as they are now; `size` is what a listing said."""
@@ -89,7 +127,14 @@ class SftpStore:
             attributes = await self.remote.stat(path)
             if attributes is None:
                 raise FileProblemError("it is gone")
-            return attributes.size or 0, await checksum.sha256(self.remote, path)
+            return attributes.size or 0, await checksum.sha256(self.remote, path, size=attributes.size)
+        except _UNREADABLE as error:
+            raise FileProblemError(error.seen) from error
+
+    async def digest_of_beginning(self, relative: str, size: int) -> str | None:
+        """SHA-256 of the first `size` bytes of a file; None where it has fewer."""
+        try:
+            return await checksum.sha256_of_beginning(self.remote, self.path(relative), size)
         except _UNREADABLE as error:
             raise FileProblemError(error.seen) from error
 
@@ -118,7 +163,7 @@ class SftpStore:
             except StatusError as error:
                 with suppress(StatusError):
                     await link
-                if error.code == FX_NO_SUCH_FILE:
+                if await is_missing(session, encode(path), error):
                     return None
                 raise
             try:
@@ -136,11 +181,21 @@ class SftpStore:
         """Delete a file; nothing there is no error."""
         path = self.path(relative)
         try:
+            await self._settle(path)
             await self.remote.attempt(f"delete {path}", lambda session: session.remove(encode(path)))
         except NotFoundError:
             return
         except _UNREADABLE as error:
             raise FileProblemError(f"cannot be deleted: {error.seen}") from error
+
+    async def _settle(self, path: str) -> None:
+        """See that what stepped aside for a newer file does not come back once that is deleted."""
+        directory = posixpath.dirname(path)
+        if directory not in self._settled:
+            await self.remote.attempt(
+                f"list {directory}", lambda session: aside.bring_back(session, encode(path))
+            )
+            self._settled.add(directory)
 
     async def remove_directory(self, relative: str) -> bool:
         """Remove a directory if it is empty and that is allowed; tells whether it is gone now."""
@@ -159,5 +214,30 @@ class SftpStore:
             path = posixpath.dirname(path)
         return await self.remote.free_bytes(path)
 
+    async def settled_at(self) -> float:
+        """A time just past by the server's clock: what changed before has another stamp if it changes again.
+
+        Before everything where it cannot be found out, for want of the right to make a directory there.
+        """
+        directory = self.root if await self.exists() else posixpath.dirname(self.root)
+        remote, path = (
+            Remote(self._connections, directory),
+            posixpath.join(directory, temporary_names.temporary()),
+        )
+        try:
+            await make_directory(remote, path)
+            made = await remote.stat(path)
+            await remote.attempt(f"delete {path}", lambda session: session.rmdir(encode(path)))
+        except _UNREADABLE:
+            return float("-inf")
+        finally:
+            forget_directory(remote, path)
+        return made.mtime - _SETTLING_SECONDS if made is not None and made.mtime else float("-inf")
+
     async def close(self) -> None:
         await self._connections.close()
+
+
+def _item(path: str, is_directory: bool, size: int, mtime: int | None) -> Item:
+    # 0 is what servers say that do not know.
+    return Item(path, is_directory, size, f"mtime {mtime}", mtime or None)

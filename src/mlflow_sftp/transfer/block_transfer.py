@@ -2,8 +2,9 @@
 """The blocks of one large file, transferred in one session, or in several where a long link pays for them."""
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from mlflow_sftp.transfer.progress import OnBytes
 from mlflow_sftp.wire.connections import Connections
@@ -21,6 +22,32 @@ _BLOCKS_PER_SESSION = 16
 _WINDOW = 2 << 20
 # What extra sessions are meant to fill at most, in bytes a second, and the least work one is opened for.
 _FASTEST_LINK, _LEAST_SHARE = 250e6, 8 << 20
+
+
+@contextlib.asynccontextmanager
+async def sessions_opening(connections: Connections, size: int) -> AsyncIterator[None]:
+    """Open the sessions that `size` bytes will want while what comes before the first of them is under way.
+
+    On a long link they would otherwise be ready only after many round trips. What fails here fails again, and is
+    reported, where it matters.
+    """
+
+    async def open_sessions() -> None:
+        if wanted := _useful_sessions(await connections.session(), size):
+            await connections.extra_sessions(wanted)
+
+    opening = asyncio.create_task(open_sessions())
+    try:
+        yield
+    finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+
+
+def _useful_sessions(main: SftpSession, size: int) -> int:
+    """Return how many more sessions pay for `size` bytes on the link that the main session is on."""
+    wanted = min(math.ceil(_FASTEST_LINK * main.round_trip / _WINDOW), size // _LEAST_SHARE)
+    return wanted if wanted > 1 else 0
 
 
 class ParallelTransfer:
@@ -75,9 +102,8 @@ class ParallelTransfer:
 
         The main session is left to small files then: what waits in its window would hold them up.
         """
-        useful = math.ceil(_FASTEST_LINK * main.round_trip / _WINDOW)
-        wanted = min(useful, (self._size - self._next) // _LEAST_SHARE)
-        if wanted <= 1:
+        wanted = _useful_sessions(main, self._size - self._next)
+        if not wanted:
             return
         sessions = await self._connections.extra_sessions(wanted)
         for session in sessions:

@@ -3,14 +3,18 @@
 
 import asyncio
 import hashlib
-import shlex
+import logging
+import sys
 
 from mlflow_sftp.errors import IntegrityError
 from mlflow_sftp.transfer import local_files
 from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.server_digest import distrust, server_digest
 from mlflow_sftp.uri import encode
-from mlflow_sftp.wire.packets import FX_OP_UNSUPPORTED, READ, StatusError
+from mlflow_sftp.wire.packets import READ
 from mlflow_sftp.wire.session import SftpSession
+
+_log = logging.getLogger(__name__)
 
 _READS_AT_ONCE = 32
 
@@ -38,11 +42,14 @@ async def file_digest(remote: Remote, descriptor: int, size: int) -> str | None:
     return digest
 
 
-async def verify_contents(remote: Remote, expected: str | None, path: str) -> None:
-    """Compare the SHA-256 of a file on the server; IntegrityError when it differs. None compares nothing."""
+async def verify_contents(remote: Remote, expected: str | None, path: str, size: int) -> None:
+    """Compare the SHA-256 of a file of `size` bytes on the server; IntegrityError when it differs.
+
+    None compares nothing.
+    """
     if expected is None:
         return
-    found = await sha256(remote, path)
+    found = await sha256(remote, path, expected, size)
     if found != expected:
         raise IntegrityError(
             f"verify {path}",
@@ -52,69 +59,53 @@ async def verify_contents(remote: Remote, expected: str | None, path: str) -> No
         )
 
 
-async def sha256(remote: Remote, path: str) -> str:
-    """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there."""
+async def sha256(remote: Remote, path: str, expected: str | None = None, size: int | None = None) -> str:
+    """Return the SHA-256 (hexadecimal) of a file on the server, of its very bytes there.
 
-    async def ask(session: SftpSession) -> str:
-        traits, unsupported = remote.connections.traits, False
-        if traits.has_check_file is not False:
-            try:
-                digest = await _check_file(session, encode(path))
-            except StatusError as error:
-                unsupported = error.code == FX_OP_UNSUPPORTED
-            else:
-                traits.has_check_file = True
-                if digest is not None:
-                    return digest
-        size, digest = await _read_back(session, encode(path))
-        # Of an empty file ProFTPD says the same, though it can tell of others.
-        if unsupported and size and traits.has_check_file is None:
-            traits.has_check_file = False
-        return digest
-
-    digest = await _sha256sum(remote, path)
-    return digest if digest is not None else await remote.attempt(f"read back {path}", ask)
-
-
-async def _check_file(session: SftpSession, path: bytes) -> str | None:
-    """Ask for the hash of the whole file (draft-ietf-secsh-filexfer-extensions); None where the answer is another.
-
-    ProFTPD can tell and does not say so in protocol version 3: whether a server can is found out once.
+    Where the server's own word is not what is `expected`, the file is read back: that decides. With its `size` (bytes)
+    the quickest way for such a file is taken.
     """
-    fields = b"".join(len(text).to_bytes(4) + text for text in (path, b"sha256"))
-    answer = await session.extended(b"check-file-name", fields + bytes(8) + bytes(8) + bytes(4))
-    name_length = int.from_bytes(answer[:4])
-    digest = answer[4 + name_length :]
-    return digest.hex() if answer[4 : 4 + name_length] == b"sha256" and len(digest) == 32 else None
+    told = await server_digest(remote, path, size)
+    if told is not None and expected in (None, told):
+        return told
+    _, digest = await remote.attempt(f"read back {path}", lambda session: _read_back(remote, session, path))
+    if told is not None and digest != told:
+        _log.warning("%s: the SHA-256 that the server tells of %r is not that of the file", remote.name, path)
+        distrust(remote)
+    return digest
 
 
-async def _sha256sum(remote: Remote, path: str) -> str | None:
-    """Run sha256sum where the account has a shell; whether it has is found out once."""
-    connections, traits = remote.connections, remote.connections.traits
-    if traits.has_shell is None:
-        traits.has_shell = (await connections.run("echo mlflow-sftp")) == "mlflow-sftp\n"
-    if not traits.has_shell:
-        return None
-    output = await connections.run(f"sha256sum < {shlex.quote(path)}")
-    digest = (output or "").split(" ")[0]
-    return digest if len(digest) == 64 else None
+async def sha256_of_beginning(remote: Remote, path: str, size: int) -> str | None:
+    """Return the SHA-256 (hexadecimal) of the first `size` bytes of a file, read back; None where it has fewer."""
+    found, digest = await remote.attempt(
+        f"read back {path}", lambda session: _read_back(remote, session, path, size)
+    )
+    return digest if found == size else None
 
 
-async def _read_back(session: SftpSession, path: bytes) -> tuple[int, str]:
-    """Return size and SHA-256 of a file, read from the server."""
-    handle = await session.open(path, READ)
+async def _read_back(
+    remote: Remote, session: SftpSession, path: str, limit: int = sys.maxsize
+) -> tuple[int, str]:
+    """Return size and SHA-256 of a file, or of its first `limit` bytes, read from the server."""
+    async with remote.connections.open_files.place() as place:
+        handle = await place.open(lambda: session.open(encode(path), READ))
+        try:
+            return await _read(session, handle, limit)
+        finally:
+            session.close_handle(handle)
+
+
+async def _read(session: SftpSession, handle: bytes, limit: int) -> tuple[int, str]:
     digest, offset = hashlib.sha256(), 0
-    try:
-        while True:
-            requested = [offset + session.block * step for step in range(_READS_AT_ONCE)]
-            answers = [session.read(handle, at, session.block) for at in requested]
-            for at, answer in zip(requested, answers, strict=True):
-                data = await answer
-                if at != offset:
-                    continue  # An answer before this one was short; this range is asked for again.
-                if not data:
-                    return offset, digest.hexdigest()
-                digest.update(data)
-                offset += len(data)
-    finally:
-        session.close_handle(handle)
+    while True:
+        requested = [offset + session.block * step for step in range(_READS_AT_ONCE)]
+        answers = [session.read(handle, at, session.block) for at in requested]
+        for at, answer in zip(requested, answers, strict=True):
+            data = await answer
+            if at != offset:
+                continue  # An answer before this one was short; this range is asked for again.
+            data = data[: limit - offset]
+            if not data:
+                return offset, digest.hexdigest()
+            digest.update(data)
+            offset += len(data)

@@ -4,9 +4,9 @@
 import asyncio
 from collections.abc import Iterable
 
-from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.remote import Remote, is_missing, is_within
 from mlflow_sftp.uri import encode
-from mlflow_sftp.wire.packets import FX_FAILURE, FX_NO_SUCH_FILE, StatusError
+from mlflow_sftp.wire.packets import CREATE, FX_FAILURE, FX_NO_SUCH_FILE, WRITE, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
 
@@ -18,14 +18,19 @@ async def make_directory(remote: Remote, path: str) -> None:
 
 
 def begin_directory(remote: Remote, path: str) -> "asyncio.Task[None] | None":
-    """Begin to make a directory and those above it; None where they are known to exist."""
-    if encode(path) in remote.known_directories:
+    """Begin to make a directory and those above it; None where there is nothing to wait for.
+
+    Of one that is known to exist it is asked where it really is: it may have become a link out of the root.
+    """
+    known = encode(path) in remote.known_directories
+    if known and is_within(encode(remote.root), encode(path)):
         return None
-    if path not in remote.directories_being_made:
-        task = asyncio.create_task(_make_directory(remote, path))
-        remote.directories_being_made[path] = task
-        task.add_done_callback(lambda done: _made(remote, path, done))
-    return remote.directories_being_made[path]
+    under_way = remote.directories_being_checked if known else remote.directories_being_made
+    if path not in under_way:
+        task = asyncio.create_task((_check_directory if known else _make_directory)(remote, path))
+        under_way[path] = task
+        task.add_done_callback(lambda done: _ended(under_way, path, done))
+    return under_way[path]
 
 
 def forget_directory(remote: Remote, path: str) -> None:
@@ -33,10 +38,40 @@ def forget_directory(remote: Remote, path: str) -> None:
     remote.known_directories.forget(path)
 
 
-def _made(remote: Remote, path: str, task: "asyncio.Task[None]") -> None:
-    del remote.directories_being_made[path]
+async def create_file(remote: Remote, session: SftpSession, path: bytes, directory: str, how: int) -> bytes:
+    """Create a file for writing; its directory, if it was removed since it was last seen, too.
+
+    `how` is EXCLUSIVE or TRUNCATE. Returns the handle.
+    """
+    try:
+        return await session.open(path, WRITE | CREATE | how)
+    except StatusError as error:
+        if error.code != FX_NO_SUCH_FILE and not await _is_gone(session, encode(directory)):
+            raise
+    forget_directory(remote, directory)
+    await make_directory(remote, directory)
+    return await session.open(path, WRITE | CREATE | how)
+
+
+async def _is_gone(session: SftpSession, directory: bytes) -> bool:
+    try:
+        await session.stat(directory)
+    except StatusError as error:
+        return await is_missing(session, directory, error)
+    return False
+
+
+def _ended(under_way: "dict[str, asyncio.Task[None]]", path: str, task: "asyncio.Task[None]") -> None:
+    del under_way[path]
     if not task.cancelled():
         task.exception()  # Marks it as seen: not everybody who began it waits for it.
+
+
+async def _check_directory(remote: Remote, path: str) -> None:
+    async def check(session: SftpSession) -> None:
+        await remote.containment_check(session, path)()
+
+    await remote.attempt(f"use the directory {path}", check, before_handshake=True)
 
 
 async def _make_directory(remote: Remote, path: str) -> None:

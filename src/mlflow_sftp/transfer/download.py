@@ -1,22 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the server to local files: to a temporary name beside the target, then renamed over it."""
+"""From the server to local files: to a temporary name beside the target, then renamed over it.
+
+What is taken is the file as the server described it when it was opened: the server is asked again at the end, on the
+same handle, and what changed meanwhile is read once more or is an error.
+"""
 
 import asyncio
+import contextlib
+import errno
+import hashlib
 import os
 import posixpath
+import sys
+from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
-from mlflow_sftp.transfer import checksum, temporary_names
+from mlflow_sftp.transfer import aside, checksum, local_files
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
 from mlflow_sftp.transfer.concurrency import for_each
 from mlflow_sftp.transfer.handles import SessionHandles, living
 from mlflow_sftp.transfer.listing import Entry, walk
+from mlflow_sftp.transfer.lookup import complete_attributes, look_at_open_file
+from mlflow_sftp.transfer.partial_file import PartialFile
 from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_download
 from mlflow_sftp.uri import encode
-from mlflow_sftp.wire.packets import FX_FAILURE, READ, Attributes, StatusError
+from mlflow_sftp.wire.packets import (
+    FX_FAILURE,
+    READ,
+    Attributes,
+    BadAnswerError,
+    SessionLostError,
+    StatusError,
+)
 from mlflow_sftp.wire.session import SftpSession
+
+# How often a small file that changes is read before that is given up, and a large one, of which that costs more.
+_SMALL_READINGS, _LARGE_READINGS = 4, 2
+# Blocks asked for at once where a file is read from its beginning to its end.
+_BLOCKS_AHEAD = 16
+_LARGEST_BLOCK = 256 << 10
 
 
 async def get_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
@@ -41,7 +66,8 @@ async def get_file(remote: Remote, source: str, target: str, on_bytes: OnBytes =
         check = remote.containment_check(session, source)
         answer = session.stat(encode(source))
         await check()
-        attributes = await answer
+        found = await aside.stat(session, encode(source), answer)
+        attributes = await complete_attributes(session, encode(source), found)
         if attributes.is_directory:
             raise StatusError(FX_FAILURE, "it is a directory")
         return attributes
@@ -51,104 +77,315 @@ async def get_file(remote: Remote, source: str, target: str, on_bytes: OnBytes =
 
 
 async def get_bytes(remote: Remote, source: str, size: int) -> bytes:
-    """Return the contents of a file of about `size` bytes, whole."""
-    return await remote.attempt(
-        f"download {source}", lambda session: _read_whole(session, encode(source), size)
-    )
+    """Return the contents of a small file of about `size` bytes, whole; IntegrityError where it is no small file."""
+    found = Attributes(size)
+    contents = _Contents(remote, source)
+    for _ in range(_SMALL_READINGS):
+        async with remote.connections.memory_budget.holding(max(0, (found.size or 0) - size)):
+            data, found = await contents.read(found)
+        if data is not None:
+            return data
+        if found.size is None or found.size > SMALL_FILE:
+            break
+    raise _changed(remote, source)
 
 
 async def _get(remote: Remote, source: str, target: str, found: Attributes, on_bytes: OnBytes) -> None:
-    size = found.size or 0
     try:
-        if size > SMALL_FILE:
-            async with remote.connections.large_files:
-                await _get_blocks(remote, source, target, found, on_bytes)
-            return
-        async with remote.connections.memory_budget.holding(size):
-            data = await get_bytes(remote, source, size)
-            await checksum.verify_contents(remote, checksum.hex_digest(remote, data), source)
-            _write_file(target, data)
-        on_bytes(size)
+        contents = _Contents(remote, source)
+        for _ in range(_SMALL_READINGS):
+            if found.size is None or found.size > SMALL_FILE:
+                async with remote.connections.large_files:
+                    await _get_large(remote, source, target, on_bytes)
+                return
+            async with remote.connections.memory_budget.holding(found.size):
+                data, found = await contents.read(found)
+                if data is not None:
+                    await _write_file(remote, source, target, data)
+                    on_bytes(len(data))
+                    return
+        raise _changed(remote, source)
     except OSError as error:
         raise LocalError(
             f"download {source}", remote.name, f"{target} cannot be written: {error.strerror or error}"
         ) from error
 
 
-async def _read_whole(session: SftpSession, path: bytes, size: int) -> bytes:
-    """Read, ask for the size and close in one flight; read on where that was not all."""
-    handle = await session.open(path, READ)
-    reads = [session.read(handle, at, min(session.block, size - at)) for at in range(0, size, session.block)]
-    attributes = session.fstat(handle)
-    closed = session.close_handle(handle)
-    data = b"".join([await read for read in reads])
-    actual = (await attributes).size
-    await closed
-    if actual is None or len(data) == actual:
-        return data
-    return await _read_changed(session, path, actual)
+class _Reading(NamedTuple):
+    """What was read, None where that was not all of it, and what the server said of the file after that."""
+
+    data: bytes | None
+    after: Attributes
 
 
-async def _read_changed(session: SftpSession, path: bytes, size: int) -> bytes:
-    """Read a file again, step by step, that gave short answers or is not as long as its listing said."""
-    handle = await session.open(path, READ)
+class _Contents:
+    """A small file on the server, whole: read again where it changes, in order where the server needs that."""
+
+    def __init__(self, remote: Remote, path: str) -> None:
+        self._remote = remote
+        self._traits = remote.connections.traits
+        self._path = path
+        self._earlier: tuple[int, bytes] | None = None
+
+    async def read(self, found: Attributes) -> _Reading:
+        """Read the file that was `found` (before, so that a change shows); no data where it is another by now.
+
+        What it is now is then to be given to the next call. A file that only grows is taken as it was.
+        """
+        size = found.size or 0
+        data, after = await self._remote.attempt(
+            f"download {self._path}", lambda session: self._read(session, size)
+        )
+        if data is None:
+            return _Reading(None, after)
+        same_time = None in (after.mtime, found.mtime) or after.mtime == found.mtime
+        if after.size in (size, None) and same_time:
+            return _Reading(data, after)
+        if self._earlier is not None and len(data) >= self._earlier[0]:
+            beginning = data[: self._earlier[0]]
+            if hashlib.sha256(beginning).digest() == self._earlier[1]:
+                return _Reading(beginning, after)
+        self._earlier = len(data), hashlib.sha256(data).digest()
+        return _Reading(None, after)
+
+    async def _read(self, session: SftpSession, size: int) -> _Reading:
+        handle = await session.open(encode(self._path), READ)
+        if self._traits.keeps_order is False or self._traits.answers_fstat_of_read is False:
+            return await self._read_in_order(session, handle, size)
+        try:
+            data, after = await self._read_in_one_flight(session, handle, size)
+        except StatusError as error:
+            # Perhaps only because CLOSE has overtaken what was sent before it.
+            reading = await self._read_in_order(session, await session.open(encode(self._path), READ), size)
+            if self._is_about_order(error):
+                self._traits.keeps_order = False
+            return reading
+        if data is None or after.size is None:
+            return await self._read_in_order(session, await session.open(encode(self._path), READ), size)
+        return _Reading(data, after)
+
+    def _is_about_order(self, error: StatusError) -> bool:
+        """Tell whether a refusal of what was granted in order came of the order."""
+        return self._traits.answers_fstat_of_read is not False and not isinstance(error, BadAnswerError)
+
+    async def _read_in_one_flight(self, session: SftpSession, handle: bytes, size: int) -> _Reading:
+        block = session.block
+        reads = [session.read(handle, at, min(block, size - at)) for at in range(0, size, block)]
+        attributes = session.fstat(handle)
+        closed = session.close_handle(handle)
+        data = b"".join([await read for read in reads])
+        after = await attributes
+        await closed
+        # None is longer than asked for, so that none is shorter if the sum is right.
+        return _Reading(data if len(data) == size else None, after)
+
+    async def _read_in_order(self, session: SftpSession, handle: bytes, size: int) -> _Reading:
+        """Read, then ask, then close; no data of a file that is shorter or, where nobody tells its size, longer."""
+        try:
+            data = bytearray()
+            async for _, part in _read_ahead(session, handle, 0, size):
+                data += part
+            after = await look_at_open_file(session, self._traits, handle, self._path)
+            whole = len(data) == size
+            if whole and after.size is None:
+                whole = not await session.read(handle, size, 1)
+            return _Reading(bytes(data) if whole else None, after)
+        finally:
+            session.close_handle(handle)
+
+
+async def _read_ahead(
+    session: SftpSession, handle: bytes, begin: int, end: int
+) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield offset and bytes from `begin` to `end`, or to where the file ends, in order and without a gap."""
+    block, offset = session.block, begin
+    while offset < end:
+        asked = range(offset, min(end, offset + _BLOCKS_AHEAD * block), block)
+        answers = [session.read(handle, at, min(block, end - at)) for at in asked]
+        for at, answer in zip(asked, answers, strict=True):
+            data = await answer
+            if at != offset:
+                continue  # An answer before this one was short; this range is asked for again.
+            if not data:
+                return
+            yield offset, data
+            offset += len(data)
+
+
+async def _write_file(remote: Remote, source: str, target: str, data: bytes) -> None:
+    with PartialFile.new(target) as file:
+        file.write(data, 0)
+        await _verify(remote, source, file, len(data))
+        file.publish(len(data))
+
+
+async def _verify(remote: Remote, source: str, file: PartialFile, size: int) -> None:
+    """Compare, where that is wanted, the sum of what lies on the local disk with the server's."""
+    here = await checksum.file_digest(remote, file.descriptor, size)
+    await checksum.verify_contents(remote, here, source, size)
+
+
+async def _get_large(remote: Remote, source: str, target: str, on_bytes: OnBytes) -> None:
+    reader = _BlockReader(remote, source)
     try:
-        data = bytearray()
-        while part := await session.read(handle, len(data), session.block):
-            data += part
-        actual = (await session.fstat(handle)).size
-    finally:
-        session.close_handle(handle)
-    if len(data) != actual:
-        raise StatusError(FX_FAILURE, f"the server has {actual} bytes and sent {len(data)}")
-    return bytes(data)
-
-
-async def _get_blocks(remote: Remote, source: str, target: str, found: Attributes, on_bytes: OnBytes) -> None:
-    size = found.size or 0
-    resumable = size >= RESUMABLE_FILE
-    name = (
-        temporary_names.resumable(remote.name, source, size, found.mtime, target)
-        if resumable
-        else temporary_names.temporary()
-    )
-    temporary = os.path.join(os.path.dirname(target), name)
-    reader = _BlockReader(remote, source, found)
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
-    keep = False
-    try:
-        begin = await unfinished_download(descriptor, reader.read)
-        os.ftruncate(descriptor, begin)
-        on_bytes(begin)
-
-        async def transfer(offset: int, length: int, session: SftpSession) -> None:
-            os.pwrite(descriptor, await reader.read(offset, length, session), offset)
-
-        block = (await remote.connections.session()).block
-        await ParallelTransfer(remote.connections, begin, size, block, transfer, on_bytes).run()
-        await checksum.verify_contents(remote, await checksum.file_digest(remote, descriptor, size), source)
-        os.replace(temporary, target)
-        keep = True
-    except (UnreachableError, asyncio.CancelledError):
-        keep = resumable
-        raise
+        found = await reader.open()
+        if found.size is None:
+            await _get_to_end(remote, source, target, on_bytes)
+            return
+        with _partial_file(remote, source, target, found) as file:
+            try:
+                await _get_blocks(remote, reader, file, on_bytes)
+                await _verify(remote, source, file, reader.size)
+                file.publish(reader.size)
+            except (UnreachableError, asyncio.CancelledError):
+                file.keep_if_resumable()
+                raise
     finally:
         reader.close()
-        os.close(descriptor)
-        if not keep:
-            os.unlink(temporary)
+
+
+def _partial_file(remote: Remote, source: str, target: str, found: Attributes) -> PartialFile:
+    if found.size is None or found.mtime is None or found.size < RESUMABLE_FILE:
+        return PartialFile.new(target)
+    return PartialFile.resumable(target, remote.name, source, found.size, found.mtime, target)
+
+
+async def _get_blocks(remote: Remote, reader: "_BlockReader", file: PartialFile, on_bytes: OnBytes) -> None:
+    """Bring into `file` what the server has, as it was when `reader` opened it; IntegrityError if it changes."""
+    block = (await remote.connections.session()).block
+
+    async def take(offset: int, length: int, session: SftpSession) -> None:
+        file.write(await reader.read(offset, length, session), offset)
+
+    try:
+        begin = await unfinished_download(file.descriptor, reader.read)
+    except _FileChangedError:
+        begin = 0
+    for _ in range(_LARGE_READINGS):
+        os.ftruncate(file.descriptor, begin)
+        _require_space(file.descriptor, reader.size - begin)
+        on_bytes(begin)
+        with contextlib.suppress(_FileChangedError):
+            await ParallelTransfer(remote.connections, begin, reader.size, block, take, on_bytes).run()
+            now = await reader.look_again()
+            if now == reader.found and await _is_resumed_well(remote, reader, file, begin):
+                return
+            if (
+                now.size is not None
+                and now.size > reader.size
+                and await _has_only_grown(remote, reader, file)
+            ):
+                return
+        begin, on_bytes = 0, ignore_bytes
+        await reader.open_again()
+    raise reader.changed()
+
+
+async def _is_resumed_well(remote: Remote, reader: "_BlockReader", file: PartialFile, begin: int) -> bool:
+    """Tell whether the sum is right of a file that was taken up again; asked only where the server can tell it."""
+    traits = remote.connections.traits
+    if not begin or not (traits.has_shell or traits.has_check_file):
+        return True
+    _, here = await asyncio.to_thread(local_files.digest, file.descriptor, reader.size)
+    return here == await checksum.sha256(remote, reader.path, size=reader.size)
+
+
+async def _has_only_grown(remote: Remote, reader: "_BlockReader", file: PartialFile) -> bool:
+    """Tell whether what was taken is still the beginning of the file, read once more through one handle."""
+
+    async def compare(session: SftpSession) -> bool:
+        handle = await session.open(encode(reader.path), READ)
+        compared = 0
+        try:
+            async for offset, there in _read_ahead(session, handle, 0, reader.size):
+                if there != await local_files.read_block(file.descriptor, offset, len(there)):
+                    return False
+                compared = offset + len(there)
+        finally:
+            session.close_handle(handle)
+        return compared == reader.size
+
+    async with remote.connections.memory_budget.holding(_BLOCKS_AHEAD * _LARGEST_BLOCK):
+        return await remote.attempt(f"download {reader.path}", compare)
+
+
+def _require_space(descriptor: int, size: int) -> None:
+    """OSError where the disk has no room: better now than when it is full."""
+    disk = os.fstatvfs(descriptor)
+    free = disk.f_bavail * disk.f_frsize
+    if size > free:
+        raise OSError(errno.ENOSPC, f"{size} bytes are needed and {free} are free")
+
+
+async def _get_to_end(remote: Remote, source: str, target: str, on_bytes: OnBytes) -> None:
+    """Download a file of which the server tells no size: until it says that this was all."""
+    reached = 0
+
+    async def get(session: SftpSession, file: PartialFile) -> int:
+        nonlocal reached
+        handle = await session.open(encode(source), READ)
+        size = 0
+        try:
+            async for offset, data in _read_ahead(session, handle, 0, sys.maxsize):
+                file.write(data, offset)
+                size = offset + len(data)
+                reached = max(reached, size)
+        finally:
+            session.close_handle(handle)
+        return size
+
+    with PartialFile.new(target) as file:
+        async with remote.connections.memory_budget.holding(_BLOCKS_AHEAD * _LARGEST_BLOCK):
+            size = await remote.attempt(
+                f"download {source}", lambda session: get(session, file), progress=lambda: reached
+            )
+        os.ftruncate(file.descriptor, size)
+        await _verify(remote, source, file, size)
+        file.publish(size)
+    on_bytes(size)
+
+
+class _FileChangedError(Exception):
+    """The file is not what it was when it was opened."""
 
 
 class _BlockReader:
-    """One file on the server, read over one or more sessions, that must not change meanwhile."""
+    """One file on the server, read over one or more sessions, that must not change meanwhile.
 
-    def __init__(self, remote: Remote, path: str, found: Attributes) -> None:
+    `found` is what the server said when it was opened; `size` of it is what is read. _FileChangedError where it shows
+    that it is another by now.
+    """
+
+    def __init__(self, remote: Remote, path: str) -> None:
+        self.path = path
+        self.found = Attributes()
+        self.size = 0
         self._remote = remote
-        self._path = path
-        self._found = found
         self._operation = f"download {path}"
-        self._handles = SessionHandles(lambda session: asyncio.create_task(self._open(session)))
+        self._handles = self._new_handles()
+        self._used: set[SftpSession] = set()
         self._received = 0
+
+    async def open(self) -> Attributes:
+        """Open the file, take it for what it is now, and return that."""
+
+        async def look(session: SftpSession) -> Attributes:
+            handle = await session.open(encode(self.path), READ)
+            opened: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            opened.set_result(handle)
+            self._handles.add(session, opened)
+            self._used.add(session)
+            return await self._look(session, handle)
+
+        self.found = await self._remote.attempt(self._operation, look)
+        self.size = self.found.size or 0
+        return self.found
+
+    async def open_again(self) -> None:
+        """Take the file for what it is now, not for what it was; IntegrityError where it has no size any more."""
+        self.close()
+        if (await self.open()).size is None:
+            raise self.changed()
 
     async def read(self, offset: int, length: int, preferred: SftpSession | None = None) -> bytes:
         """Return exactly these bytes, in the session `preferred` while that lives."""
@@ -160,7 +397,7 @@ class _BlockReader:
             while len(data) < length:
                 part = await used.read(handle, offset + len(data), length - len(data))
                 if not part:
-                    raise self._changed()
+                    raise _FileChangedError
                 data += part
             return data
 
@@ -168,37 +405,56 @@ class _BlockReader:
         self._received += length
         return data
 
+    async def look_again(self) -> Attributes:
+        """Return what the server says now of the file that was read, in every session that read it."""
+        handles, looked = self._handles, False
+        for session in [each for each in self._used if each.alive]:
+            with contextlib.suppress(SessionLostError):
+                now = await self._look(session, await handles.get(session))
+                looked = True
+                if now != self.found:
+                    return now
+        if looked:
+            return self.found
+
+        async def look(session: SftpSession) -> Attributes:
+            return await self._look(session, await handles.get(session))
+
+        return await self._remote.attempt(self._operation, look)
+
     def close(self) -> None:
         """Close the file on the server, without waiting for it."""
         self._handles.close()
+        self._handles = self._new_handles()
+        self._used = set()
 
-    async def _open(self, session: SftpSession) -> bytes:
-        handle = await session.open(encode(self._path), READ)
-        now = await session.fstat(handle)
-        if (now.size, now.mtime) != (self._found.size, self._found.mtime):
+    def changed(self) -> IntegrityError:
+        """The error for a file that did not stay what it was."""
+        return _changed(self._remote, self.path)
+
+    def _new_handles(self) -> SessionHandles:
+        return SessionHandles(lambda session: asyncio.create_task(self._open_same(session)))
+
+    async def _open_same(self, session: SftpSession) -> bytes:
+        """Open the file in one more session; it may have grown, which shows once more at the end."""
+        used, found = self._used, self.found
+        handle = await session.open(encode(self.path), READ)
+        now = await self._look(session, handle)
+        if used is not self._used or (now != found and (now.size or 0) <= (found.size or 0)):
             session.close_handle(handle)
-            raise self._changed()
+            raise _FileChangedError
+        used.add(session)
         return handle
 
-    def _changed(self) -> IntegrityError:
-        return IntegrityError(
-            self._operation,
-            self._remote.name,
-            "the file on the server changed while it was read",
-            "Try again.",
-        )
+    async def _look(self, session: SftpSession, handle: bytes) -> Attributes:
+        traits = self._remote.connections.traits
+        return (await look_at_open_file(session, traits, handle, self.path))._replace(mode=None)
 
 
-def _write_file(target: str, data: bytes) -> None:
-    temporary = os.path.join(os.path.dirname(target), temporary_names.temporary())
-    try:
-        with open(temporary, "xb", buffering=0) as file:
-            file.write(data)
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+def _changed(remote: Remote, path: str) -> IntegrityError:
+    return IntegrityError(
+        f"download {path}", remote.name, "the file on the server changed while it was read", "Try again."
+    )
 
 
 def _make_directory(remote: Remote, path: str) -> None:

@@ -32,12 +32,21 @@ class SessionHandles:
         """Forget all handles: they are of another file, or could not be opened."""
         self._handles = {}
 
-    def close(self) -> None:
-        """Close the file in every session, without waiting for it."""
+    def close(self) -> "list[asyncio.Future[None]]":
+        """Close the file in every session; who has to know that it is closed waits for the answers returned."""
         handles, self._handles = self._handles, {}
-        for session, opening in handles.items():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                session.close_handle(opening.result())
+        return [
+            session.close_handle(opening.result())
+            for session, opening in handles.items()
+            if opening.done() and not opening.cancelled() and opening.exception() is None
+        ]
+
+    async def close_and_wait(self, seconds: float) -> None:
+        """Close the file everywhere, also where it is still being opened, and wait a while for the answers."""
+        if opening := [each for each in self._handles.values() if not each.done()]:
+            await asyncio.wait(opening, timeout=seconds)
+        if closing := self.close():
+            await asyncio.wait(closing, timeout=seconds)
 
 
 def living(preferred: SftpSession | None, otherwise: SftpSession) -> SftpSession:

@@ -16,7 +16,7 @@ class KnownDirectories:
         self._paths: set[bytes] = set()
 
     def __contains__(self, path: bytes) -> bool:
-        return path in self._paths
+        return path == b"/" or path in self._paths
 
     def missing_levels(self, path: str) -> list[bytes]:
         """Return those of a directory and the directories above it that are not known, the highest first."""

@@ -4,8 +4,10 @@
 import asyncio
 import logging
 import posixpath
-import time
+import stat
+from array import array
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from mlflow_sftp.errors import (
@@ -15,26 +17,42 @@ from mlflow_sftp.errors import (
     ServerFailureError,
     SftpError,
 )
-from mlflow_sftp.transfer import temporary_names
+from mlflow_sftp.transfer import aside, temporary_names
+from mlflow_sftp.transfer.lookup import complete_attributes
 from mlflow_sftp.transfer.remote import Remote, is_within
 from mlflow_sftp.uri import decode, encode
-from mlflow_sftp.wire.packets import Attributes, Name, StatusError
+from mlflow_sftp.wire.packets import LONGEST_PATH, Attributes, Name, StatusError, is_usable_name
 from mlflow_sftp.wire.session import SftpSession
 
 _log = logging.getLogger(__name__)
 
-# Directory reads sent at once: few at first, for most directories need no more, then twice as many each time.
-_FIRST_READS, _MOST_READS = 4, 64
+# Directory reads sent at once: few at first, for most directories need no more, then twice as many each time, as long
+# as what they bring stays within bounds.
+_FIRST_READS, _MOST_READS, _MOST_NAMES = 4, 64, 8192
 _DIRECTORIES_AT_ONCE = 32
+_WAITING_BATCHES = 8
+# Bounds on a directory that has no end. How many of its names are remembered to see that they come again, how often
+# that is put up with (a directory that changes while it is read repeats some), and how many entries are believed.
+_REMEMBERED_NAMES, _MOST_REPEATED, _MOST_ENTRIES = 200_000, 10_000, 20_000_000
+# Bytes of the memory budget for each entry of a list that is handed over as a whole.
+_BYTES_AN_ENTRY = 64
+# How much of a name that cannot be one an error shows.
+_SHOWN_NAME = 100
+
+# Told of what a listing leaves out: relative path, reason.
+OnLeftOut = Callable[[str, str], None]
 
 
 class Entry(NamedTuple):
-    """A file or directory: `path` is relative to where the listing began. Of a link, it shows the target."""
+    """A file or directory: `path` is relative to where the listing began. Of a link, it shows the target.
+
+    `size` (bytes) and `mtime` (seconds since 1970) are None where the server does not tell, even if asked.
+    """
 
     path: str
     is_directory: bool
-    size: int
-    mtime: int
+    size: int | None
+    mtime: int | None
 
 
 class _Found(NamedTuple):
@@ -47,17 +65,23 @@ class _Found(NamedTuple):
 
 
 async def list_directory(remote: Remote, path: str) -> list[Entry] | None:
-    """Entries of a directory, sorted; an empty list for a file; None where there is nothing."""
+    """Entries of a directory, sorted; an empty list for a file; None where there is nothing.
+
+    ServerFailureError for a directory with more entries than memory is set aside for (see docs/data-plane.md).
+    """
     entries: list[Entry] = []
+    most = remote.connections.memory_budget.capacity // _BYTES_AN_ENTRY
     try:
-        async for batch in _read_directory(remote, path):
+        async for batch in _read_directory(remote, path, _warn(remote, path)):
             entries.extend(_entry(found, "") for found in batch)
-    except (NotFoundError, ServerFailureError):
+            if len(entries) > most:
+                raise _too_long(remote, path, most, "Raise MLFLOW_SFTP_MEMORY, or walk it.")
+    except (NotFoundError, PermissionRefusedError, ServerFailureError):
         attributes = await remote.stat(path)
         if attributes is not None and attributes.is_directory:
             raise
         return None if attributes is None else []
-    return sorted(entries)
+    return sorted(entries, key=_path)
 
 
 async def walk(
@@ -66,20 +90,29 @@ async def walk(
     *,
     raw: bool = False,
     on_unreadable: Callable[[str, SftpError], None] | None = None,
+    on_left_out: OnLeftOut | None = None,
 ) -> AsyncIterator[Entry]:
     """Everything below a directory, a directory before its contents, otherwise unsorted.
 
     Directories are read many at once, as fast as the entries are consumed. A link to a directory above it
     is left out. With `raw`, links are shown as themselves and temporary files too. NotFoundError where there is
     no directory. A directory below it that is gone or may not be read ends the walk, unless there is
-    `on_unreadable` to be told of it.
+    `on_unreadable` to be told of it. Links that lead nowhere or out of the root, pipes, sockets and devices are left
+    out, with a warning in the log; `on_left_out` is told of them instead. What has a name that nothing can have (empty,
+    with "/" or a zero byte, too long) ends the walk, unless there is `on_left_out` to be told of it.
     """
     batches: asyncio.Queue[tuple[str, tuple[bytes, ...], list[_Found]] | SftpError | None]
-    batches = asyncio.Queue(_DIRECTORIES_AT_ONCE)
+    batches = asyncio.Queue(_WAITING_BATCHES)
+
+    def left_out_of(prefix: str) -> OnLeftOut | None:
+        if on_left_out is None:
+            return None
+        return lambda name, reason: on_left_out(posixpath.join(prefix, name), reason)
 
     async def read(prefix: str, chain: tuple[bytes, ...]) -> None:
         try:
-            async for batch in _read_directory(remote, posixpath.join(path, prefix), raw=raw):
+            directory = posixpath.join(path, prefix)
+            async for batch in _read_directory(remote, directory, left_out_of(prefix), raw=raw):
                 await batches.put((prefix, chain, batch))
             await batches.put(None)
         except (NotFoundError, PermissionRefusedError) as error:
@@ -110,9 +143,12 @@ async def walk(
             prefix, chain, founds = batch
             for found in founds:
                 if _leads_back(found, chain):
+                    if on_left_out is not None:
+                        on_left_out(posixpath.join(prefix, found.name), "leads back to a directory above it")
                     continue
                 entry = _entry(found, prefix)
                 if entry.is_directory:
+                    _require_depth(remote, path, entry.path)
                     unread.append((entry.path, (*chain, found.within) if found.target else chain))
                 yield entry
     finally:
@@ -120,32 +156,99 @@ async def walk(
             reader.cancel()
 
 
-async def _read_directory(remote: Remote, path: str, *, raw: bool = False) -> AsyncIterator[list[_Found]]:
+class _Progress:
+    """What of a directory was read: names that come again are not taken again, and it must end."""
+
+    def __init__(self, remote: Remote, path: str) -> None:
+        self._remote = remote
+        self._path = path
+        self._remembered: dict[int, int | None] = {}
+        self._taken = array("q")
+        self._skip: frozenset[int] = frozenset()
+        self._repeated = 0
+
+    def begin_again(self) -> None:
+        """After a drop everything comes once more: what was taken must be skipped."""
+        self._skip = frozenset(self._taken)
+
+    def fresh(self, names: list[Name]) -> list[Name]:
+        """Return those that were not taken yet."""
+        new = []
+        remembered, skip = self._remembered, self._skip
+        for name in names:
+            key = hash(name.name)
+            if key in skip:
+                continue
+            mode = name.attributes.mode
+            if key in remembered:
+                self._repeat(name, remembered[key])
+                continue
+            if len(remembered) < _REMEMBERED_NAMES:
+                remembered[key] = mode
+            self._taken.append(key)
+            new.append(name)
+        if len(self._taken) > _MOST_ENTRIES:
+            raise _too_long(self._remote, self._path, _MOST_ENTRIES, "Split it, if it really is that long.")
+        return new
+
+    def _repeat(self, name: Name, mode: int | None) -> None:
+        self._repeated += 1
+        operation = f"list {self._path}"
+        if self._repeated > _MOST_REPEATED:
+            raise ServerFailureError(
+                operation,
+                self._remote.name,
+                f"the server lists the same names again and again, {self._repeated} times so far",
+                "It does not tell where a directory ends, which its administrator must mend.",
+            )
+        again = name.attributes.mode
+        if (
+            is_usable_name(name.name)
+            and None not in (mode, again)
+            and stat.S_IFMT(mode or 0) != stat.S_IFMT(again or 0)
+        ):
+            raise ServerFailureError(
+                operation,
+                self._remote.name,
+                f"the server lists {decode(name.name)!r} twice, as different things",
+                "Try again; if this repeats, its administrator must mend that.",
+            )
+
+
+async def _read_directory(
+    remote: Remote, path: str, on_left_out: OnLeftOut | None, *, raw: bool = False
+) -> AsyncIterator[list[_Found]]:
     """Yield the entries in batches, as the server sends them; after a drop, only those not yet yielded."""
     operation = f"list {path}"
-    seen: list[str] = []
-    skip: set[str] = set()
+    progress = _Progress(remote, path)
     session: SftpSession | None = None
     handle = b""
     reads = _FIRST_READS
 
-    async def step(now: SftpSession) -> tuple[SftpSession, bytes, list[_Found], bool]:
+    async def step(now: SftpSession) -> tuple[SftpSession, bytes, list[Name], bool]:
         at = handle if now is session else await _open_directory(remote, now, path)
-        found, ended = await _next_entries(remote, now, path, at, reads, raw=raw)
-        return now, at, found, ended
+        names, ended = await _next_names(now, at, 1 if in_order() else reads)
+        return now, at, names, ended
+
+    def in_order() -> bool:
+        return remote.connections.traits.keeps_order is False
+
+    async def complete(now: SftpSession) -> list[_Found]:
+        return await _complete(remote, now, path, fresh, on_left_out, raw=raw)
 
     while True:
-        now, handle, found, ended = await remote.attempt(operation, step, before_handshake=True)
+        now, handle, names, ended = await remote.attempt(operation, step, before_handshake=True)
         if session is not None and now is not session:
-            skip = set(seen)
+            progress.begin_again()
         session = now
-        fresh = [each for each in found if each.name not in skip]
-        seen.extend(each.name for each in fresh)
+        fresh = progress.fresh(names)
         if fresh:
-            yield fresh
+            found = await remote.attempt(operation, complete, before_handshake=True)
+            if found:
+                yield found
         if ended:
             return
-        reads = min(reads * 2, _MOST_READS)
+        reads = max(1, min(reads * 2, _MOST_READS, _MOST_NAMES * reads // max(1, len(names))))
 
 
 async def _open_directory(remote: Remote, session: SftpSession, path: str) -> bytes:
@@ -159,68 +262,170 @@ async def _open_directory(remote: Remote, session: SftpSession, path: str) -> by
     return await handle
 
 
-async def _next_entries(
-    remote: Remote, session: SftpSession, path: str, handle: bytes, reads: int, *, raw: bool
-) -> tuple[list[_Found], bool]:
+async def _next_names(session: SftpSession, handle: bytes, reads: int) -> tuple[list[Name], bool]:
+    """Return names and whether these were the last: the server says so, or sends none in all of several answers."""
     ended = False
-    raw_names: list[Name] = []
+    names: list[Name] = []
     for answer in [session.readdir(handle) for _ in range(reads)]:
-        batch = await answer
-        ended = ended or not batch
-        raw_names.extend(batch)
-    if ended:
+        try:
+            batch = await answer
+        except StatusError:
+            if not ended:
+                raise
+            continue  # Some servers take it for an error to be asked once more after the end.
+        if batch is None:
+            ended = True
+        else:
+            names.extend(batch)
+    if ended or not names:
         session.close_handle(handle)
-    usable = [name for name in raw_names if name.name not in (b".", b"..") and b"/" not in name.name]
+    return names, ended or not names
+
+
+async def _complete(
+    remote: Remote,
+    session: SftpSession,
+    path: str,
+    names: list[Name],
+    on_left_out: OnLeftOut | None,
+    *,
+    raw: bool,
+) -> list[_Found]:
+    """Return what the names stand for, with what the listing does not tell; links followed unless `raw`."""
+    left_out = on_left_out or _warn(remote, path)
+    usable = [name for name in names if is_usable_name(name.name)]
+    if len(usable) < len(names):
+        _leave_out_unusable(remote, path, names, on_left_out)
+    if not raw:
+        usable += await _bring_back(remote, session, path, usable, left_out)
+        usable = [name for name in usable if not temporary_names.is_hidden(name.name)]
+    asked = [each for each in usable if _is_incomplete(each.attributes, raw)]
+    incomplete = {name.name for name in asked}
+    found = [_Found(decode(name.name), name.attributes) for name in usable if name.name not in incomplete]
     if raw:
-        return [_Found(decode(name.name), name.attributes) for name in usable], ended
-    _remove_leftovers(remote, session, path, usable)
-    shown = [name for name in usable if not temporary_names.is_temporary(name.name)]
-    links = [name.name for name in shown if name.attributes.is_link or name.attributes.mode is None]
-    leading = set(links)
-    plain = [_Found(decode(name.name), name.attributes) for name in shown if name.name not in leading]
-    return (plain + await _resolve(remote, session, path, links)) if links else plain, ended
+        return found + (await _look_at_each(session, path, asked) if asked else [])
+    if asked:
+        found += await _resolve(remote, session, path, asked, left_out)
+    return [each for each in found if not _is_special(each, left_out)]
 
 
-async def _resolve(remote: Remote, session: SftpSession, path: str, links: list[bytes]) -> list[_Found]:
-    """Follow links; those that dangle, loop or lead out of the root are left out."""
+def _is_special(found: _Found, left_out: OnLeftOut) -> bool:
+    """Tell, and say so, whether it is a pipe, a socket or a device, which hang whoever reads them."""
+    kind = stat.S_IFMT(found.attributes.mode or 0)
+    if kind in (0, stat.S_IFREG, stat.S_IFDIR):
+        return False
+    left_out(found.name, "is neither a file nor a directory")
+    return True
+
+
+def _is_incomplete(attributes: Attributes, raw: bool) -> bool:
+    if raw:
+        return attributes.mode is None
+    return attributes.is_link or not attributes.is_complete
+
+
+def _leave_out_unusable(remote: Remote, path: str, names: list[Name], on_left_out: OnLeftOut | None) -> None:
+    for name in names:
+        if name.name in (b".", b"..") or is_usable_name(name.name):
+            continue
+        shown = decode(name.name[:_SHOWN_NAME])
+        if on_left_out is None:
+            raise ServerFailureError(
+                f"list {path}",
+                remote.name,
+                f"it lists {shown!r} ({len(name.name)} bytes), which no file can be called",
+                "Rename that on the server's own side.",
+            )
+        on_left_out(shown, "has a name that no file can have")
+
+
+async def _look_at_each(session: SftpSession, path: str, names: list[Name]) -> list[_Found]:
+    """Ask for what the listing did not tell of entries, links for themselves."""
+    full = [encode(posixpath.join(path, decode(each.name))) for each in names]
+    found = []
+    for name, each, answer in zip(names, full, [session.lstat(each) for each in full], strict=True):
+        attributes = name.attributes
+        with suppress(StatusError):
+            attributes = await answer
+        found.append(_Found(decode(name.name), await complete_attributes(session, each, attributes)))
+    return found
+
+
+async def _resolve(
+    remote: Remote, session: SftpSession, path: str, names: list[Name], left_out: OnLeftOut
+) -> list[_Found]:
+    """Follow links and ask for what the listing did not tell; what dangles, loops or leads out is left out."""
     root = session.realpath(encode(remote.root))
     within = session.realpath(encode(path))
-    full = [encode(posixpath.join(path, decode(name))) for name in links]
+    full = [encode(posixpath.join(path, decode(each.name))) for each in names]
     answers = [(session.stat(each), session.realpath(each)) for each in full]
     real_root, real_path = await root, await within
     found = []
-    for name, (attributes, target) in zip(links, answers, strict=True):
+    for name, each, (answer, target) in zip(names, full, answers, strict=True):
+        shown = decode(name.name)
         try:
-            resolved = _Found(decode(name), await attributes, await target, real_path)
+            attributes = await complete_attributes(session, each, await answer)
+            resolved = _Found(shown, attributes, await target, real_path)
         except StatusError:
-            _log.warning(
-                "%s: %r leads nowhere and is left out", remote.name, posixpath.join(path, decode(name))
-            )
+            left_out(shown, "leads nowhere")
             continue
         if is_within(resolved.target, real_root):
             found.append(resolved)
         else:
-            _log.warning("%s: %r leads out of %s and is left out", remote.name, decode(name), remote.root)
+            left_out(shown, f"leads out of {remote.root}")
     return found
 
 
-def _remove_leftovers(remote: Remote, session: SftpSession, path: str, listed: list[Name]) -> None:
-    """Remove temporary files that nothing has written to for long; whether it works does not matter."""
-    oldest = time.time() - remote.connections.settings.leftover_hours * 3600
-    for name in listed:
-        mtime = name.attributes.mtime
-        if temporary_names.is_temporary(name.name) and mtime is not None and mtime < oldest:
-            session.remove(encode(posixpath.join(path, decode(name.name))))
+async def _bring_back(
+    remote: Remote, session: SftpSession, path: str, listed: list[Name], left_out: OnLeftOut
+) -> list[Name]:
+    """Return what is there once more: old files that a dead upload had made step aside."""
+    old = [name.name for name in listed if temporary_names.parse_aside(name.name)]
+    if not old:
+        return []
+    settled = await aside.settle(session, encode(path), old)
+    for name, reason in settled.stuck:
+        left_out(decode(name), f"stepped aside for an upload that died and cannot be brought back ({reason})")
+    known = {name.name for name in listed}
+    new = [name for name in settled.brought_back if name not in known]
+    found = [(name, session.lstat(posixpath.join(encode(path), name))) for name in new]
+    names = []
+    for name, answer in found:
+        with suppress(StatusError):
+            names.append(Name(name, await answer))
+    return names
+
+
+def _warn(remote: Remote, path: str) -> OnLeftOut:
+    def tell(name: str, reason: str) -> None:
+        _log.warning("%s: %r %s and is left out", remote.name, posixpath.join(path, name), reason)
+
+    return tell
+
+
+def _too_long(remote: Remote, path: str, most: int, remedy: str) -> ServerFailureError:
+    return ServerFailureError(
+        f"list {path}", remote.name, f"it has more than {most} entries, or no end", remedy
+    )
+
+
+def _require_depth(remote: Remote, path: str, relative: str) -> None:
+    if len(encode(posixpath.join(path, relative))) > LONGEST_PATH:
+        raise ServerFailureError(
+            f"list {path}",
+            remote.name,
+            f"its directories lie in each other deeper than a path of {LONGEST_PATH} bytes can say",
+            "Move them up on the server's own side.",
+        )
 
 
 def _entry(found: _Found, prefix: str) -> Entry:
-    attributes = found.attributes
-    return Entry(
-        posixpath.join(prefix, found.name),
-        attributes.is_directory,
-        attributes.size or 0,
-        attributes.mtime or 0,
-    )
+    size, _, mtime = found.attributes
+    return Entry(posixpath.join(prefix, found.name), found.attributes.is_directory, size, mtime)
+
+
+def _path(entry: Entry) -> str:
+    return entry.path
 
 
 def _leads_back(link: _Found, chain: tuple[bytes, ...]) -> bool:

@@ -16,6 +16,8 @@ from mlflow_sftp.transfer import temporary_names
 
 _log = logging.getLogger(__name__)
 
+_STEPPED_ASIDE = "stepped aside for an upload by SFTP; it comes back when it is listed by SFTP"
+
 
 class LocalItem(NamedTuple):
     """A file or directory; `relative` to where the walk began, with "/". `entry.stat()` follows links."""
@@ -35,6 +37,10 @@ class LocalDirectory(NamedTuple):
     path: str
     relative: str = ""
     above: frozenset[tuple[int, int]] = frozenset()
+
+
+class FileChangedError(Exception):
+    """A local file was rewritten while it was read: what was read may be half of one state, half of another."""
 
 
 class LocalListing(NamedTuple):
@@ -58,11 +64,14 @@ def list_directory(directory: LocalDirectory, *, with_status: bool = False) -> L
     listing = LocalListing([], [], [])
     with os.scandir(directory.path) as entries:
         for entry in entries:
-            if entry.name.startswith(temporary_names.PREFIX) and temporary_names.is_temporary(
-                os.fsencode(entry.name)
-            ):
-                continue
             relative = prefix + entry.name
+            if entry.name.startswith(temporary_names.PREFIX):
+                name = os.fsencode(entry.name)
+                if temporary_names.is_temporary(name):
+                    continue
+                if temporary_names.parse_aside(name):
+                    listing.unusable.append((relative, _STEPPED_ASIDE))
+                    continue
             is_directory, reason = _look_at(entry, above, with_status)
             if reason:
                 listing.unusable.append((relative, reason))
@@ -139,6 +148,80 @@ class _Part(io.RawIOBase):
         count = os.preadv(self._descriptor, [view], self.offset)
         self.offset += count
         return count
+
+
+def has_grown(descriptor: int, opened: os.stat_result) -> bool:
+    """Tell whether a file that was read up to its size when it was opened has become longer since.
+
+    That may be a log, of which what was there is taken. FileChangedError if it was changed otherwise. `opened` is its
+    status when it was opened.
+    """
+    now = os.fstat(descriptor)
+    if now.st_size > opened.st_size:
+        return True
+    if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
+        opened.st_size,
+        opened.st_mtime_ns,
+        opened.st_ctime_ns,
+    ):
+        raise FileChangedError
+    return False
+
+
+async def read_small(descriptor: int, opened: os.stat_result) -> bytes | memoryview:
+    """Read a small file as long as it was when it was opened; fewer bytes where it became shorter.
+
+    FileChangedError where it was rewritten meanwhile.
+    """
+    data = await read_block(descriptor, 0, opened.st_size)
+    if len(data) < opened.st_size:
+        return data
+    # What only grew still begins with what was read.
+    if has_grown(descriptor, opened) and data != await read_block(descriptor, 0, opened.st_size):
+        raise FileChangedError
+    return data
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview, offset: int = 0) -> None:
+    """Write all of `data` at `offset`; OSError where it does not all go in.
+
+    A write may be cut short without an error: the next one, of the rest, says what is wrong (disk full, quota).
+    """
+    view = memoryview(data).cast("B")
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        if count <= 0:
+            raise OSError(errno.EIO, "the file system takes no more bytes")
+        view, offset = view[count:], offset + count
+
+
+def close_and_rename(descriptor: int, temporary: str, target: str, size: int) -> None:
+    """Give a written file its name if it has `size` bytes; OSError otherwise, and the target is as it was.
+
+    The descriptor is closed in any case, and before that: network file systems tell then what did not arrive.
+    """
+    try:
+        found = os.fstat(descriptor).st_size
+        if found != size:
+            raise OSError(errno.EIO, f"{size} bytes were written and the file has {found}")
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, target)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Have the disk take all that was written.
+
+    OSError where it did not take something that was written to the file system of `descriptor` since that was opened;
+    beside Linux that does not show.
+    """
+    import ctypes  # Takes milliseconds, which only those spend who write a lot.
+
+    os.sync()
+    sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if sync is not None and sync(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 async def read_block(descriptor: int, offset: int, size: int) -> bytes | memoryview:

@@ -5,6 +5,8 @@ What is done below it are functions that take a `Remote`: listing, directories, 
 """
 
 import asyncio
+import posixpath
+import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -17,7 +19,9 @@ from mlflow_sftp.errors import (
     ServerFailureError,
     SftpError,
 )
+from mlflow_sftp.transfer import aside
 from mlflow_sftp.transfer.known_directories import known_directories
+from mlflow_sftp.transfer.lookup import complete_attributes
 from mlflow_sftp.uri import decode, encode
 from mlflow_sftp.wire.connections import Connections
 from mlflow_sftp.wire.packets import (
@@ -25,11 +29,14 @@ from mlflow_sftp.wire.packets import (
     FX_NO_SUCH_FILE,
     FX_PERMISSION_DENIED,
     Attributes,
+    BadAnswerError,
     StatusError,
 )
 from mlflow_sftp.wire.session import SftpSession
 
 T = TypeVar("T")
+# Of a listing that is only looked through; an endless one proves nothing.
+_MOST_ANSWERS = 10_000
 
 
 class Remote:
@@ -41,6 +48,7 @@ class Remote:
     Attributes:
         known_directories: Those known to exist on the server, for all roots on these connections.
         directories_being_made: Under way below this root, by path; whoever needs one waits for the same task.
+        directories_being_checked: The same for those known to exist, of which it is asked where they really are.
     """
 
     def __init__(self, connections: Connections, root: str) -> None:
@@ -50,6 +58,7 @@ class Remote:
         self.known_directories = known_directories(connections)
         self._real_root = b""
         self.directories_being_made: dict[str, asyncio.Task[None]] = {}
+        self.directories_being_checked: dict[str, asyncio.Task[None]] = {}
 
     async def attempt(
         self,
@@ -76,9 +85,12 @@ class Remote:
             answer = session.stat(encode(path))
             await check()
             try:
-                return await answer
+                found = await aside.stat(session, encode(path), answer)
+                return await complete_attributes(session, encode(path), found)
             except StatusError as error:
-                if error.code == FX_NO_SUCH_FILE:
+                if path == "/":
+                    return Attributes(mode=stat.S_IFDIR)  # Which not every server lets a client look at.
+                if await is_missing(session, encode(path), error):
                     return None
                 raise
 
@@ -99,6 +111,9 @@ class Remote:
                 if root is not None:
                     self._real_root = await root
                 real = await answer
+                if not is_within(real, self._real_root):
+                    # The root may be a link that leads elsewhere by now.
+                    self._real_root = await session.realpath(encode(self.root))
             except StatusError:
                 return  # It does not exist; what is done with it next will say so.
             if not is_within(real, self._real_root):
@@ -142,7 +157,36 @@ class Remote:
             with suppress(SftpError):
                 if (free := await self.free_bytes(self.root)) is not None and free < needs:
                     return NoSpaceError(operation, self.name, f"{free} bytes are free and {needs} are needed")
-        return ServerFailureError(operation, self.name, str(error))
+        remedy = "The server is at fault; try a newer one." if isinstance(error, BadAnswerError) else ""
+        return ServerFailureError(operation, self.name, str(error), remedy)
+
+
+async def is_missing(session: SftpSession, path: bytes, refusal: StatusError) -> bool:
+    """Tell whether a request on `path` was refused because there is nothing.
+
+    Where the status does not say so, the listing of the directory does, if it can be had.
+    """
+    if refusal.code == FX_NO_SUCH_FILE:
+        return True
+    directory, name = posixpath.split(path)
+    if refusal.code not in (FX_FAILURE, FX_PERMISSION_DENIED) or not name:
+        return False
+    try:
+        handle = await session.opendir(directory)
+    except StatusError as error:
+        return await is_missing(session, directory, error)
+    try:
+        for _ in range(_MOST_ANSWERS):
+            batch = await session.readdir(handle)
+            if not batch:
+                return True
+            if any(each.name == name for each in batch):
+                return False
+    except StatusError:
+        return False
+    finally:
+        session.close_handle(handle)
+    return False
 
 
 async def _no_check() -> None:

@@ -5,10 +5,11 @@ import posixpath
 from collections.abc import Awaitable
 
 from mlflow_sftp.errors import NotFoundError, ServerFailureError
+from mlflow_sftp.transfer import aside
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.transfer.directories import deepest_first
 from mlflow_sftp.transfer.listing import Entry, walk
-from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.remote import Remote, is_missing
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.packets import FX_NO_SUCH_FILE, StatusError
 from mlflow_sftp.wire.session import SftpSession
@@ -23,11 +24,18 @@ async def remove(remote: Remote, path: str) -> bool:
 
     async def look(session: SftpSession) -> bool:
         check = remote.containment_check(session, posixpath.dirname(path) if path != remote.root else path)
+        # What stepped aside for a newer file must not come back once that is removed.
+        await aside.bring_back(session, encode(path))
         # ProFTPD answers LSTAT for the target of a link, so that alone would delete what a link points to.
         attributes, link = session.lstat(encode(path)), session.readlink(encode(path))
         await check()
-        if not (await attributes).is_directory:
-            return False
+        try:
+            if not (await attributes).is_directory:
+                return False
+        except StatusError as error:
+            if await is_missing(session, encode(path), error):
+                raise StatusError(FX_NO_SUCH_FILE, error.message) from error
+            raise
         try:
             await link
         except StatusError:

@@ -42,7 +42,7 @@ class StreamBridge:
         return self._submit(self._cancel())
 
     def _submit(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
-        return asyncio.run_coroutine_threadsafe(work, event_loop.loop())
+        return event_loop.submit(work)
 
     async def _send(self) -> None:
         piece, self._gathered = bytes(self._gathered), bytearray()

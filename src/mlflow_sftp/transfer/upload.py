@@ -6,31 +6,47 @@ blocks (`BlockWriter`), each of which is sent again by itself.
 """
 
 import asyncio
+import hashlib
+import logging
 import os
 import posixpath
 import socket
 from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
 
-from mlflow_sftp.errors import LocalError, ServerFailureError, UnreachableError
+from mlflow_sftp.errors import ConnectionDroppedError, IntegrityError, LocalError
 from mlflow_sftp.transfer import checksum, local_files, temporary_names
-from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
+from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer, sessions_opening
+from mlflow_sftp.transfer.block_writer import BlockWriter, DroppedInOrderError
 from mlflow_sftp.transfer.concurrency import for_each, iterate
-from mlflow_sftp.transfer.directories import begin_directory, forget_directory, make_directory
-from mlflow_sftp.transfer.handles import SessionHandles, living
-from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
+from mlflow_sftp.transfer.directories import begin_directory, create_file, make_directory
+from mlflow_sftp.transfer.durability import names_the_disk
+from mlflow_sftp.transfer.progress import HighWaterMark, OnBytes, ignore_bytes
+from mlflow_sftp.transfer.publish import publish
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_upload
-from mlflow_sftp.uri import decode, encode
-from mlflow_sftp.wire.packets import (
-    CREATE,
-    EXCLUSIVE,
-    FX_FAILURE,
-    FX_NO_SUCH_FILE,
-    TRUNCATE,
-    WRITE,
-    StatusError,
+from mlflow_sftp.transfer.small_file import write_small_file
+from mlflow_sftp.transfer.ways_of_writing import (
+    Flight,
+    Trait,
+    UnsuitableWayError,
+    WayOfWriting,
+    first_flight,
+    learn_from_flight,
+    may_name_resumable,
+    next_flight,
+    next_way,
+    way_of_writing,
 )
+from mlflow_sftp.uri import decode, encode
+from mlflow_sftp.wire.open_files import Place
+from mlflow_sftp.wire.packets import TRUNCATE, SessionLostError, StatusError
 from mlflow_sftp.wire.session import SftpSession
+
+_log = logging.getLogger(__name__)
+
+# How often a file that can only be written in order begins again after a drop.
+_MOST_DROPS = 5
 
 
 async def put_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
@@ -51,7 +67,25 @@ async def put_tree(remote: Remote, source: str, target: str, on_bytes: OnBytes =
 
 
 async def put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes = ignore_bytes) -> None:
-    """Upload one local file as `target`, making the directories above it."""
+    """Upload one local file as `target`, making the directories above it.
+
+    It is taken as long as it is when it is opened. IntegrityError if it is rewritten while it is read, twice.
+    """
+    try:
+        await _put_file(remote, source, target, on_bytes)
+    except local_files.FileChangedError:
+        try:
+            await _put_file(remote, source, target, on_bytes)
+        except local_files.FileChangedError as error:
+            raise IntegrityError(
+                f"upload {source}",
+                remote.name,
+                "the local file changed while it was read",
+                "Try again once nothing writes to it.",
+            ) from error
+
+
+async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes) -> None:
     try:
         descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError as error:
@@ -59,12 +93,17 @@ async def put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes =
     try:
         status = os.fstat(descriptor)
         if status.st_size <= SMALL_FILE:
-            async with remote.connections.memory_budget.holding(status.st_size):
-                data = await local_files.read_block(descriptor, 0, status.st_size)
+            async with (
+                remote.connections.open_files.place() as place,
+                remote.connections.memory_budget.holding(status.st_size),
+            ):
+                data = await local_files.read_small(descriptor, status)
                 _require_size(source, remote, len(data), status.st_size)
-                await put_bytes(remote, data, target)
+                await _put_bytes(remote, data, target, place)
         else:
-            async with remote.connections.large_files:
+            in_any_order = way_of_writing(remote.connections.traits) is WayOfWriting.ANY_ORDER
+            in_many_sessions = status.st_size if in_any_order else 0
+            async with remote.connections.large_files, sessions_opening(remote.connections, in_many_sessions):
                 await _put_blocks(remote, source, descriptor, status, target, on_bytes)
     except OSError as error:
         raise _unreadable(source, remote, error) from error
@@ -75,174 +114,194 @@ async def put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes =
 
 async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> None:
     """Make `target` a file of exactly `data`: in full or not at all."""
-    directory = posixpath.dirname(target)
-    temporary = encode(posixpath.join(directory, temporary_names.temporary()))
+    async with remote.connections.open_files.place() as place:
+        await _put_bytes(remote, data, target, place)
 
+
+async def _put_bytes(remote: Remote, data: bytes | memoryview, target: str, place: Place) -> None:
+    directory = posixpath.dirname(target)
+    traits = remote.connections.traits
     making = begin_directory(remote, directory)
     if making is not None:
         await asyncio.sleep(0)  # Its requests go first, those that follow travel with them.
+    abandoned: list[bytes] = []
 
     async def put(session: SftpSession) -> None:
-        handle = await _create_meanwhile(remote, session, temporary, making)
+        # No name is used twice: what a lost session had of it may yet be written, late.
+        while abandoned:
+            session.remove(abandoned.pop())
+        flight = first_flight(traits)
+        while not await put_in(session, flight):
+            flight = next_flight(flight) or flight
+
+    async def put_in(session: SftpSession, flight: Flight) -> bool:
+        """Tell whether that worked; where no other way is left, raise what went wrong."""
+        temporary = encode(posixpath.join(directory, temporary_names.temporary()))
         try:
-            size = await _write_and_close(session, handle, data)
-            _require_complete(size, len(data))
-            await _publish(session, temporary, encode(target))
+            handle = await place.open(lambda: _create_meanwhile(remote, session, temporary, making))
+            try:
+                await write_small_file(remote, session, temporary, handle, data, flight)
+            except StatusError as error:
+                if next_flight(flight) is None or names_the_disk(error):
+                    raise
+                session.remove(temporary)
+                return False
+            if flight is not first_flight(traits):
+                learn_from_flight(traits, flight)
+            await publish(session, temporary, encode(target))
+        except SessionLostError:
+            abandoned.append(temporary)
+            raise
         except BaseException:
             session.remove(temporary)
             raise
+        return True
 
     await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
-    await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target)
+    await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target, len(data))
 
 
 async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) -> None:
-    """Make `target` a file of what the chunks hold, without keeping more of them than the memory budget."""
-    await make_directory(remote, posixpath.dirname(target))
-    digest = checksum.new_digest(remote)
-    async with BlockWriter(remote, target, temporary_names.temporary()) as writer:
-        await writer.create()
-        size = 0
-        async for offset, block in _blocks(chunks, writer.block):
-            if digest is not None:
-                digest.update(block)
-            await writer.submit(offset, block)
-            size = offset + len(block)
-        await writer.commit(size)
-    await checksum.verify_contents(remote, digest.hexdigest() if digest else None, target)
+    """Make `target` a file of what the chunks hold, without keeping more of them than the memory budget.
 
-
-class BlockWriter:
-    """A temporary file on the server, written block by block over one or more sessions, then published.
-
-    A block is sent again until the server has it. Leaving the context before `commit` removes the file, unless
-    `keep` is set and it was left because of an interrupt or a lost connection.
+    What came once does not come again: where the server cannot continue a file after a drop, or loses what it
+    acknowledged, that is an error.
     """
+    await make_directory(remote, posixpath.dirname(target))
+    digest = hashlib.sha256()
+    way = way_of_writing(remote.connections.traits)
 
-    def __init__(self, remote: Remote, target: str, name: str, *, size: int = 1, keep: bool = False) -> None:
-        self._remote = remote
-        self._operation = f"upload {target}"
-        self._target = encode(target)
-        self._directory = posixpath.dirname(target)
-        self._temporary = encode(posixpath.join(self._directory, name))
-        self._handles = SessionHandles(lambda session: session.open(self._temporary, WRITE))
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failure: BaseException | None = None
-        self._published = False
-        self._keep = keep
-        self._size = size
-        self.block = 0
-        self.written = 0
+    async def expected() -> str:
+        return digest.hexdigest()
 
-    async def __aenter__(self) -> "BlockWriter":
-        self.block = (await self._remote.connections.session()).block
-        return self
+    try:
+        async with BlockWriter(remote, target, temporary_names.temporary(), way) as writer:
+            await writer.create()
+            size = 0
+            async for offset, block in _blocks(chunks, writer.block):
+                digest.update(block)
+                if way is WayOfWriting.ONE_BY_ONE:
+                    await writer.write(offset, block)
+                else:
+                    await writer.submit(offset, block)
+                size = offset + len(block)
+            await writer.commit(size, expected, compare=checksum.is_enabled(remote))
+    except DroppedInOrderError:
+        raise _dropped(remote, target, "the server cannot continue an unfinished file") from None
+    except UnsuitableWayError as unsuitable:
+        raise unsuitable.error from unsuitable
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._handles.close()
-        interrupted = kind is not None and issubclass(kind, UnreachableError | asyncio.CancelledError)
-        if not self._published and not (self._keep and interrupted):
-            self._remote.connections.send_unawaited(lambda session: session.remove(self._temporary))
 
-    async def create(self) -> None:
-        """Create the file; where another upload has one of this name already, under a name of its own."""
+@dataclass
+class _LocalFile:
+    """A large local file that is uploaded; it is open as `descriptor`."""
 
-        async def create(session: SftpSession) -> None:
-            creating = asyncio.create_task(
-                _create(self._remote, session, self._temporary, self._directory, EXCLUSIVE)
-            )
-            self._handles.add(session, creating)
-            await creating
+    remote: Remote
+    source: str
+    descriptor: int
+    status: os.stat_result
+    target: str
 
-        try:
-            await self._remote.attempt(self._operation, create)
-        except ServerFailureError:
-            self._handles.forget()
-            self._keep = False
-            self._temporary = encode(posixpath.join(self._directory, temporary_names.temporary()))
-            await self._remote.attempt(self._operation, create)
+    @property
+    def size(self) -> int:
+        return self.status.st_size
 
-    async def write(
-        self, offset: int, data: bytes | memoryview, preferred: SftpSession | None = None
-    ) -> None:
-        """Write one block, in the session `preferred` while that lives, and return when the server has it."""
+    def origin(self) -> tuple[object, ...]:
+        """What tells this file as it is now from all others."""
+        status = self.status
+        return (socket.gethostname(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
-        async def put(session: SftpSession) -> None:
-            used = living(preferred, session)
-            await used.write(await self._handles.get(used), offset, data)
+    async def read(self, offset: int, length: int) -> bytes | memoryview:
+        data = await local_files.read_block(self.descriptor, offset, length)
+        _require_size(self.source, self.remote, len(data), length)
+        return data
 
-        await self._remote.attempt(
-            self._operation, put, progress=lambda: self.written, needs=self._size - self.written
-        )
-        self.written += len(data)
+    async def digest(self) -> str:
+        """The SHA-256 of what is uploaded; FileChangedError where the file was rewritten since it was opened."""
+        _, digest = await asyncio.to_thread(local_files.digest, self.descriptor, self.size)
+        self.has_grown()
+        return digest
 
-    async def submit(self, offset: int, data: bytes) -> None:
-        """Begin to write one block as soon as the link carries it; a failure is raised later."""
-        if self._failure is not None:
-            raise self._failure
-        acknowledge = await self._remote.connections.congestion_window.acquire(len(data))
-        task = asyncio.create_task(self.write(offset, data))
-        self._tasks.add(task)
-
-        def written(done: "asyncio.Task[None]") -> None:
-            self._tasks.discard(done)
-            error = None if done.cancelled() else done.exception()
-            acknowledge(delivered=not done.cancelled() and error is None)
-            self._failure = self._failure or error
-
-        task.add_done_callback(written)
-
-    async def commit(self, size: int) -> None:
-        """Wait for all blocks, check the size on the server and give the file its name."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        if self._failure is not None:
-            raise self._failure
-
-        async def finish(session: SftpSession) -> None:
-            self._handles.close()
-            try:
-                _require_complete((await session.stat(self._temporary)).size, size)
-                await _publish(session, self._temporary, self._target)
-            except StatusError as error:
-                if error.code != FX_NO_SUCH_FILE:
-                    raise
-                # Published already: by this process before a drop took the answer, or by another that resumed.
-                _require_complete((await session.stat(self._target)).size, size)
-
-        await self._remote.attempt(self._operation, finish)
-        self._published = True
+    def has_grown(self) -> bool:
+        """Whether there is more now, which is not uploaded; FileChangedError where the file was rewritten."""
+        return local_files.has_grown(self.descriptor, self.status)
 
 
 async def _put_blocks(
     remote: Remote, source: str, descriptor: int, status: os.stat_result, target: str, on_bytes: OnBytes
 ) -> None:
+    """Upload in the fastest way that the server takes; where that turns out not to do, once more in a slower one."""
     await make_directory(remote, posixpath.dirname(target))
-    size, name, begin = status.st_size, temporary_names.temporary(), 0
-    if size >= RESUMABLE_FILE:
-        origin = (socket.gethostname(), status.st_dev, status.st_ino, size, status.st_mtime_ns)
-        name = temporary_names.resumable(remote.name, target, *origin)
-        begin = await unfinished_upload(remote, posixpath.join(posixpath.dirname(target), name), descriptor)
-        on_bytes(begin)
-    expected = asyncio.create_task(checksum.file_digest(remote, descriptor, size))
-    try:
-        async with BlockWriter(remote, target, name, size=size, keep=size >= RESUMABLE_FILE) as writer:
+    file = _LocalFile(remote, source, descriptor, status, target)
+    progress = HighWaterMark(on_bytes)
+    traits = remote.connections.traits
+    way, distrusted, drops = way_of_writing(traits), checksum.is_enabled(remote), 0
+    missing: Trait | None = None
+    while True:
+        progress.restart()
+        try:
+            await _put_in(way, file, progress, distrusted)
+            break
+        except DroppedInOrderError:
+            drops += 1
+            if drops == _MOST_DROPS:
+                seen = f"it dropped {drops} times, and the server cannot continue an unfinished file"
+                raise _dropped(remote, target, seen) from None
+        except UnsuitableWayError as unsuitable:
+            slower = next_way(way, unsuitable.trait)
+            if slower is None:
+                raise unsuitable.error from unsuitable
+            _log.info("%s: %s Once more, in another way: %s", remote.name, unsuitable.error, slower.value)
+            way, missing = slower, unsuitable.trait
+            distrusted = distrusted or isinstance(unsuitable.error, IntegrityError)
+    if missing is not None and getattr(traits, missing) is None:
+        setattr(traits, missing, False)
 
-            async def transfer(offset: int, length: int, session: SftpSession) -> None:
-                data = await local_files.read_block(descriptor, offset, length)
-                _require_size(source, remote, len(data), length)
-                await writer.write(offset, data, session)
 
-            if not begin:
-                await writer.create()
-            await ParallelTransfer(remote.connections, begin, size, writer.block, transfer, on_bytes).run()
-            await writer.commit(size)
-        await checksum.verify_contents(remote, await expected, target)
-    finally:
-        expected.cancel()
+async def _put_in(way: WayOfWriting, file: _LocalFile, on_bytes: OnBytes, distrusted: bool) -> None:
+    """Upload in one way."""
+    remote, size = file.remote, file.size
+    name, begin, keep = temporary_names.temporary(), 0, False
+    if (
+        way is WayOfWriting.ANY_ORDER
+        and size >= RESUMABLE_FILE
+        and may_name_resumable(remote.connections.traits)
+    ):
+        resumable = temporary_names.resumable(remote.name, file.target, *file.origin())
+        found = await unfinished_upload(
+            remote, posixpath.join(posixpath.dirname(file.target), resumable), file.descriptor
+        )
+        if found is not None:
+            name, begin, keep = resumable, found, True
+            on_bytes(begin)
+    async with BlockWriter(
+        remote, file.target, name, way, size=size, keep=keep, begin=begin, distrusted=distrusted
+    ) as writer:
+        if not begin:
+            await writer.create()
+        if way is WayOfWriting.ANY_ORDER:
+            await _send_in_any_order(writer, file, begin, on_bytes)
+        else:
+            await _send_in_order(writer, file, way, on_bytes)
+        # A log, or rewritten and longer now: what was sent must be how it begins.
+        await writer.commit(size, file.digest, compare=file.has_grown(), has_changed=file.has_grown)
+
+
+async def _send_in_any_order(writer: BlockWriter, file: _LocalFile, begin: int, on_bytes: OnBytes) -> None:
+    async def transfer(offset: int, length: int, session: SftpSession) -> None:
+        await writer.write(offset, await file.read(offset, length), session)
+
+    await ParallelTransfer(file.remote.connections, begin, file.size, writer.block, transfer, on_bytes).run()
+
+
+async def _send_in_order(writer: BlockWriter, file: _LocalFile, way: WayOfWriting, on_bytes: OnBytes) -> None:
+    for offset in range(0, file.size, writer.block):
+        data = await file.read(offset, min(writer.block, file.size - offset))
+        if way is WayOfWriting.IN_ORDER:
+            await writer.submit(offset, data, on_bytes)
+        else:
+            await writer.write(offset, data)
+            on_bytes(len(data))
 
 
 async def _create_meanwhile(
@@ -250,8 +309,8 @@ async def _create_meanwhile(
 ) -> bytes:
     """Create a file while its directory is still being made; return when that is known to lie below the root."""
     try:
-        # TRUNCATE: after a drop the file may be there, half written by the attempt before.
-        handle = await _create(remote, session, path, posixpath.dirname(decode(path)), TRUNCATE)
+        # TRUNCATE, though the name is new: object stores open a new file only so.
+        handle = await create_file(remote, session, path, posixpath.dirname(decode(path)), TRUNCATE)
     except StatusError:
         if making is not None:
             await asyncio.shield(making)  # What went wrong there is the reason.
@@ -267,59 +326,6 @@ async def _create_meanwhile(
     return handle
 
 
-async def _create(remote: Remote, session: SftpSession, path: bytes, directory: str, how: int) -> bytes:
-    """Create a file for writing; its directory, if it was removed since it was last seen, too."""
-    try:
-        return await session.open(path, WRITE | CREATE | how)
-    except StatusError as error:
-        if error.code != FX_NO_SUCH_FILE:
-            raise
-    forget_directory(remote, directory)
-    await make_directory(remote, directory)
-    return await session.open(path, WRITE | CREATE | how)
-
-
-async def _write_and_close(session: SftpSession, handle: bytes, data: bytes | memoryview) -> int | None:
-    """Write, ask for the size and close in one flight; return the size as the server sees it."""
-    view = memoryview(data)
-    writes = [
-        session.write(handle, offset, view[offset : offset + session.block])
-        for offset in range(0, len(data), session.block)
-    ]
-    attributes = session.fstat(handle)
-    closed = session.close_handle(handle)
-    for write in writes:
-        await write
-    size = (await attributes).size
-    await closed
-    return size
-
-
-async def _publish(session: SftpSession, temporary: bytes, target: bytes) -> None:
-    """Give a finished file its name, replacing what has it; atomically where the server can."""
-    if session.replaces_atomically:
-        await session.posix_rename(temporary, target)
-        return
-    try:
-        await session.rename(temporary, target)
-    except StatusError as error:
-        if error.code == FX_NO_SUCH_FILE:
-            raise
-        await _replace(session, temporary, target)
-
-
-async def _replace(session: SftpSession, temporary: bytes, target: bytes) -> None:
-    """Rename where the server refuses to replace: the old file steps aside first and comes back on failure."""
-    aside = posixpath.join(posixpath.dirname(target), temporary_names.temporary().encode())
-    await session.rename(target, aside)
-    try:
-        await session.rename(temporary, target)
-    except BaseException:
-        await session.rename(aside, target)
-        raise
-    session.remove(aside)
-
-
 async def _blocks(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[tuple[int, bytes]]:
     """Cut and join chunks of any size into blocks; yield each with its offset."""
     buffer, offset = bytearray(), 0
@@ -333,9 +339,10 @@ async def _blocks(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[tupl
         yield offset, bytes(buffer)
 
 
-def _require_complete(seen: int | None, sent: int) -> None:
-    if seen is not None and seen != sent:
-        raise StatusError(FX_FAILURE, f"{sent} bytes were sent and the server has {seen}")
+def _dropped(remote: Remote, target: str, seen: str) -> ConnectionDroppedError:
+    return ConnectionDroppedError(
+        f"upload {target}", remote.name, f"the connection dropped: {seen}", "Send the file again."
+    )
 
 
 def _require_size(source: str, remote: Remote, got: int, expected: int) -> None:

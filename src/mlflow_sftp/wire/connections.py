@@ -14,6 +14,7 @@ import asyncssh
 from mlflow_sftp import event_loop
 from mlflow_sftp.errors import (
     ConnectionDroppedError,
+    ServerFailureError,
     SftpError,
     UnreachableError,
 )
@@ -23,13 +24,16 @@ from mlflow_sftp.wire.flow_control import CongestionWindow, MemoryBudget
 from mlflow_sftp.wire.login import (
     PublickeyFirstClient,
     acknowledge_at_once,
+    ask_for_sign_of_life,
     read_options,
     suppress_ignore_packets,
     translate_error,
 )
+from mlflow_sftp.wire.open_files import OpenFiles
 from mlflow_sftp.wire.packets import SessionLostError
+from mlflow_sftp.wire.remote_command import NoChannelError, run_command
 from mlflow_sftp.wire.server_traits import server_traits
-from mlflow_sftp.wire.session import SAFE_HANDLES, SILENCE_SECONDS, SftpSession
+from mlflow_sftp.wire.session import SILENCE_SECONDS, SftpSession
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -42,6 +46,8 @@ _LARGE_FILES_AT_ONCE = 4
 # How long a server that granted fewer sessions than wanted is not asked again.
 _REFUSED_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+# Of several requests on a session that a defective answer ends, only one is to blame: the others go on, a few times.
+_DEFECTS_FORGIVEN = 3
 
 
 @dataclass(slots=True)
@@ -71,7 +77,8 @@ class _Opening(NamedTuple):
 class Connections:
     """All connections of this process to one endpoint; methods run on the event loop.
 
-    `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does.
+    `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does. `open_files`
+    has the places for what is open on the server; who needs one takes it before any of that memory.
     """
 
     def __init__(
@@ -83,11 +90,13 @@ class Connections:
         self.memory_budget = memory_budget or MemoryBudget(settings.memory << 20)
         self.congestion_window = CongestionWindow(self.memory_budget)
         self.large_files = asyncio.Semaphore(_LARGE_FILES_AT_ONCE)
+        self.open_files = OpenFiles(settings.max_requests)
         self.traits = server_traits(endpoint, settings)
         self._options: asyncssh.SSHClientConnectionOptions | None = None
         self._connection: Connection | None = None
         self._opening: _Opening | None = None
         self._extra_connections: list[Connection] = []
+        self._command_connection: Connection | None = None
         self._extra_sessions: list[SftpSession] = []
         self._extra_sessions_lock = asyncio.Lock()
         self._refused_until = 0.0
@@ -112,6 +121,7 @@ class Connections:
         with self._in_use():
             loop = asyncio.get_running_loop()
             deadline, reached, pause = 0.0, progress(), _FIRST_PAUSE / 4
+            defects = 0
             while True:
                 session, opening = await self._session(operation, before_handshake)
                 try:
@@ -124,6 +134,14 @@ class Connections:
                     if not deadline or progress() != reached:
                         deadline, reached = now + self.settings.retry_timeout, progress()
                         pause = _FIRST_PAUSE / 4
+                    defects += lost.defective
+                    if defects > _DEFECTS_FORGIVEN:
+                        raise ServerFailureError(
+                            operation,
+                            self.name,
+                            lost.args[0],
+                            "Another client of this server may do no better.",
+                        ) from None
                     if now + pause > deadline:
                         raise ConnectionDroppedError(
                             operation, self.name, f"the connection dropped and dropped again: {lost.args[0]}"
@@ -142,8 +160,7 @@ class Connections:
 
     def max_concurrent_files(self) -> int:
         """How many files may be worked on at once: what the settings and the server's limit of open files allow."""
-        known = self._connection.session.max_handles if self._connection is not None else SAFE_HANDLES
-        return min(self.settings.max_requests, known)
+        return self.open_files.limit
 
     async def session(self) -> SftpSession:
         """Return the main session, its limits known."""
@@ -219,22 +236,38 @@ class Connections:
     async def _open_session(
         self, ssh: asyncssh.SSHClientConnection, on_open: Callable[[SftpSession], object] = lambda _: None
     ) -> SftpSession:
-        session = SftpSession(self.settings.stall_timeout, on_open, self._log_silence)
+        session = SftpSession(
+            self.settings.stall_timeout,
+            on_open,
+            self._log_silence,
+            busy_timeout=self.settings.busy_timeout,
+            ask_peer=lambda: ask_for_sign_of_life(ssh),
+        )
         asyncio.get_running_loop().call_later(_REQUEST_SENT_SECONDS, acknowledge_at_once, ssh)
         await ssh.create_session(lambda: session, subsystem="sftp", encoding=None, window=_RECEIVE_WINDOW)
         await session.ready()
+        session.when_limits_are_known(self._take_limit)
         return session
 
-    async def run(self, command: str) -> str | None:
-        """Run a command on the server and return its output; None where there is no shell or it fails."""
+    def _take_limit(self, session: SftpSession) -> None:
+        self.open_files.set_limit(session.max_handles, told=session.tells_max_handles)
+
+    async def run(self, command: bytes, seconds: float | None) -> bytes:
+        """Run a command on the server, without input, and return its output.
+
+        CommandError where the server runs none or not this one, or it takes longer; SessionLostError after a drop.
+        Where the server opens no further channel, a connection of its own carries it.
+        """
         connection = await self.connected()
         try:
-            done = await connection.ssh.run(command, encoding=None, stderr=asyncssh.DEVNULL)
-        except (asyncssh.Error, OSError):
-            return None
-        if done.exit_status != 0 or not isinstance(done.stdout, bytes):
-            return None
-        return done.stdout.decode("utf-8", "replace")
+            return await run_command(connection.ssh, command, seconds)
+        except NoChannelError:
+            if self.settings.max_connections == 1:
+                raise
+        if self._command_connection is None or not self._command_connection.alive:
+            self._command_connection = connection = await self._connect()
+            self._extra_connections.append(connection)
+        return await run_command(self._command_connection.ssh, command, seconds)
 
     async def close(self) -> None:
         """Close every connection; the next use opens a new one."""

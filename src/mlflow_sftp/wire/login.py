@@ -2,11 +2,12 @@
 """Logging in: the OpenSSH client configuration, habits of asyncssh and TCP that cost time, and what errors mean.
 
 Each habit that is switched off here is worth 7 to 10 per cent of the time of the first artifact, or of the throughput
-on a fast link (docs/data-plane.md). Two of them reach below asyncssh's public interface; with an asyncssh whose insides
-differ they have no effect.
+on a fast link (docs/data-plane.md). Two of them, and the sign of life, reach below asyncssh's public interface; with an
+asyncssh whose insides differ they have no effect.
 """
 
 import contextlib
+import copy
 import socket
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlflow_sftp.errors import (
 )
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.uri import Endpoint
+from mlflow_sftp.wire.client_config import connection_options
 from mlflow_sftp.wire.packets import SessionLostError
 
 # AES-GCM first: with the CPU's AES instructions about twice as fast as asyncssh's first choice.
@@ -34,6 +36,12 @@ _CIPHERS = (
     "aes192-ctr",
     "aes256-ctr",
 )
+# What asyncssh would take and OpenSSH's client has off, unless its configuration says otherwise.
+_OUTDATED = {
+    "kex_algs": ("KexAlgorithms", "-*-sha1"),
+    "server_host_key_algs": ("HostKeyAlgorithms", "-ssh-rsa,ssh-rsa-cert-v01@openssh.com"),
+}
+_RSA_SIGNATURES = (b"rsa-sha2-512", b"rsa-sha2-256")
 _MSG_IGNORE = 2
 _SIGNED = b"\1"
 
@@ -45,7 +53,15 @@ class PublickeyFirstClient(asyncssh.SSHClient):
     used like this: an agent or a token may ask its user before it signs.
     """
 
+    _once_more: list[asyncssh.SSHKeyPair]
+
+    def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair]:
+        """Return the keys to go on with when all are refused."""
+        pairs, self._once_more = self._once_more, []
+        return pairs
+
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._once_more = _order_rsa_signatures(conn)
         methods = getattr(conn, "_auth_methods", None)
         if methods != [b"none"]:
             return
@@ -60,6 +76,32 @@ class PublickeyFirstClient(asyncssh.SSHClient):
                 await send_request(method, *args, key=key, trivial=trivial)
 
         conn.send_userauth_request = sign_at_once  # type: ignore[method-assign]  # of this one connection
+
+
+def _order_rsa_signatures(conn: asyncssh.SSHClientConnection) -> list[asyncssh.SSHKeyPair]:
+    """Have RSA keys in files sign with SHA-512 first, as ssh does, and return them to sign with SHA-256 only.
+
+    OpenSSH's server names both, also where its configuration takes but one.
+    """
+    pairs: list[Any] = getattr(conn, "_client_keys", [])
+    once_more = []
+    for position, pair in enumerate(pairs):
+        if not _is_in_file(pair) or not set(_RSA_SIGNATURES) <= set(getattr(pair, "sig_algorithms", ())):
+            continue
+        if getattr(pair, "has_cert", False):
+            continue
+        # The pair itself belongs to all connections with these options.
+        pairs[position] = _signing_with(pair, _RSA_SIGNATURES)
+        once_more.append(_signing_with(pair, _RSA_SIGNATURES[1:]))
+    return once_more
+
+
+def _signing_with(pair: Any, algorithms: tuple[bytes, ...]) -> Any:
+    pair = copy.copy(pair)
+    pair.sig_algorithms = algorithms
+    # What is used where the server does not say what it takes.
+    pair.set_sig_algorithm(algorithms[0])
+    return pair
 
 
 def _is_in_file(pair: Any) -> bool:
@@ -80,6 +122,14 @@ def acknowledge_at_once(ssh: asyncssh.SSHClientConnection) -> None:
     if connection is not None and hasattr(socket, "TCP_QUICKACK"):
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+async def ask_for_sign_of_life(ssh: asyncssh.SSHClientConnection) -> None:
+    """Return when the server's SSH side answers a keepalive request, whatever its SFTP side is at."""
+    request = getattr(ssh, "_make_global_request", None)
+    if request is None:
+        raise OSError("this asyncssh asks for no sign of life")
+    await request(b"keepalive@openssh.com")
 
 
 def suppress_ignore_packets(ssh: asyncssh.SSHClientConnection) -> None:
@@ -106,17 +156,11 @@ def read_options(endpoint: Endpoint, settings: Settings) -> asyncssh.SSHClientCo
     # Half a second for each RSA key, to find flaws in a file that is the user's own.
     asyncssh.set_default_skip_rsa_key_validation(True)
     given: dict[str, Any] = {"keepalive_interval": settings.keepalive, "keepalive_count_max": 3}
-    if settings.ssh_config:
-        given["config"] = [str(settings.ssh_config)]
-    if endpoint.port:
-        given["port"] = endpoint.port
-    if endpoint.user:
-        given["username"] = endpoint.user
     if endpoint.password:
         given["password"] = endpoint.password
     if settings.key_passphrase:
         given["passphrase"] = settings.key_passphrase
-    options = asyncssh.SSHClientConnectionOptions(host=endpoint.host, **given)
+    options = connection_options(endpoint, settings, **given)
     if options.known_hosts is None:
         # asyncssh reads "UserKnownHostsFile none" as "check nothing".
         raise InvalidSettingError(
@@ -125,9 +169,14 @@ def read_options(endpoint: Endpoint, settings: Settings) -> asyncssh.SSHClientCo
             "without known hosts no server's identity could be checked",
             "Name a known_hosts file that lists the server's key.",
         )
+    chosen: dict[str, Any] = {
+        name: algorithms
+        for name, (keyword, algorithms) in _OUTDATED.items()
+        if not options.config.get(keyword)
+    }
     if not options.config.get("Ciphers"):
-        options = asyncssh.SSHClientConnectionOptions(options, encryption_algs=list(_CIPHERS))
-    return options
+        chosen["encryption_algs"] = list(_CIPHERS)
+    return asyncssh.SSHClientConnectionOptions(options, **chosen)
 
 
 def translate_error(error: Exception, endpoint: str, connect_timeout: float) -> SftpError:

@@ -7,13 +7,16 @@ answers are parsed in place (docs/data-plane.md has the measurement). SSH itself
 """
 
 import asyncio
+import math
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import asyncssh
 
+from mlflow_sftp.wire.channel_writing import write_pieces
 from mlflow_sftp.wire.packets import (
     FX_EOF,
     FX_OK,
@@ -48,6 +51,7 @@ from mlflow_sftp.wire.packets import (
     U64,
     VERSION,
     Attributes,
+    BadAnswerError,
     Name,
     PacketReader,
     SessionLostError,
@@ -55,16 +59,17 @@ from mlflow_sftp.wire.packets import (
     decode_attributes,
     decode_body,
     decode_data,
-    decode_first_name,
     decode_free_bytes,
     decode_handle,
     decode_names,
     decode_nothing,
+    decode_path,
     decode_status_text,
     encode_string,
 )
 
-_MAX_PACKET = 16 << 20
+# Type and number of a request; the longest that OpenSSH's own client takes, and more than anything asked for here.
+_SHORTEST_PACKET, _LONGEST_PACKET = 5, 256 << 10
 # What every server must take (the draft's 34000-byte packet), and what a request may ask for at most: OpenSSH
 # offers 255 KiB, and larger answers would only hold up the requests behind them.
 _SAFE_BLOCK, _LARGEST_BLOCK = 32 << 10, 255 << 10
@@ -74,6 +79,9 @@ _SEND_CHUNK = 256 << 10
 _SPARE_HANDLES = 16
 # After so many seconds without an answer somebody may want to be told, and again after as many.
 SILENCE_SECONDS = 5.0
+# What a server may be at for long, with a large file or a store behind it: see `busy_timeout`.
+_SLOW_REQUESTS = (FXP_CLOSE, FXP_RENAME)
+_QUICK_EXTENSIONS = (b"limits@openssh.com", b"statvfs@openssh.com")
 
 
 T = TypeVar("T")
@@ -86,6 +94,11 @@ class _Channel(Protocol):
 
 
 class _Pending(Generic[T]):
+    """A request that is not answered: the type of answer that is due, what makes sense of it, who waits for it.
+
+    The end of a file or directory, which a status tells, is to `decode` an empty packet.
+    """
+
     __slots__ = ("decode", "future", "kind")
 
     def __init__(self, kind: int, decode: Callable[[bytes], T], future: "asyncio.Future[T]") -> None:
@@ -102,6 +115,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     what every server takes until `limits` is done. `on_open(session)` is called as soon as requests may be made, which
     is before the server's greeting (`ready`) tells what extensions it has, `on_silence(seconds)` now and again while
     the server owes an answer.
+
+    A session that is silent for `stall_timeout` seconds is given up. While the server closes, renames or syncs a file
+    it is waited for up to `busy_timeout`, as long as `ask_peer()` returns: its SSH side answers.
     """
 
     def __init__(
@@ -109,11 +125,19 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         stall_timeout: float,
         on_open: Callable[["SftpSession"], object] = lambda _: None,
         on_silence: Callable[[float], object] = lambda _: None,
+        *,
+        busy_timeout: float = 0.0,
+        ask_peer: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._stall_timeout = stall_timeout
         self._on_open = on_open
         self._on_silence = on_silence
+        self._busy_timeout = busy_timeout
+        self._ask_peer = ask_peer
+        self._asking: asyncio.Task[None] | None = None
+        self._peer_answered = -math.inf
+        self._slow: set[int] = set()
         self._channel: _Channel | None = None
         self._buffer = bytearray()
         self._queued: list[bytes | memoryview] = []
@@ -127,12 +151,14 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._last_received = self._loop.time()
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
+        self._defective = False
         self._version: asyncio.Future[None] = self._loop.create_future()
         self._limits: asyncio.Future[None] = self._loop.create_future()
         self._init_sent = 0.0
         self.extensions: dict[bytes, bytes] = {}
         self.block = _SAFE_BLOCK
         self.max_handles = SAFE_HANDLES
+        self.tells_max_handles = False
         self.round_trip = 0.0
 
     # --- life of the session (called by asyncssh) ---
@@ -152,14 +178,14 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         try:
             while end - start >= 4:
                 size = int.from_bytes(buffer[start : start + 4])
-                if size > _MAX_PACKET:
+                if not _SHORTEST_PACKET <= size <= _LONGEST_PACKET:
                     raise ValueError(f"a packet of {size} bytes")
                 if end - start - 4 < size:
                     break
-                self._answer(bytes(buffer[start + 4 : start + 4 + size]))
+                self._answer(bytes(memoryview(buffer)[start + 4 : start + 4 + size]))  # One copy, not two.
                 start += 4 + size
-        except (ValueError, struct.error, IndexError) as error:
-            self.abort(f"the server sent something that is not SFTP: {error}")
+        except (ValueError, struct.error) as error:
+            self.abort(f"the server sent something that is not SFTP: {error}", defective=True)
             return
         if start:
             del buffer[:start]
@@ -177,9 +203,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(str(exc) if exc else "the server closed the session")
 
-    def abort(self, reason: str) -> None:
-        """End the session at once; all that waits on it fails with SessionLostError(reason)."""
-        self._end(reason)
+    def abort(self, reason: str, *, defective: bool = False) -> None:
+        """End the session at once; all that waits on it fails with SessionLostError(reason).
+
+        `defective`: the server does what it will do again when it is asked again.
+        """
+        self._end(reason, defective=defective)
         if self._channel is not None:
             self._channel.abort()
 
@@ -203,6 +232,11 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         """Whether the server says that it can tell what is free."""
         return b"statvfs@openssh.com" in self.extensions
 
+    @property
+    def announces_fsync(self) -> bool:
+        """Whether the server says that it can bring a file to its disk."""
+        return b"fsync@openssh.com" in self.extensions
+
     async def ready(self) -> None:
         """Wait for the server's version and extensions, and ask for its limits without waiting for them."""
         await self._version
@@ -225,12 +259,22 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         await asyncio.shield(self._limits)
         return self
 
+    def when_limits_are_known(self, tell: Callable[["SftpSession"], object]) -> None:
+        """Call `tell(session)` once `limits` is done; never where the session ends before."""
+
+        def known(done: "asyncio.Future[None]") -> None:
+            if not done.cancelled() and done.exception() is None:
+                tell(self)
+
+        self._limits.add_done_callback(known)
+
     def _take_limits(self, answer: bytes) -> None:
         if len(answer) < LIMITS.size:
             return  # What every server takes will do.
         packet, read, write, handles = LIMITS.unpack_from(answer)
         largest = min(read or _LARGEST_BLOCK, write or _LARGEST_BLOCK, packet or _LARGEST_BLOCK)
         self.block = max(_SAFE_BLOCK, min(largest, _LARGEST_BLOCK))
+        self.tells_max_handles = handles > 0
         self.max_handles = max(1, handles - _SPARE_HANDLES) if handles else SAFE_HANDLES
 
     # --- requests ---
@@ -246,7 +290,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def read(self, handle: bytes, offset: int, size: int) -> "asyncio.Future[bytes]":
         """Up to `size` bytes; fewer mean nothing but that the server sent fewer; b"" means end of file."""
         parts = encode_string(handle), U64.pack(offset), U32.pack(size)
-        return self._request(FXP_READ, FXP_DATA, decode_data, *parts, handle=handle)
+        return self._request(FXP_READ, FXP_DATA, partial(decode_data, size), *parts, handle=handle)
 
     def write(self, handle: bytes, offset: int, data: bytes | memoryview) -> "asyncio.Future[None]":
         """Write; while the server grants no more window this waits, and requests on other files pass it."""
@@ -265,15 +309,15 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def opendir(self, path: bytes) -> "asyncio.Future[bytes]":
         return self._request(FXP_OPENDIR, FXP_HANDLE, decode_handle, encode_string(path))
 
-    def readdir(self, handle: bytes) -> "asyncio.Future[list[Name]]":
-        """Some entries, "." and ".." included; an empty list means there are no more."""
+    def readdir(self, handle: bytes) -> "asyncio.Future[list[Name] | None]":
+        """Some entries, "." and ".." included, and whatever else the server takes for a name; None means no more."""
         return self._request(FXP_READDIR, FXP_NAME, decode_names, encode_string(handle))
 
     def realpath(self, path: bytes) -> "asyncio.Future[bytes]":
-        return self._request(FXP_REALPATH, FXP_NAME, decode_first_name, encode_string(path))
+        return self._request(FXP_REALPATH, FXP_NAME, decode_path, encode_string(path))
 
     def readlink(self, path: bytes) -> "asyncio.Future[bytes]":
-        return self._request(FXP_READLINK, FXP_NAME, decode_first_name, encode_string(path))
+        return self._request(FXP_READLINK, FXP_NAME, decode_path, encode_string(path))
 
     def mkdir(self, path: bytes) -> "asyncio.Future[None]":
         return self._request(FXP_MKDIR, FXP_STATUS, decode_nothing, encode_string(path), NO_ATTRIBUTES)
@@ -293,6 +337,13 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         name = encode_string(b"posix-rename@openssh.com")
         return self._request(
             FXP_EXTENDED, FXP_STATUS, decode_nothing, name, encode_string(old), encode_string(new)
+        )
+
+    def fsync(self, handle: bytes) -> "asyncio.Future[None]":
+        """Have what was written brought to the disk; see `announces_fsync`."""
+        name = encode_string(b"fsync@openssh.com")
+        return self._request(
+            FXP_EXTENDED, FXP_STATUS, decode_nothing, name, encode_string(handle), handle=handle
         )
 
     def statvfs(self, path: bytes) -> "asyncio.Future[int | None]":
@@ -316,13 +367,15 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         """Queue a request; those on one file, named by `handle`, keep their order."""
         future: asyncio.Future[T] = self._loop.create_future()
         if self._lost is not None:
-            _fail(future, SessionLostError(self._lost))
+            _fail(future, SessionLostError(self._lost, self._defective))
             return future
         if not self._pending:
             self._last_received = self._loop.time()
         number = self._next_id
         self._next_id = (number + 1) & 0xFFFFFFFF
         self._pending[number] = _Pending(answer, decode, future)
+        if kind in _SLOW_REQUESTS or (kind == FXP_EXTENDED and parts[0][4:] not in _QUICK_EXTENSIONS):
+            self._slow.add(number)
         header = HEADER.pack(5 + sum(map(len, parts)), kind, number)
         if kind == FXP_WRITE or handle in self._waiting_on:
             self._waiting.append((handle, (header, *parts)))
@@ -350,7 +403,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         if self._channel is None or self._lost is not None or not queued:
             return
         try:
-            self._channel.write(b"".join(queued))
+            write_pieces(self._channel, queued)
         except OSError as error:
             self.abort(str(error))
         if self._waiting and not self._window_full:
@@ -379,27 +432,36 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             self._read_version(packet)
             return
         (number,) = U32.unpack_from(packet, 1)
-        waiting = self._pending.get(number)
+        waiting = self._pending.pop(number, None)
+        self._slow.discard(number)
         if waiting is None:
             raise ValueError(f"an answer to request {number}, which is not open")
-        if waiting.future.done():
-            # Its owner was cancelled; a handle that nobody knows would stay open on the server.
-            if kind == FXP_HANDLE:
+        future = waiting.future
+        # An answer that does not fit its question concerns nobody else: the session goes on.
+        try:
+            if kind == FXP_STATUS:
+                self._resolve_status(waiting, packet)
+            elif kind != waiting.kind:
+                raise ValueError(f"an answer of type {kind} where {waiting.kind} was due")
+            elif not future.done():
+                future.set_result(waiting.decode(packet))
+            elif kind == FXP_HANDLE:
+                # Its owner was cancelled; a handle that nobody knows would stay open on the server.
                 self.close_handle(decode_handle(packet))
-        elif kind == FXP_STATUS:
-            self._resolve_status(waiting, packet)
-        elif kind == waiting.kind:
-            waiting.future.set_result(waiting.decode(packet))
-        else:
-            raise ValueError(f"an answer of type {kind} where {waiting.kind} was due")
-        # Not before: what cannot be understood must fail with the session, not wait for ever.
-        del self._pending[number]
+        except struct.error:
+            _fail(future, BadAnswerError("the server's answer makes no sense: it ends too soon"))
+        except ValueError as error:
+            _fail(future, BadAnswerError(f"the server's answer makes no sense: {error}"))
 
     def _resolve_status(self, waiting: _Pending[Any], packet: bytes) -> None:
         (code,) = U32.unpack_from(packet, 5)
+        if waiting.future.done():
+            return
         if code == FX_OK and waiting.kind == FXP_STATUS:
             waiting.future.set_result(None)
-        elif code == FX_EOF and waiting.kind in (FXP_DATA, FXP_NAME):
+        elif code == FX_OK:
+            raise ValueError(f"it says that all is well where an answer of type {waiting.kind} was due")
+        elif code == FX_EOF and waiting.kind in (FXP_DATA, FXP_NAME) and waiting.decode is not decode_path:
             waiting.future.set_result(waiting.decode(b""))
         else:
             _fail(waiting.future, StatusError(code, decode_status_text(packet)))
@@ -407,21 +469,22 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def _read_version(self, packet: bytes) -> None:
         reader = PacketReader(packet, 1)
         version = reader.u32()
-        if version < VERSION:
+        if self._version.done():
+            raise ValueError("a second greeting")
+        if version != VERSION:
             raise ValueError(f"SFTP version {version}; version {VERSION} is needed")
-        while not reader.at_end():
+        while reader.left():
             name = reader.string()
             self.extensions[name] = reader.string()
         self.round_trip = self._loop.time() - self._init_sent
-        if not self._version.done():
-            self._version.set_result(None)
+        self._version.set_result(None)
 
     def _check_stall(self) -> None:
         self._watch = None
         if self._lost is not None or not (self._pending or not self._version.done()):
             return
         silent = self._loop.time() - self._last_received
-        if silent >= self._stall_timeout:
+        if silent >= self._stall_timeout and not self._is_busy(silent):
             self.abort(f"the server has not answered for {silent:.0f} s")
             return
         if silent >= SILENCE_SECONDS:
@@ -429,22 +492,41 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._watch_for_silence(silent)
 
     def _watch_for_silence(self, silent: float) -> None:
-        due = min(SILENCE_SECONDS, self._stall_timeout - silent)
+        if silent and self._slow and self._ask_peer is not None and self._asking is None:
+            self._asking = self._loop.create_task(self._hear_peer(self._ask_peer()))
+        left = self._stall_timeout - silent
+        due = min(SILENCE_SECONDS, self._stall_timeout / 2, left if left > 0 else SILENCE_SECONDS)
         self._watch = self._loop.call_later(due, self._check_stall)
 
-    def _end(self, reason: str) -> None:
+    async def _hear_peer(self, answer: Awaitable[object]) -> None:
+        try:
+            await answer
+            self._peer_answered = self._loop.time()
+        except (asyncssh.Error, OSError):
+            pass  # The connection is lost, which ends the session too.
+        finally:
+            self._asking = None
+
+    def _is_busy(self, silent: float) -> bool:
+        """Tell whether a server that says nothing is at work on something that may take long."""
+        heard = self._loop.time() - self._peer_answered < self._stall_timeout
+        return bool(self._slow) and heard and silent < self._busy_timeout
+
+    def _end(self, reason: str, *, defective: bool = False) -> None:
         if self._lost is not None:
             return
-        self._lost = reason
+        self._lost, self._defective = reason, defective
         if self._watch is not None:
             self._watch.cancel()
-        _fail(self._version, SessionLostError(reason))
-        _fail(self._limits, SessionLostError(reason))
+        if self._asking is not None:
+            self._asking.cancel()
+        _fail(self._version, SessionLostError(reason, defective))
+        _fail(self._limits, SessionLostError(reason, defective))
         self._waiting.clear()
         self._waiting_on.clear()
         pending, self._pending = self._pending, {}
         for waiting in pending.values():
-            _fail(waiting.future, SessionLostError(reason))
+            _fail(waiting.future, SessionLostError(reason, defective))
 
 
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mlflow_sftp.errors import InvalidSettingError, SftpError
 from mlflow_sftp.storage import SftpStorage
 from tests.support.server import keygen
 from tests.support.sshd import SshServer
@@ -74,3 +75,56 @@ def test_a_cipher_of_the_users_choice(tmp_path: Path) -> None:
         server.ssh_config.write_text(server.ssh_config.read_text() + "  Ciphers aes128-cbc\n")
         _works(server)
         assert SftpStorage(server.uri(), settings_for(server)).connect()["cipher"] == "aes128-cbc"
+
+
+def _with_line(line: str) -> Callable[[str], str]:
+    return lambda config: f"{config}  {line}\n"
+
+
+# What `ssh` takes, and asyncssh's own reader does not, or not so.
+_CONFIGURATIONS: dict[str, Callable[[str], str]] = {
+    "upper-case pattern": lambda config: config.replace("tajo.host.ch", "Tajo.Host.CH"),
+    "a pattern that excludes": lambda config: config.replace("tajo.host.ch", "*.host.ch !Other.Host.CH"),
+    "a key that is not there": _with_line("IdentityFile ~/.ssh/no-such-key"),
+    "known hosts that are not there": lambda config: config.replace(
+        "UserKnownHostsFile ", "UserKnownHostsFile ~/.ssh/no-such-file "
+    ),
+    "times with a unit": _with_line("ConnectTimeout 5s"),
+    "a network": lambda config: f"Match localnetwork 203.0.113.0/24\n  Port 1\n{config}",
+    "this network": lambda config: config.replace("  Port", "Match localnetwork 127.0.0.0/8\n  Port"),
+    "a file that is not there": lambda config: f"Include /nowhere/*.conf\n{config}",
+    "a keyword of other systems": lambda config: f"IgnoreUnknown UseKeychain\nUseKeychain yes\n{config}",
+}
+
+
+@pytest.mark.parametrize("kind", _CONFIGURATIONS)
+def test_a_configuration_that_ssh_takes(kind: str, sshd: SshServer) -> None:
+    sshd.ssh_config.write_text(_CONFIGURATIONS[kind](sshd.ssh_config.read_text()))
+    uri = f"sftp://TAJO.host.ch{sshd.root}"
+    assert SftpStorage(uri, settings_for(sshd, retry_timeout=0.5)).list_directory() == []
+
+
+def test_known_hosts_named_by_tokens(sshd: SshServer) -> None:
+    sshd.known_hosts.rename(sshd.known_hosts.with_name(f"{sshd.host} hosts"))
+    config = sshd.ssh_config.read_text()
+    sshd.ssh_config.write_text(config.replace(str(sshd.known_hosts), f'"{sshd.known_hosts.parent}/%h hosts"'))
+    assert SftpStorage(sshd.uri(), settings_for(sshd, retry_timeout=0.5)).list_directory() == []
+
+
+def test_a_configuration_that_nobody_can_read_is_named(
+    sshd: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a program `ssh`, too."""
+    sshd.ssh_config.write_text(f"ServerAliveInterval often\n{sshd.ssh_config.read_text()}")
+    for path in (os.environ["PATH"], "/nowhere"):
+        monkeypatch.setenv("PATH", path)
+        with pytest.raises(InvalidSettingError, match="line 1"):
+            SftpStorage(sshd.uri(), settings_for(sshd, retry_timeout=0.5)).list_directory()
+
+
+def test_a_host_is_never_an_option_of_ssh(sshd: SshServer, tmp_path: Path) -> None:
+    sshd.ssh_config.write_text("ConnectTimeout 5s\n")
+    uri = f"sftp://-oProxyCommand=touch%20{str(tmp_path / 'owned').replace('/', '%2F')}/x"
+    with pytest.raises(SftpError):
+        SftpStorage(uri, settings_for(sshd, retry_timeout=0.5)).list_directory()
+    assert not (tmp_path / "owned").exists()

@@ -9,7 +9,7 @@ import pytest
 from mlflow_sftp.errors import InvalidPathError
 from mlflow_sftp.storage import SftpStorage
 from tests.support.server import SftpServer
-from tests.support.storing import files_below, settings_for
+from tests.support.storing import files_below, pattern, settings_for
 
 _NAMES = [
     "with space",
@@ -179,3 +179,41 @@ def test_a_root_that_is_itself_a_link_works(server: SftpServer, root: Path, tmp_
     storage.upload(str(tmp_path / "f"), "d/f")
     assert [entry.path for entry in storage.walk()] == ["d", "d/f"]
     assert (root / "real" / "d" / "f").read_text() == "x"
+
+
+def test_a_root_link_that_is_repointed_leads_to_the_new_place(
+    server: SftpServer, root: Path, tmp_path: Path
+) -> None:
+    for place in ("old", "new"):
+        (root / place / "run").mkdir(parents=True)
+        (root / place / "run" / "f").write_text(place)
+    (root / "alias").symlink_to("old")
+    (tmp_path / "f").write_text("x")
+    storage = SftpStorage(server.uri(root / "alias"), settings_for(server))
+    storage.upload(str(tmp_path / "f"), "run/before")
+    (root / "alias").unlink()
+    (root / "alias").symlink_to("new")
+    storage.download("run/f", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "new"
+    storage.upload(str(tmp_path / "f"), "run/after")
+    storage.upload(str(tmp_path / "f"), "run2/after")
+    assert sorted(files_below(root / "new")) == ["run", "run/after", "run/f", "run2", "run2/after"]
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000])
+def test_a_known_directory_that_became_a_link_out_of_the_root_is_not_followed(
+    server: SftpServer, root: Path, tmp_path: Path, size: int
+) -> None:
+    inside, outside = root / "inside", root / "outside"
+    for directory in (inside, outside / "artifacts"):
+        directory.mkdir(parents=True)
+    (tmp_path / "f").write_bytes(pattern(size))
+    storage = SftpStorage(server.uri(inside), settings_for(server))
+    storage.upload(str(tmp_path / "f"), "run/artifacts/one")
+    (inside / "run").rename(root / "moved")
+    (inside / "run").symlink_to(outside)
+    with pytest.raises(InvalidPathError, match="leads out of"):
+        storage.upload(str(tmp_path / "f"), "run/artifacts/two")
+    with (tmp_path / "f").open("rb") as stream, pytest.raises(InvalidPathError, match="leads out of"):
+        storage.upload_stream(stream, "run/artifacts/three")
+    assert [name for name in files_below(outside) if not name.endswith(".part")] == ["artifacts"]

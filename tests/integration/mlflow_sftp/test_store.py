@@ -243,3 +243,21 @@ def test_paths_given_as_path_objects(repository: Any, root: Path, tmp_path: Path
     (tmp_path / "d" / "f").write_text("x")
     repository.log_artifacts(tmp_path / "d")
     assert os.listdir(root) == ["f"]
+
+
+def test_names_that_are_not_utf8_are_listed_read_and_deleted(
+    repository: Any, root: Path, tmp_path: Path
+) -> None:
+    """MLflow answers every listing as UTF-8: one such name made it an error for all of a run."""
+    names = [b"caf\xe9", "\uf7e9".encode(), b"plain"]
+    for name in names:
+        Path(os.fsdecode(bytes(root) + b"/" + name)).write_bytes(name)
+    listed = [entry.path for entry in repository.list_artifacts()]
+    assert [path.encode() for path in listed] == sorted([b"caf\xef\x9f\xa9", *names[1:]])
+    found = {Path(repository.download_artifacts(path, str(tmp_path))).read_bytes() for path in listed}
+    assert found == set(names)
+    repository.delete_artifacts(listed[0])
+    assert len(os.listdir(root)) == 2
+    (tmp_path / "all").mkdir()
+    repository.download_artifacts("", str(tmp_path / "all"))
+    assert sorted(os.listdir(bytes(tmp_path / "all"))) == sorted(os.listdir(bytes(root)))

@@ -21,6 +21,7 @@ from mlflow_sftp.operations.copy import copy
 from mlflow_sftp.operations.prune import PruneReport, prune
 from mlflow_sftp.operations.relocate import Request
 from mlflow_sftp.stores.local import LocalStore
+from mlflow_sftp.stores.sftp import SftpStore
 from tests.integration.operations.test_copy import Tree, read_tree
 from tests.integration.operations.test_read_back import execute
 from tests.support.ansible import run_module
@@ -156,6 +157,25 @@ def test_a_copy_compared_by_size_proves_nothing(to_sftp: Copied) -> None:
     found = to_sftp.prune()
     assert not found.changed
     assert list(found.reasons) == ["no manifest says that it was copied and compared by SHA-256"]
+
+
+def test_a_file_that_changes_while_both_sides_are_read_stays(
+    to_sftp: Copied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source has been read, the target is being read, and somebody writes."""
+    changed = sorted(to_sftp.files())[0]
+    digest = SftpStore.digest
+
+    async def write_and_read(store: SftpStore, relative: str, size: int) -> tuple[int, str]:
+        if relative == changed:
+            with (to_sftp.path / changed).open("r+b") as file:
+                file.write(b"!")
+        return await digest(store, relative, size)
+
+    monkeypatch.setattr(SftpStore, "digest", write_and_read)
+    report = to_sftp.prune()
+    assert report.kept == {changed: "it has changed since it was copied"}
+    assert to_sftp.files() == {changed}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from tests.support.postgres import PostgresServer
 SFTP = "sftp://freegee@tajo.host.ch:2121/agent.freegee.ch/artifacts"
 DumpFunction = Callable[[str], Dump]
 
+_PROXY_URL = "http://mlflow:5000/api/2.0/mlflow-artifacts/artifacts"
+
 
 def execute(uri: str, statement: str, **values: object) -> None:
     engine = sa.create_engine(uri, poolclass=sa.NullPool)
@@ -224,6 +226,24 @@ def test_another_port_of_the_host_is_reported_and_left(sqlite_copy: Filled, tmp_
     applied = apply(sqlite_copy, Request((SFTP,), "/n"), tmp_path / "2")
     assert [(row.value, row.ambiguous) for row in applied.plan.blocked] == [(f"{other}/1/x", True)]
     assert apply(sqlite_copy, Request((SFTP, other), "/n"), tmp_path / "3").plan.moves[0].new == "/n/1/x"
+
+
+@pytest.mark.parametrize("place", ["mlflow-artifacts://mlflow:5000", _PROXY_URL])
+def test_a_location_that_nobody_could_read_without_the_proxy_blocks(
+    sqlite_copy: Filled, tmp_path: Path, place: str
+) -> None:
+    run = sqlite_copy.content.runs["child"]
+    execute(sqlite_copy.uri, "UPDATE runs SET artifact_uri = :v WHERE run_uuid = :r", v=f"{place}/1/x", r=run)
+    request = Request(("mlflow-artifacts:/",), "/n")
+    with pytest.raises(BlockedError, match="further old root.*" + run):
+        apply(sqlite_copy, request, tmp_path / "1")
+    # While the server still serves artifacts it is only named.
+    stays = apply(sqlite_copy, Request(("mlflow-artifacts:/",), "mlflow-artifacts:/new"), tmp_path / "2")
+    assert [(row.value, row.ambiguous) for row in stays.plan.blocked] == [(f"{place}/1/x", True)]
+    named = Request(("mlflow-artifacts:/", place), "/n")
+    assert apply(sqlite_copy, named, tmp_path / "3").plan.moves[0].new == "/n/1/x"
+    with Database(sqlite_copy.uri) as database:
+        assert not list(relocate.scan(database, [place]))
 
 
 def test_undo_leaves_rows_that_were_deleted_and_refuses_foreign_changes(

@@ -68,6 +68,60 @@ def test_digest_of_a_file_and_of_its_beginning(tmp_path: Path, size: int) -> Non
         assert file.tell() == size // 2
 
 
+@pytest.mark.parametrize("size", [0, 10, 100_001])
+def test_a_write_that_is_cut_short_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[: len(data) // 2 + 1], at))
+    data = os.urandom(size)
+    with (tmp_path / "f").open("wb", buffering=0) as file:
+        local_files.write_all(file.fileno(), data[:5])
+        local_files.write_all(file.fileno(), data[5:], 5)
+    assert (tmp_path / "f").read_bytes() == data
+
+
+def test_a_write_that_takes_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+    with (tmp_path / "f").open("wb", buffering=0) as file, pytest.raises(OSError, match="no more bytes"):
+        local_files.write_all(file.fileno(), b"x")
+
+
+def test_a_file_that_lacks_bytes_does_not_take_its_name(tmp_path: Path) -> None:
+    temporary, target = tmp_path / "temporary", tmp_path / "target"
+    for has, expected in ((b"whole", b"whole"), (b"cut", b"whole")):
+        temporary.write_bytes(has)
+        descriptor = os.open(temporary, os.O_RDWR)
+        if has == expected:
+            local_files.close_and_rename(descriptor, str(temporary), str(target), 5)
+        else:
+            with pytest.raises(OSError, match="5 bytes were written and the file has 3"):
+                local_files.close_and_rename(descriptor, str(temporary), str(target), 5)
+        with pytest.raises(OSError, match="descriptor"):
+            os.close(descriptor)
+    assert target.read_bytes() == b"whole"
+
+
+def test_an_error_that_comes_at_close_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As network file systems report a disk that was full."""
+    temporary, target = tmp_path / "temporary", tmp_path / "target"
+    target.write_bytes(b"old")
+    temporary.write_bytes(b"new")
+    descriptor, close = os.open(temporary, os.O_RDWR), os.close
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", fail)
+        with pytest.raises(OSError, match="quota"):
+            local_files.close_and_rename(descriptor, str(temporary), str(target), 3)
+    assert target.read_bytes() == b"old"
+
+
 def test_directories_are_removed_from_the_bottom() -> None:
     groups = directories.deepest_first(["/a", "/a/b/c", "/a/b", "/d/e"])
     assert [sorted(group) for group in groups] == [["/a/b/c"], ["/a/b", "/d/e"], ["/a"]]

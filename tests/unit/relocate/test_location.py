@@ -9,6 +9,7 @@ from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location, parse_root
 from mlflow_sftp.uri import redact
 
+_URL = "http://mlflow:5000/api/2.0/mlflow-artifacts/artifacts"
 SFTP = "sftp://freegee@tajo.host.ch:2121/agent.freegee.ch/artifacts"
 
 
@@ -39,6 +40,10 @@ def move(value: str, old: str, new: str, working_directory: str | None = None) -
         ("sftp://tajo.host.ch:2121/agent.freegee.ch/artifacts/1", SFTP, "/m", "/m/1"),
         ("sftp://freegee@TAJO.host.ch:2121/agent.freegee.ch/artifacts/1", SFTP, "/m", "/m/1"),
         ("sftp://h/p/1", "sftp://h:22/p", "sftp://h/", "sftp://h/1"),
+        ("mlflow-artifacts://mlflow:5000/1/abc", "mlflow-artifacts://mlflow:5000/", "/m", "/m/1/abc"),
+        (f"{_URL}/1/a%20b", _URL, SFTP, f"{SFTP}/1/a%20b"),
+        (f"{_URL}/1/a%20b", f"{_URL}/", "/m", "/m/1/a b"),
+        (_URL.replace(":5000", "/prefix"), "http://mlflow:80/api/2.0/mlflow-artifacts/artifacts", "/m", "/m"),
     ],
 )
 def test_spellings_of_one_place_move(value: str, old: str, new: str, expected: str) -> None:
@@ -137,3 +142,20 @@ def test_local_to_sftp_and_back_is_the_same_directory_for_mlflow(parts: list[str
     assert Location.parse(there).parts[2:] == tuple(parts)
     back = move(there, SFTP, "/m")
     assert local_file_uri_to_path(back) == "/m/" + "/".join(parts)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["mlflow-artifacts://mlflow:5000/p/1", "mlflow-artifacts://other/p", f"{_URL}/p/1", f"https{_URL[4:]}/p"],
+)
+def test_a_proxy_named_by_host_or_url_may_be_the_one_that_is_meant(value: str) -> None:
+    location = Location.parse(value)
+    assert not location.is_under(parse_root("mlflow-artifacts:/p"))
+    assert location.may_be_under(parse_root("mlflow-artifacts:/p"))
+    assert not location.may_be_under(parse_root("mlflow-artifacts:/q"))
+
+
+@pytest.mark.parametrize("value", ["http://h/p", "https:///api/2.0/mlflow-artifacts/artifacts/1", "s3://b/k"])
+def test_what_mlflow_does_not_serve_is_no_location_of_ours(value: str) -> None:
+    with pytest.raises(LocationError):
+        Location.parse(value)

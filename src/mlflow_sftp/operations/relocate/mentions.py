@@ -23,6 +23,8 @@ _BEFORE = 300
 _NAME = r"[\w%+~@-]"
 # A full stop ends a sentence or belongs to a name, as in /mlruns.old.
 _BOUNDARY = rf"(?!{_NAME}|\.{_NAME})"
+# Locations that the proxy is reached by are searched for as they are spelled.
+_URLS = ("http", "https")
 _SCHEME_BEFORE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{0,2}(?:localhost)?$")
 
 
@@ -100,6 +102,8 @@ def _is_location(database: Database, table: str, column: str, key: Key) -> bool:
 def _needles(root: Location) -> set[str]:
     """The path as it may stand in a value: plain, percent-encoded, and each of them inside JSON."""
     spelled = {root.path, quote(root.path, safe=PATH_SAFE)}
+    if root.scheme in _URLS:
+        return {root.text.rstrip("/")}
     if root.kind == "mlflow-artifacts" and not root.parts:
         spelled = {"mlflow-artifacts:/"}
     if root.kind == "sftp" and not root.parts:
@@ -118,7 +122,7 @@ def _find(value: str, roots: Sequence[Location]) -> int | None:
 
 def _leads_there(before: str, root: Location) -> bool:
     """Whether what stands before the path makes it a path of this root's kind and host."""
-    if not root.parts:
+    if not root.parts or root.scheme in _URLS:
         return True
     if root.kind != "local":
         authority = re.search(rf"{root.scheme}:(?://([^/\s\"']*))?/*$", before)

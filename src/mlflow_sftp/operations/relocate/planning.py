@@ -204,8 +204,18 @@ def _ambiguous(
 ) -> Blocked | None:
     if not any(location.may_be_under(root) for root in request.old_roots):
         return None
-    reason = "same host and path, other user or port: if it is the same place, name it as a further old root"
-    return Blocked(column.table, column.column, key, value, reason, ambiguous=True)
+    if location.kind != "mlflow-artifacts":
+        reason = (
+            "same host and path, other user or port: if it is the same place, name it as a further old root"
+        )
+        return Blocked(column.table, column.column, key, value, reason, ambiguous=True)
+    reason = (
+        "it names a proxy that may be this MLflow server: name it as a further old root if it is, or give these rows "
+        "another location"
+    )
+    # Once the server serves no artifacts any more nobody could read it.
+    stays_readable = request.new_root.kind == "mlflow-artifacts"
+    return Blocked(column.table, column.column, key, value, reason, ambiguous=stays_readable)
 
 
 # The key column by which a row is found among the members of the selected experiments.

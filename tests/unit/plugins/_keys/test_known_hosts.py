@@ -66,3 +66,7 @@ def test_no_readable_file_at_all(tmp_path: Path) -> None:
     with pytest.raises(DiagnosedError) as raised:
         read_known_hosts([str(tmp_path / "missing")], _NAME)
     assert raised.value.cause.code == "known_hosts_unreadable"
+
+
+def test_a_line_that_holds_no_key_does_not_hide_the_others(tmp_path: Path) -> None:
+    assert known(tmp_path, f"{_NAME} ssh-rsa not*base64\n{_NAME} {_KEY}\n") == ["ssh-ed25519"]

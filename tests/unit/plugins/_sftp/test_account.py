@@ -79,3 +79,20 @@ def test_unreadable_configuration(tmp_path: Path, content: str | None) -> None:
         account(ssh_config_file=str(file))
     assert raised.value.cause.code == "ssh_config_unreadable"
     assert str(file) in raised.value.remedy
+
+
+def test_configuration_that_only_ssh_understands(tmp_path: Path) -> None:
+    (tmp_path / "more").write_text("Host tajo*\n  User freegee\n  IdentityFile /k/%h\n")
+    file = tmp_path / "config"
+    file.write_text(
+        f"Include {tmp_path}/more\nMatch host tajo.host.ch !user nobody\n  Port 2121\n"
+        f'  UserKnownHostsFile "{tmp_path}/known hosts" /b\n'
+    )
+    made = account(ssh_config_file=str(file))
+    assert made.label == "freegee@tajo.host.ch:2121"
+    assert made.key_files == ("/k/tajo.host.ch",)
+    assert made.known_hosts_files[-1] == "/b"
+    (tmp_path / "more").write_text("")
+    made = account(ssh_config_file=str(file), private_key_file="/k", host="other")
+    assert made.endpoint.port == 22
+    assert made.known_hosts_files == ("~/.ssh/known_hosts",)
