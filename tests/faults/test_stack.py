@@ -18,6 +18,7 @@ pytestmark = pytest.mark.docker
 # Nothing of MLflow is needed to see whether a service can be entered, is up to date and has the right key.
 # That the check of the account breaks for want of a library must not end the verification.
 _COMPOSE = """
+# Of the collection freegee.mlflow_sftp.
 services:
   notebook:
     image: {image}

@@ -53,6 +53,10 @@ def test_good_input_passes(preflight: Preflight) -> None:
         ({"sftp_path": "relative/path"}, ["sftp_path is 'relative/path'", "absolute"]),
         ({"sftp_path": "/"}, ["sftp_path is '/'"]),
         ({"mlflow_stack_min_free_mb": 10**9}, ["MiB free", "mlflow_stack_min_free_mb"]),
+        (
+            {"mlflow_stack_uid": 1, "mlflow_stack_gid": 1},
+            ["daemon on docker-host has the id", "sftp_client_uid"],
+        ),
         ({"mlflow_stack_access": "both"}, ["mlflow_stack_access must be one of: direct, proxied"]),
         ({"sftp_port": "ssh"}, ["sftp_port"]),
         ({"mlflow_stack_backend_store": "mysql://db/mlflow"}, ["mlflow_stack_backend_store", "'mysql'"]),

@@ -479,6 +479,18 @@ _TABLE = (
         "MLflow must be the same directory.",
     ),
     Cause(
+        "name_taken",
+        "mlflow",
+        "What {directory} would use is there already and was not made for it",
+        "Choose other names with {variables}, or move away what is there: only its owner knows whether it is needed.",
+    ),
+    Cause(
+        "directory_taken",
+        "mlflow",
+        "The directory {directory} belongs to something else",
+        "Set {variable} to a directory that is yet to be made, or move away what is there.",
+    ),
+    Cause(
         "server_stalled",
         "any",
         "The server stopped answering in the middle of a session",
