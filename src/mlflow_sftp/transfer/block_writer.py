@@ -26,6 +26,7 @@ from mlflow_sftp.transfer.local_files import FileChangedError
 from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.publish import publish
 from mlflow_sftp.transfer.remote import Remote
+from mlflow_sftp.transfer.server_digest import find_shell
 from mlflow_sftp.transfer.ways_of_writing import (
     UnsuitableWayError,
     WayOfWriting,
@@ -99,6 +100,8 @@ class BlockWriter:
         self._handles = SessionHandles(lambda session: asyncio.create_task(self._open_again(session)))
         self._place = remote.connections.open_files.place()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Nobody waits for it before the file is closed: it may need the place that the file holds.
+        self._preparation: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._published = False
         self._keep = keep
@@ -126,9 +129,10 @@ class BlockWriter:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._preparation] if self._preparation is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._place.give_back()
         interrupted = kind is not None and issubclass(kind, UnreachableError | asyncio.CancelledError)
         abandoned = not self._published and not (self._keep and interrupted)
@@ -271,6 +275,8 @@ class BlockWriter:
         """Open the file in one more session, or after a drop."""
         if self._way is not WayOfWriting.ANY_ORDER:
             raise DroppedInOrderError
+        if not self._opened_again:
+            self._preparation = asyncio.create_task(find_shell(self._remote, self._directory))
         self._opened_again = True
         acknowledged = self._reached
         try:

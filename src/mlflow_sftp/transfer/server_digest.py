@@ -6,6 +6,7 @@ that SFTP shows: an SFTP root may be virtual, and the same path beside it anothe
 """
 
 import asyncio
+import contextlib
 import logging
 import posixpath
 import re
@@ -84,19 +85,36 @@ class _Shell:
 _shells: WeakKeyDictionary[Connections, _Shell] = WeakKeyDictionary()
 
 
-async def _ask_shell(remote: Remote, path: str, size: int | None) -> str | None:
+async def find_shell(remote: Remote, directory: str) -> None:
+    """Find out whether commands can tell sums, so that nobody has to wait for that when the first one is needed."""
+    with contextlib.suppress(SftpError, NoChannelError):
+        await _find_shell(remote, directory)
+
+
+async def _find_shell(remote: Remote, directory: str) -> _Shell | None:
+    """Return what runs commands; None where nothing does, or now does not."""
     traits = remote.connections.traits
-    if traits.has_shell is False:
-        return None
     shell = _shells.setdefault(remote.connections, _Shell())
     loop = asyncio.get_running_loop()
     try:
         async with shell.probing:
             if traits.has_shell is None and loop.time() >= shell.refused_until:
-                traits.has_shell = await _sees_the_same_files(remote, posixpath.dirname(path))
-        return await _sum_of(remote, shell, path, size) if traits.has_shell else None
+                traits.has_shell = await _sees_the_same_files(remote, directory)
     except NoChannelError:
         shell.refused_until = loop.time() + _REFUSED_SECONDS
+    return shell if traits.has_shell else None
+
+
+async def _ask_shell(remote: Remote, path: str, size: int | None) -> str | None:
+    if remote.connections.traits.has_shell is False:
+        return None
+    shell = await _find_shell(remote, posixpath.dirname(path))
+    if shell is None:
+        return None
+    try:
+        return await _sum_of(remote, shell, path, size)
+    except NoChannelError:
+        shell.refused_until = asyncio.get_running_loop().time() + _REFUSED_SECONDS
         return None
 
 
