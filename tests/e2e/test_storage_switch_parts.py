@@ -29,17 +29,18 @@ FILLER = "/srv/sftp/filler"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     lab = Lab("mlflow-parts", tmp_path_factory.mktemp("parts") / "lab", 13231)
-    with filled_stack(
-        lab, files=50, mebibytes=8, prepare=lambda: make_small_volume(f"{lab.name}-sftp")
-    ) as filled:
+    with filled_stack(lab, files=50, mebibytes=8, prepare=lambda: make_small_volume(lab)) as filled:
         yield filled
 
 
-def make_small_volume(name: str) -> None:
-    """Let the SFTP server have a disk that can be filled."""
+def make_small_volume(lab: Lab) -> None:
+    """Let the SFTP server have a disk that can be filled; with the lab's mark, or the lab would not take it."""
     options = ["type=tmpfs", "device=tmpfs", "o=size=100m,mode=755"]
     flags = [flag for option in options for flag in ("--opt", option)]
-    subprocess.run(["docker", "volume", "create", *flags, name], check=True, capture_output=True)
+    mark = f"--label=freegee.mlflow_sftp.owner={lab.directory}"
+    subprocess.run(
+        ["docker", "volume", "create", mark, *flags, f"{lab.name}-sftp"], check=True, capture_output=True
+    )
 
 
 def test_only_new_runs_go_to_the_new_store(stack: Stack) -> None:
