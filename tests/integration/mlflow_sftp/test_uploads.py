@@ -130,7 +130,9 @@ def test_the_very_bytes_arrive(how: str, tmp_path: Path) -> None:
         storage.upload_stream(io.BytesIO(contents["middle"]), "t/stream")
         # What is known by now must do for what comes next.
         storage.upload(str(tree / "large"), "t/again")
-    expected = {**contents, "stream": contents["middle"], "again": contents["large"]}
+        expected = {**contents, "stream": contents["middle"], "again": contents["large"]}
+        # What was given up is removed, and nobody waits for that.
+        wait_until(lambda: files_below(server.root / "t").keys() == expected.keys(), 10)
     assert files_below(server.root / "t") == expected
 
 
