@@ -36,5 +36,9 @@ class LimitedBudget(MemoryBudget):
 
     async def take(self, size: int) -> int:
         taken = await super().take(size)
-        await asyncio.sleep(self._limiter.delay(size))
+        try:
+            await asyncio.sleep(self._limiter.delay(size))
+        except asyncio.CancelledError:
+            self.give_back(taken)
+            raise
         return taken

@@ -56,6 +56,8 @@ class OpenFiles:
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((place, turn))
+        # Those before may be directories that have all they get, which is no reason to wait.
+        self._wake()
         try:
             await turn
         except asyncio.CancelledError:
@@ -70,7 +72,11 @@ class OpenFiles:
     def _fits(self, place: "Place") -> bool:
         if place.for_directory and self._directories >= max(1, self.limit // 2):
             return False
-        return self._taken < self.limit
+        return self._is_room()
+
+    def _is_room(self) -> bool:
+        # What is kept waits for others, so one of them may always go on.
+        return self._taken < max(self.limit, 1 + self._kept)
 
     def _count(self, place: "Place", change: int) -> None:
         self._taken += change
@@ -78,7 +84,7 @@ class OpenFiles:
 
     def _wake(self) -> None:
         passed: deque[tuple[Place, asyncio.Future[None]]] = deque()
-        while self._waiting and self._taken < self.limit:
+        while self._waiting and self._is_room():
             place, turn = self._waiting.popleft()
             if turn.done():
                 continue
@@ -139,6 +145,7 @@ class Place:
         """Tell that it stays open while others are waited for, who may need places too; or no longer does."""
         self._files._kept += kept - self._kept
         self._kept = kept
+        self._files._wake()
 
     def give_back(self) -> None:
         """Tell that the file is closed, or never was opened."""

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from mlflow_sftp.stores.rate_limit import LimitedBudget, RateLimiter
 from mlflow_sftp.transfer.concurrency import for_each, iterate
 from mlflow_sftp.wire.flow_control import CongestionWindow, MemoryBudget
 
@@ -168,3 +169,16 @@ def test_those_who_give_up_leave_the_window_to_others() -> None:
         (await asyncio.wait_for(window.acquire(100), 1))(True)
 
     asyncio.run(scenario())
+
+
+def test_a_block_that_is_given_up_while_it_waits_for_its_rate_takes_nothing() -> None:
+    async def scenario() -> None:
+        budget = LimitedBudget(10, RateLimiter(1.0))
+        await budget.take(5)
+        waiting = asyncio.create_task(budget.take(5))
+        await _run_what_is_ready()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert await MemoryBudget.take(budget, 5) == 5
+
+    asyncio.run(asyncio.wait_for(scenario(), 2))

@@ -127,3 +127,36 @@ def test_a_cancelled_wait_takes_no_place() -> None:
         await asyncio.wait_for(files.place().take(), 1)
 
     asyncio.run(scenario())
+
+
+def test_a_file_does_not_wait_behind_a_directory_that_has_to() -> None:
+    files = OpenFiles(4)
+    files.set_limit(4, told=True)
+
+    async def scenario() -> None:
+        for _ in range(2):
+            listing = files.place(for_directory=True)
+            await listing.take()
+            listing.keep()
+        third = asyncio.create_task(files.place(for_directory=True).take())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(files.place().take(), 1)
+        assert not third.done()
+        third.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_listing_that_waits_for_its_reader_leaves_it_a_place_where_there_is_but_one() -> None:
+    files = OpenFiles(1)
+
+    async def scenario() -> None:
+        listing = files.place(for_directory=True)
+        await listing.take()
+        waiting = asyncio.create_task(files.place().take())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        listing.keep()
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(scenario())
