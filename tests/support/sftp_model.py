@@ -90,6 +90,10 @@ class ModelServer:
         """The files by their path below /root."""
         return {path.removeprefix(b"/root/"): bytes(data) for path, data in self.files.items()}
 
+    def open_handles(self) -> int:
+        """How many files and directories are open."""
+        return len(self._open)
+
     def answer(self, packet: bytes) -> bytes:
         """Return the bytes that answer a request."""
         self.requests += 1

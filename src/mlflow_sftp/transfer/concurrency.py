@@ -2,7 +2,7 @@
 """Working on many items at once, with a bound."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,6 +39,8 @@ async def for_each(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()  # What it has open would stay so as long as somebody keeps the failure.
     if failures:
         raise failures[0]
 

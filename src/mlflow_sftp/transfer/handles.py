@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from mlflow_sftp.wire.session import SftpSession
 
@@ -33,13 +34,18 @@ class SessionHandles:
         self._handles = {}
 
     def close(self) -> "list[asyncio.Future[None]]":
-        """Close the file in every session; who has to know that it is closed waits for the answers returned."""
+        """Close the file in every session; who has to know that it is closed waits for the answers returned.
+
+        Where it is still being opened it is closed as soon as it is open.
+        """
         handles, self._handles = self._handles, {}
-        return [
-            session.close_handle(opening.result())
-            for session, opening in handles.items()
-            if opening.done() and not opening.cancelled() and opening.exception() is None
-        ]
+        closing = []
+        for session, opening in handles.items():
+            if not opening.done():
+                opening.add_done_callback(partial(_close, session))
+            elif (answer := _close(session, opening)) is not None:
+                closing.append(answer)
+        return closing
 
     async def close_and_wait(self, seconds: float) -> None:
         """Close the file everywhere, also where it is still being opened, and wait a while for the answers."""
@@ -47,6 +53,12 @@ class SessionHandles:
             await asyncio.wait(opening, timeout=seconds)
         if closing := self.close():
             await asyncio.wait(closing, timeout=seconds)
+
+
+def _close(session: SftpSession, opening: "asyncio.Future[bytes]") -> "asyncio.Future[None] | None":
+    if opening.cancelled() or opening.exception() is not None:
+        return None
+    return session.close_handle(opening.result())
 
 
 def living(preferred: SftpSession | None, otherwise: SftpSession) -> SftpSession:

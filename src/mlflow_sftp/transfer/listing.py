@@ -6,8 +6,8 @@ import logging
 import posixpath
 import stat
 from array import array
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 from mlflow_sftp.errors import (
@@ -82,13 +82,14 @@ async def list_directory(remote: Remote, path: str) -> list[Entry] | None:
     entries: list[Entry] = []
     most = remote.connections.memory_budget.capacity // _BYTES_AN_ENTRY
     try:
-        async for batch in _read_directory(remote, path, _warn(remote, path)):
-            entries.extend(_entry(found, "") for found in batch)
-            if len(entries) > most:
-                raise _too_long(remote, path, most, "Raise MLFLOW_SFTP_MEMORY, or walk it.")
+        async with aclosing(_read_directory(remote, path, _warn(remote, path))) as batches:
+            async for batch in batches:
+                entries.extend(_entry(found, "") for found in batch)
+                if len(entries) > most:
+                    raise _too_long(remote, path, most, "Raise MLFLOW_SFTP_MEMORY, or walk it.")
     except (NotFoundError, PermissionRefusedError, ServerFailureError):
         attributes = await remote.stat(path)
-        if attributes is not None and attributes.is_directory:
+        if attributes is not None and (attributes.is_directory or attributes.mode is None):
             raise
         return None if attributes is None else []
     return sorted(entries, key=_path)
@@ -101,7 +102,7 @@ async def walk(
     raw: bool = False,
     on_unreadable: Callable[[str, SftpError], None] | None = None,
     on_left_out: OnLeftOut | None = None,
-) -> AsyncIterator[Entry]:
+) -> AsyncGenerator[Entry]:
     """Everything below a directory, a directory before its contents, otherwise unsorted.
 
     Directories are read many at once, as fast as the entries are consumed. A link to a directory above it
@@ -122,8 +123,10 @@ async def walk(
     async def read(prefix: str, chain: tuple[bytes, ...]) -> None:
         try:
             directory = posixpath.join(path, prefix)
-            async for batch in _read_directory(remote, directory, left_out_of(prefix), raw=raw):
-                await batches.put((prefix, chain, batch))
+            reading = _read_directory(remote, directory, left_out_of(prefix), raw=raw)
+            async with aclosing(reading):
+                async for batch in reading:
+                    await batches.put((prefix, chain, batch))
             await batches.put(None)
         except (NotFoundError, PermissionRefusedError) as error:
             if not prefix or on_unreadable is None:
@@ -164,6 +167,7 @@ async def walk(
     finally:
         for reader in readers:
             reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
 
 
 class _Progress:
@@ -227,32 +231,32 @@ class _Progress:
 
 async def _read_directory(
     remote: Remote, path: str, on_left_out: OnLeftOut | None, *, raw: bool = False
-) -> AsyncIterator[list[_Found]]:
+) -> AsyncGenerator[list[_Found]]:
     """Yield the entries in batches, as the server sends them; after a drop, only those not yet yielded."""
     operation = f"list {path}"
     progress = _Progress(remote, path)
     files, traits = remote.connections.open_files, remote.connections.traits
     place = files.place(for_directory=True)
     session: SftpSession | None = None
-    handle = b""
+    opened: tuple[SftpSession, bytes] | None = None
+    ended = False
     reads = _FIRST_READS
     waiting: list[_Found] = []
 
-    async def step(now: SftpSession) -> tuple[SftpSession, bytes, list[Name], bool]:
-        at = handle
-        if now is not session:
+    async def step(now: SftpSession) -> tuple[SftpSession, list[Name], bool]:
+        nonlocal opened
+        if opened is None or now is not opened[0]:
             await place.take()
-            at = await place.open(lambda: _open_directory(remote, now, path))
+            opened = now, await place.open(lambda: _open_directory(remote, now, path))
         one_by_one = False in (traits.keeps_order, traits.reads_past_end)
-        names, ended = await _next_names(now, traits, at, 1 if one_by_one else reads)
-        return now, at, names, ended
+        return now, *await _next_names(now, traits, opened[1], 1 if one_by_one else reads)
 
     async def complete(now: SftpSession) -> list[_Found]:
         return await _complete(remote, now, path, fresh, on_left_out, raw=raw)
 
     try:
         while True:
-            now, handle, names, ended = await remote.attempt(operation, step, before_handshake=True)
+            now, names, ended = await remote.attempt(operation, step, before_handshake=True)
             if session is not None and now is not session:
                 progress.begin_again()
             session = now
@@ -271,6 +275,8 @@ async def _read_directory(
                 return
             reads = max(1, min(reads * 2, _MOST_READS, _MOST_NAMES * reads // max(1, len(names))))
     finally:
+        if opened is not None and not ended:
+            opened[0].close_handle(opened[1])
         place.give_back()
 
 

@@ -37,6 +37,8 @@ from mlflow_sftp.wire.session import SftpSession
 T = TypeVar("T")
 # Of a listing that is only looked through; an endless one proves nothing.
 _MOST_ANSWERS = 10_000
+# So do so many answers without a name, one after the other; one of them does not yet mean the end.
+_MOST_EMPTY = 4
 
 
 class Remote:
@@ -175,12 +177,14 @@ async def is_missing(session: SftpSession, path: bytes, refusal: StatusError) ->
         handle = await session.opendir(directory)
     except StatusError as error:
         return await is_missing(session, directory, error)
+    empty = 0
     try:
         for _ in range(_MOST_ANSWERS):
             batch = await session.readdir(handle)
-            if not batch:
+            if batch is None:
                 return True
-            if any(each.name == name for each in batch):
+            empty = 0 if batch else empty + 1
+            if empty == _MOST_EMPTY or any(each.name == name for each in batch):
                 return False
     except StatusError:
         return False

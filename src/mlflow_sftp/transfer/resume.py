@@ -40,11 +40,14 @@ async def unfinished_upload(remote: Remote, path: str, descriptor: int) -> int |
                 return 0
             raise
         certain = max(0, size - MAX_REORDER_BYTES)
-        if not certain or not await _is_prefix(session, temporary, descriptor, certain):
-            return None
         traits = remote.connections.traits
-        if traits.keeps_contents is None:
-            await _try_second_open(session, posixpath.dirname(temporary), traits)
+        try:
+            if not certain or not await _is_prefix(session, temporary, descriptor, certain):
+                return None
+            if traits.keeps_contents is None:
+                await _try_second_open(session, posixpath.dirname(temporary), traits)
+        except StatusError:
+            return None  # What may not be read, or not just now, can still be sent again.
         return certain if may_resume(traits) else None
 
     return await remote.attempt(f"look for the unfinished upload {path}", look)

@@ -71,7 +71,7 @@ async def _write_step_by_step(
             for at, part in _parts(session, data):
                 await session.write(handle, at, part)
         await await_fsync(remote, session, path, begin_fsync(remote, session, handle))
-    except StatusError:
+    except BaseException:
         session.close_handle(handle)
         raise
     await session.close_handle(handle)

@@ -1,0 +1,169 @@
+"""What is opened on a server is closed there, also where a transfer or a listing is given up."""
+
+import asyncio
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import pytest
+
+from mlflow_sftp.errors import PermissionRefusedError, ServerFailureError
+from mlflow_sftp.transfer import listing, temporary_names, upload
+from mlflow_sftp.transfer.block_transfer import MAX_REORDER_BYTES
+from mlflow_sftp.transfer.handles import SessionHandles
+from mlflow_sftp.transfer.remote import is_missing
+from mlflow_sftp.transfer.resume import unfinished_upload
+from mlflow_sftp.wire.packets import StatusError
+from tests.support.sftp_model import ModelServer, model_remote, run_quickly, status
+from tests.support.storing import pattern
+
+_OPEN, _CLOSE, _WRITE, _READDIR, _OPENDIR, _STAT = 3, 4, 6, 12, 11, 17
+
+
+async def _until_quiet() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def _many(count: int) -> ModelServer:
+    return ModelServer({b"d%d/f%03d" % (number % 3, number): b"x" for number in range(count)}, page=2)
+
+
+def test_a_walk_that_is_left_closes_its_directories() -> None:
+    server = _many(300)
+
+    async def scenario() -> None:
+        remote = model_remote(server)
+        remote.connections.open_files.set_limit(84, told=True)
+        async with aclosing(listing.walk(remote, "/root")) as entries:
+            async for entry in entries:
+                if not entry.is_directory:
+                    break
+        await _until_quiet()
+
+    run_quickly(scenario())
+    assert server.open_handles() == 0
+
+
+def test_a_list_that_becomes_too_long_closes_its_directory() -> None:
+    server = _many(300)
+
+    async def scenario() -> None:
+        remote = model_remote(server)
+        remote.connections.open_files.set_limit(84, told=True)
+        remote.connections.memory_budget.capacity = 64
+        with pytest.raises(ServerFailureError):
+            await listing.list_directory(remote, "/root/d0")
+        await _until_quiet()
+
+    run_quickly(scenario())
+    assert server.open_handles() == 0
+
+
+def test_a_directory_that_cannot_be_read_is_closed() -> None:
+    server = _many(30)
+    server.intercept = lambda kind, number, body: status(number, 4) if kind == _READDIR else None
+
+    async def scenario() -> None:
+        with pytest.raises(ServerFailureError):
+            await listing.list_directory(model_remote(server), "/root/d0")
+        await _until_quiet()
+
+    run_quickly(scenario())
+    assert server.open_handles() == 0
+
+
+def test_a_file_that_is_still_being_opened_is_closed_when_it_is_open() -> None:
+    server = ModelServer({b"a": b"1"})
+
+    async def scenario() -> None:
+        session = await model_remote(server).connections.session()
+        handles = SessionHandles(lambda each: asyncio.ensure_future(each.open(b"/root/a", 1)))
+        waiting = asyncio.create_task(handles.get(session))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        assert handles.close() == []
+        await _until_quiet()
+
+    run_quickly(scenario())
+    assert server.open_handles() == 0
+
+
+def test_an_upload_step_by_step_that_is_given_up_closes_its_file() -> None:
+    server = ModelServer()
+    server.intercept = lambda kind, number, body: [] if kind == _WRITE else None
+
+    async def scenario() -> None:
+        remote = model_remote(server)
+        remote.connections.traits.keeps_order = False
+        sending = asyncio.create_task(upload.put_bytes(remote, b"1", "/root/a"))
+        await _until_quiet()
+        assert server.open_handles() == 1
+        sending.cancel()
+        with suppress(asyncio.CancelledError):
+            await sending
+        await _until_quiet()
+
+    run_quickly(scenario())
+    assert server.open_handles() == 0
+
+
+def test_an_answer_without_a_name_does_not_mean_that_nothing_is_there() -> None:
+    server = ModelServer({b"a": b"1"})
+    asked = 0
+
+    def intercept(kind: int, number: bytes, body: bytes) -> bytes | None:
+        nonlocal asked
+        asked += kind == _READDIR
+        return b"\x68" + number + bytes(4) if kind == _READDIR and asked == 1 else None
+
+    server.intercept = intercept
+
+    async def scenario() -> bool:
+        session = await model_remote(server).connections.session()
+        return await is_missing(session, b"/root/a", StatusError(4, "Failure"))
+
+    assert run_quickly(scenario()) is False
+
+
+def test_a_server_that_tells_no_names_and_no_end_proves_nothing() -> None:
+    server = ModelServer()
+    server.intercept = lambda kind, number, body: b"\x68" + number + bytes(4) if kind == _READDIR else None
+
+    async def scenario() -> bool:
+        session = await model_remote(server).connections.session()
+        return await is_missing(session, b"/root/a", StatusError(4, "Failure"))
+
+    assert run_quickly(scenario()) is False
+    assert server.requests < 20
+
+
+def test_what_may_not_be_listed_is_no_empty_list_where_types_are_not_told() -> None:
+    server = ModelServer({b"d/a": b"1"})
+
+    def intercept(kind: int, number: bytes, body: bytes) -> bytes | None:
+        if kind == _OPENDIR:
+            return status(number, 3)
+        return b"\x69" + number + bytes(4) if kind == _STAT else None
+
+    server.intercept = intercept
+
+    async def scenario() -> None:
+        with pytest.raises(PermissionRefusedError):
+            await listing.list_directory(model_remote(server), "/root/d")
+
+    run_quickly(scenario())
+
+
+def test_an_unfinished_upload_that_may_not_be_read_is_left_alone(tmp_path: Path) -> None:
+    data = pattern(MAX_REORDER_BYTES + (1 << 20))
+    (tmp_path / "a").write_bytes(data)
+    name = temporary_names.temporary()
+    server = ModelServer({name.encode(): data})
+    server.intercept = lambda kind, number, body: status(number, 3) if kind == _OPEN else None
+
+    async def scenario() -> None:
+        with (tmp_path / "a").open("rb") as file:
+            remote = model_remote(server)
+            assert await unfinished_upload(remote, f"/root/{name}", file.fileno()) is None
+
+    run_quickly(scenario())
