@@ -299,8 +299,10 @@ class _Channel:
 class _Ssh:
     """As much of an SSH connection as is asked for where there is none: no shell, no more channels."""
 
+    closed = False
+
     def is_closed(self) -> bool:
-        return False
+        return self.closed
 
     async def run(self, *_: object, **__: object) -> object:
         raise OSError("no shell")
@@ -309,7 +311,7 @@ class _Ssh:
         raise asyncssh.ChannelOpenError(1, "no more channels")
 
     def close(self) -> None:
-        return
+        self.closed = True
 
     abort = close
 

@@ -246,13 +246,12 @@ async def _verify(remote: Remote, source: str, file: PartialFile, size: int) -> 
 
 
 async def _get_large(remote: Remote, source: str, target: str, on_bytes: OnBytes, place: Place) -> None:
-    reader = _BlockReader(remote, source)
+    reader = _BlockReader(remote, source, place)
     try:
         found = await reader.open()
         if found.size is None:
             reader.close()
-            place.give_back()
-            await _get_to_end(remote, source, target, on_bytes)
+            await _get_to_end(remote, source, target, on_bytes, place)
             return
         with _partial_file(remote, source, target, found) as file:
             try:
@@ -356,13 +355,13 @@ def _require_space(descriptor: int, size: int) -> None:
         raise OSError(errno.ENOSPC, f"{size} bytes are needed and {free} are free")
 
 
-async def _get_to_end(remote: Remote, source: str, target: str, on_bytes: OnBytes) -> None:
+async def _get_to_end(remote: Remote, source: str, target: str, on_bytes: OnBytes, place: Place) -> None:
     """Download a file of which the server tells no size: until it says that this was all."""
     reached = 0
 
     async def get(session: SftpSession, file: PartialFile) -> int:
         nonlocal reached
-        handle = await session.open(encode(source), READ)
+        handle = await place.open(lambda: session.open(encode(source), READ))
         size = 0
         try:
             async for offset, data in _read_ahead(session, handle, 0, sys.maxsize):
@@ -379,6 +378,7 @@ async def _get_to_end(remote: Remote, source: str, target: str, on_bytes: OnByte
                 f"download {source}", lambda session: get(session, file), progress=lambda: reached
             )
         os.ftruncate(file.descriptor, size)
+        place.give_back()
         await _verify(remote, source, file, size)
         file.publish(size)
     on_bytes(size)
@@ -395,9 +395,10 @@ class _BlockReader:
     that it is another by now.
     """
 
-    def __init__(self, remote: Remote, path: str) -> None:
+    def __init__(self, remote: Remote, path: str, place: Place) -> None:
         self.path = path
         self.found = Attributes()
+        self._place = place
         self.size = 0
         self._remote = remote
         self._operation = f"download {path}"
@@ -414,7 +415,7 @@ class _BlockReader:
         """Open the file, take it for what it is now, and return that."""
 
         async def look(session: SftpSession) -> Attributes:
-            handle = await session.open(encode(self.path), READ)
+            handle = await self._place.open(lambda: session.open(encode(self.path), READ))
             opened: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             opened.set_result(handle)
             self._handles.add(session, opened)

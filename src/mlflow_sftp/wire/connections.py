@@ -265,7 +265,10 @@ class Connections:
             if self.settings.max_connections == 1:
                 raise
         if self._command_connection is None or not self._command_connection.alive:
-            self._command_connection = connection = await self._connect()
+            try:
+                self._command_connection = connection = await self._connect()
+            except SftpError as error:
+                raise NoChannelError(f"nor a further connection: {error.seen}") from error
             self._extra_connections.append(connection)
         return await run_command(self._command_connection.ssh, command, seconds)
 
@@ -300,7 +303,9 @@ class Connections:
     def _opened(self, task: "asyncio.Task[Connection]") -> None:
         self._opening = None
         if not task.cancelled() and task.exception() is None:
-            self._connection = task.result()
+            before, self._connection = self._connection, task.result()
+            if before is not None and not before.alive:
+                before.ssh.abort()  # Its SFTP session has ended; SSH may live on, and count as one more login.
 
     async def _connect_with_retries(self, early_session: "asyncio.Future[SftpSession]") -> Connection:
         """Connect, again and again where that may help; `early_session` gets the first that takes requests."""

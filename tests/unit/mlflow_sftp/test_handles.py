@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp.errors import PermissionRefusedError, ServerFailureError
-from mlflow_sftp.transfer import listing, temporary_names, upload
+from mlflow_sftp.errors import AuthenticationFailedError, PermissionRefusedError, ServerFailureError
+from mlflow_sftp.transfer import download, listing, temporary_names, upload
 from mlflow_sftp.transfer.block_transfer import MAX_REORDER_BYTES
 from mlflow_sftp.transfer.handles import SessionHandles
 from mlflow_sftp.transfer.remote import is_missing
 from mlflow_sftp.transfer.resume import unfinished_upload
+from mlflow_sftp.wire.connections import Connection
 from mlflow_sftp.wire.packets import StatusError
+from mlflow_sftp.wire.remote_command import NoChannelError
 from tests.support.sftp_model import ModelServer, model_remote, run_quickly, status
 from tests.support.storing import pattern
 
@@ -165,5 +167,55 @@ def test_an_unfinished_upload_that_may_not_be_read_is_left_alone(tmp_path: Path)
         with (tmp_path / "a").open("rb") as file:
             remote = model_remote(server)
             assert await unfinished_upload(remote, f"/root/{name}", file.fileno()) is None
+
+    run_quickly(scenario())
+
+
+def test_a_large_download_is_opened_once_fewer_files_are_open(tmp_path: Path) -> None:
+    server = ModelServer({b"small": b"1", b"large": pattern(3 << 20)})
+    server.intercept = lambda kind, number, body: (
+        status(number, 4) if kind == _OPEN and server.open_handles() else None
+    )
+
+    async def scenario() -> None:
+        remote = model_remote(server)
+        session = await remote.connections.session()
+        place = remote.connections.open_files.place()
+        await place.take()
+        handle = await place.open(lambda: session.open(b"/root/small", 1))
+        getting = asyncio.create_task(download.get_file(remote, "/root/large", str(tmp_path / "large")))
+        await _until_quiet()
+        await session.close_handle(handle)
+        place.give_back()
+        await getting
+
+    run_quickly(scenario())
+    assert (tmp_path / "large").read_bytes() == pattern(3 << 20)
+
+
+def test_a_connection_whose_session_ended_is_closed_when_there_is_another() -> None:
+    server = ModelServer({b"a": b"1"})
+
+    async def scenario() -> None:
+        connections = model_remote(server).connections
+        before = await connections.connected()
+        before.session.abort("the server's process was killed")
+        assert await connections.connected() is not before
+        assert before.ssh.is_closed()
+
+    run_quickly(scenario())
+
+
+def test_a_server_that_takes_no_further_connection_for_a_command_runs_none() -> None:
+    async def scenario() -> None:
+        connections = model_remote(ModelServer()).connections
+        await connections.connected()
+
+        async def refuse(*_: object) -> Connection:
+            raise AuthenticationFailedError("connect", "model", "too many logins")
+
+        connections._connect = refuse  # type: ignore[method-assign]
+        with pytest.raises(NoChannelError):
+            await connections.run(b"true", 1)
 
     run_quickly(scenario())
