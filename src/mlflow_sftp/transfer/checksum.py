@@ -24,11 +24,6 @@ def is_enabled(remote: Remote) -> bool:
     return remote.connections.settings.verify == "sha256"
 
 
-def new_digest(remote: Remote) -> "hashlib._Hash | None":
-    """Return a new SHA-256, or None where contents are not to be compared."""
-    return hashlib.sha256() if is_enabled(remote) else None
-
-
 def hex_digest(remote: Remote, data: bytes | memoryview) -> str | None:
     """Return the SHA-256 of `data`, or None where contents are not to be compared."""
     return hashlib.sha256(data).hexdigest() if is_enabled(remote) else None

@@ -112,13 +112,8 @@ async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes)
     on_bytes(status.st_size if status.st_size <= SMALL_FILE else 0)
 
 
-async def put_bytes(remote: Remote, data: bytes | memoryview, target: str) -> None:
-    """Make `target` a file of exactly `data`: in full or not at all."""
-    async with remote.connections.open_files.place() as place:
-        await _put_bytes(remote, data, target, place)
-
-
 async def _put_bytes(remote: Remote, data: bytes | memoryview, target: str, place: Place) -> None:
+    """Make `target` a file of exactly `data`: in full or not at all."""
     directory = posixpath.dirname(target)
     traits = remote.connections.traits
     making = begin_directory(remote, directory)

@@ -16,6 +16,8 @@ from mlflow_sftp.wire.packets import FX_FAILURE, StatusError
 _FIRST = 16
 # With fewer places than this a listing must not keep one while it waits for whoever works on its entries.
 _SCARCE = 32
+# After so many that were opened without a refusal more are tried again: it may have been for the moment.
+_CALM = 1000
 
 
 class OpenFiles:
@@ -27,6 +29,8 @@ class OpenFiles:
     def __init__(self, most: int) -> None:
         self.limit = min(_FIRST, most)
         self._most = most
+        self._ceiling = most
+        self._calm = 0
         self._told = False
         self._taken = 0
         self._directories = 0
@@ -45,7 +49,7 @@ class OpenFiles:
 
     def set_limit(self, limit: int, *, told: bool) -> None:
         """Set what the server says that it allows (`told`), or what is not to be exceeded where it says nothing."""
-        self._most = min(self._most, limit)
+        self._most, self._ceiling = min(self._most, limit), min(self._ceiling, limit)
         self._told = self._told or told
         self.limit = self._most if told else min(self.limit, self._most)
         self._wake()
@@ -97,17 +101,24 @@ class OpenFiles:
 
     def _opened(self) -> None:
         self._confirmed += 1
-        if not self._told and self._confirmed >= self.limit:
+        self._calm += 1
+        if self._calm >= _CALM and self._most < self._ceiling:
+            self._calm, self._most = 0, min(2 * self._most, self._ceiling)
+        if self._confirmed >= self.limit < self._most:
             self.limit = min(2 * self.limit, self._most)
             self._wake()
 
     def _closed(self) -> None:
         self._confirmed -= 1
 
-    def _refused(self, error: StatusError, attempts: int) -> bool:
-        """Tell whether a refusal may be for the number of what is open; fewer are allowed then."""
-        if error.code != FX_FAILURE or self._taken - self._kept <= 1:
+    def _is_crowded(self) -> bool:
+        return self._taken - self._kept > 1
+
+    def _refused(self, error: StatusError, attempts: int, was_crowded: bool) -> bool:
+        """Tell whether a refusal may be for the number of what is, or was, open; fewer are allowed then."""
+        if error.code != FX_FAILURE or not (was_crowded or self._is_crowded()):
             return False
+        self._calm = 0
         self.limit = self._most = max(1 + self._kept, self._confirmed >> attempts)
         return True
 
@@ -162,10 +173,11 @@ class Place:
         attempts = 0
         self._close()
         while True:
+            was_crowded = files._is_crowded()
             try:
                 handle = await request()
             except StatusError as error:
-                if not files._refused(error, attempts):
+                if not files._refused(error, attempts, was_crowded):
                     if attempts:
                         files._restore(most)
                     raise

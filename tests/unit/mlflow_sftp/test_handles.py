@@ -90,14 +90,15 @@ def test_a_file_that_is_still_being_opened_is_closed_when_it_is_open() -> None:
     assert server.open_handles() == 0
 
 
-def test_an_upload_step_by_step_that_is_given_up_closes_its_file() -> None:
+def test_an_upload_step_by_step_that_is_given_up_closes_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
     server = ModelServer()
     server.intercept = lambda kind, number, body: [] if kind == _WRITE else None
 
     async def scenario() -> None:
         remote = model_remote(server)
         remote.connections.traits.keeps_order = False
-        sending = asyncio.create_task(upload.put_bytes(remote, b"1", "/root/a"))
+        sending = asyncio.create_task(upload.put_file(remote, str(tmp_path / "a"), "/root/a"))
         await _until_quiet()
         assert server.open_handles() == 1
         sending.cancel()

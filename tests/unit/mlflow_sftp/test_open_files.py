@@ -160,3 +160,21 @@ def test_a_listing_that_waits_for_its_reader_leaves_it_a_place_where_there_is_bu
         await asyncio.wait_for(waiting, 1)
 
     asyncio.run(scenario())
+
+
+def test_a_refusal_that_was_for_the_moment_does_not_make_all_later_work_slow() -> None:
+    files, server = OpenFiles(512), _Server(0)
+    files.set_limit(64, told=True)
+
+    async def scenario() -> None:
+        first = [asyncio.create_task(_use(files, server, name)) for name in range(64)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        server.limit = 1000
+        await asyncio.gather(*first)
+        assert files.limit < 64
+        for _ in range(9):
+            await asyncio.gather(*(_use(files, server, name) for name in range(1000)))
+        assert files.limit == 64
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
