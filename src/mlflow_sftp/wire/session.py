@@ -233,6 +233,10 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         """Whether the server can rename over an existing file, atomically."""
         return b"posix-rename@openssh.com" in self.extensions
 
+    def refuse_posix_rename(self) -> None:
+        """Take it that the server has no posix-rename@openssh.com, whatever it announced."""
+        self.extensions.pop(b"posix-rename@openssh.com", None)
+
     @property
     def announces_statvfs(self) -> bool:
         """Whether the server says that it can tell what is free."""
