@@ -26,6 +26,7 @@ from mlflow_sftp.transfer.partial_file import PartialFile
 from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_download
+from mlflow_sftp.transfer.server_digest import server_digest
 from mlflow_sftp.uri import encode
 from mlflow_sftp.wire.open_files import Place
 from mlflow_sftp.wire.packets import (
@@ -256,8 +257,7 @@ async def _get_large(remote: Remote, source: str, target: str, on_bytes: OnBytes
         with _partial_file(remote, source, target, found) as file:
             try:
                 await _get_blocks(remote, reader, file, on_bytes)
-                reader.close()
-                place.give_back()
+                reader.release()
                 await _verify(remote, source, file, reader.size)
                 file.publish(reader.size)
             except (UnreachableError, asyncio.CancelledError):
@@ -315,12 +315,14 @@ async def _is_proved(remote: Remote, reader: "_BlockReader", file: PartialFile, 
 
 
 async def _is_resumed_well(remote: Remote, reader: "_BlockReader", file: PartialFile, begin: int) -> bool:
-    """Tell whether the sum is right of a file that was taken up again; asked only where the server can tell it."""
-    traits = remote.connections.traits
-    if not begin or not (traits.has_shell or traits.has_check_file):
+    """Tell whether the sum is right of a file that was taken up again, as far as the server can tell it."""
+    if not begin:
         return True
     here = await _sum(file, reader.size)
-    return here == await checksum.sha256(remote, reader.path, size=reader.size)
+    reader.release()  # It may take another to ask.
+    if await server_digest(remote, reader.path, reader.size) in (None, here):
+        return True
+    return here == await checksum.sha256(remote, reader.path, here, reader.size)
 
 
 async def _sum(file: PartialFile, size: int) -> str:
@@ -422,6 +424,7 @@ class _BlockReader:
             self._used.add(session)
             return await self._look(session, handle)
 
+        await self._place.take()
         self.found = await self._remote.attempt(self._operation, look)
         self.size = self.found.size or 0
         return self.found
@@ -472,6 +475,11 @@ class _BlockReader:
         self._handles.close()
         self._handles = self._new_handles()
         self._used = set()
+
+    def release(self) -> None:
+        """Close the file and give its place back; `open_again` takes another."""
+        self.close()
+        self._place.give_back()
 
     def changed(self) -> IntegrityError:
         """The error for a file that did not stay what it was."""

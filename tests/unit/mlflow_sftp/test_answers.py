@@ -1,6 +1,7 @@
 """What becomes of listings and downloads where a server leaves out, repeats, changes or exaggerates what it says."""
 
 import errno
+import hashlib
 import os
 import struct
 import tracemalloc
@@ -499,6 +500,39 @@ def test_an_unfinished_download_is_taken_up_only_where_it_is_whole(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [tmp_path / "f"]
     if not spoilt:
         assert sum(0 < offset < 1 << 20 for offset in offsets) < 20
+
+
+@pytest.mark.usefixtures("small_is_resumable")
+def test_an_unfinished_download_that_is_spoilt_between_the_samples_shows_in_the_servers_sum(
+    tmp_path: Path,
+) -> None:
+    data = pattern(_HUGE)
+    unfinished = bytearray(data[: 5 << 19])
+    unfinished[40_000:41_000] = bytes(1000)
+    _unfinished(tmp_path / "f").write_bytes(unfinished)
+    server = ModelServer({b"f": data})
+
+    def tell_sum(kind: int, number: bytes, body: bytes) -> bytes | None:
+        if b"check-file-name" not in body:
+            return None
+        part = data[: int.from_bytes(body[-12:-4]) or None]
+        return b"\xc9" + number + string(b"sha256") + hashlib.sha256(part).digest()
+
+    server.intercept = tell_sum
+    assert _file(server, tmp_path / "f") == data
+
+
+@pytest.mark.usefixtures("small_is_resumable")
+def test_an_unfinished_download_is_taken_up_where_one_file_may_be_open(tmp_path: Path) -> None:
+    data = pattern(_HUGE)
+    _unfinished(tmp_path / "f").write_bytes(data[: 5 << 19])
+    server = ModelServer({b"f": data})
+    _do(
+        server,
+        lambda remote: download.get_file(remote, "/root/f", str(tmp_path / "f")),
+        max_requests=1,
+    )
+    assert (tmp_path / "f").read_bytes() == data
 
 
 @pytest.mark.usefixtures("small_is_resumable")
