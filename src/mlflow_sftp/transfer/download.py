@@ -103,16 +103,22 @@ async def _get(remote: Remote, source: str, target: str, found: Attributes, on_b
                 async with remote.connections.large_files, remote.connections.open_files.place() as place:
                     await _get_large(remote, source, target, on_bytes, place)
                 return
-            async with (
-                remote.connections.open_files.place() as place,
-                remote.connections.memory_budget.holding(found.size),
-            ):
+            async with contextlib.AsyncExitStack() as held:
+                place = await held.enter_async_context(remote.connections.open_files.place())
+                await held.enter_async_context(remote.connections.memory_budget.holding(found.size))
                 data, found = await contents.read(found, place)
-                place.give_back()  # It may take another to compare the contents.
-                if data is not None:
-                    await _write_file(remote, source, target, data)
-                    on_bytes(len(data))
-                    return
+                if data is None:
+                    continue
+                size = len(data)
+                with PartialFile.new(target) as file:
+                    file.write(data, 0)
+                    del data
+                    # Comparing takes another place, for which others wait who hold one and want this memory.
+                    await held.aclose()
+                    await _verify(remote, source, file, size)
+                    file.publish(size)
+                on_bytes(size)
+                return
         raise _changed(remote, source)
     except OSError as error:
         raise LocalError(
@@ -231,13 +237,6 @@ async def _read_ahead(
                 return
             yield offset, data
             offset += len(data)
-
-
-async def _write_file(remote: Remote, source: str, target: str, data: bytes) -> None:
-    with PartialFile.new(target) as file:
-        file.write(data, 0)
-        await _verify(remote, source, file, len(data))
-        file.publish(len(data))
 
 
 async def _verify(remote: Remote, source: str, file: PartialFile, size: int) -> None:

@@ -99,7 +99,11 @@ async def _put_file(remote: Remote, source: str, target: str, on_bytes: OnBytes)
             ):
                 data = await local_files.read_small(descriptor, status)
                 _require_size(source, remote, len(data), status.st_size)
+                expected = checksum.hex_digest(remote, data)
                 await _put_bytes(remote, data, target, place)
+                del data
+            # Comparing takes another place, for which others wait who hold one and want this memory.
+            await checksum.verify_contents(remote, expected, target, status.st_size)
         else:
             in_any_order = way_of_writing(remote.connections.traits) is WayOfWriting.ANY_ORDER
             in_many_sessions = status.st_size if in_any_order else 0
@@ -153,8 +157,6 @@ async def _put_bytes(remote: Remote, data: bytes | memoryview, target: str, plac
         return True
 
     await remote.attempt(f"upload {target}", put, needs=len(data), before_handshake=True)
-    place.give_back()  # It may take another to compare the contents.
-    await checksum.verify_contents(remote, checksum.hex_digest(remote, data), target, len(data))
 
 
 async def put_stream(remote: Remote, chunks: AsyncIterable[bytes], target: str) -> None:

@@ -220,3 +220,23 @@ def test_a_server_that_takes_no_further_connection_for_a_command_runs_none() -> 
             await connections.run(b"true", 1)
 
     run_quickly(scenario())
+
+
+def test_who_compares_contents_does_not_hold_memory_for_which_others_hold_places(tmp_path: Path) -> None:
+    names = [f"f{number}" for number in range(12)]
+    data = pattern(1 << 20)
+    for name in names:
+        (tmp_path / name).write_bytes(data)
+    server = ModelServer()
+
+    async def scenario() -> None:
+        remote = model_remote(server, verify="sha256", max_requests=4, memory=1)
+        await asyncio.gather(
+            *(upload.put_file(remote, str(tmp_path / name), f"/root/{name}") for name in names)
+        )
+        await asyncio.gather(
+            *(download.get_file(remote, f"/root/{name}", str(tmp_path / f"new-{name}")) for name in names)
+        )
+
+    run_quickly(scenario())
+    assert all((tmp_path / f"new-{name}").read_bytes() == data for name in names)
