@@ -63,7 +63,9 @@ async def sha256(remote: Remote, path: str, expected: str | None = None, size: i
     told = await server_digest(remote, path, size)
     if told is not None and expected in (None, told):
         return told
-    _, digest = await remote.attempt(f"read back {path}", lambda session: _read_back(remote, session, path))
+    _, digest = await remote.attempt(
+        f"read back {path}", lambda session: _read_back(remote, session, path, size)
+    )
     if told is not None and digest != told:
         _log.warning("%s: the SHA-256 that the server tells of %r is not that of the file", remote.name, path)
         distrust(remote)
@@ -73,29 +75,35 @@ async def sha256(remote: Remote, path: str, expected: str | None = None, size: i
 async def sha256_of_beginning(remote: Remote, path: str, size: int) -> str | None:
     """Return the SHA-256 (hexadecimal) of the first `size` bytes of a file, read back; None where it has fewer."""
     found, digest = await remote.attempt(
-        f"read back {path}", lambda session: _read_back(remote, session, path, size)
+        f"read back {path}", lambda session: _read_back(remote, session, path, size, size)
     )
     return digest if found == size else None
 
 
 async def _read_back(
-    remote: Remote, session: SftpSession, path: str, limit: int = sys.maxsize
+    remote: Remote, session: SftpSession, path: str, size: int | None, limit: int = sys.maxsize
 ) -> tuple[int, str]:
-    """Return size and SHA-256 of a file, or of its first `limit` bytes, read from the server."""
+    """Return size and SHA-256 of a file, or of its first `limit` bytes, read from the server.
+
+    `size` is what it should have; None where that is not known.
+    """
+    # One more than there should be shows where the file ends.
+    at_once = _READS_AT_ONCE if size is None else min(_READS_AT_ONCE, size // session.block + 2)
     async with remote.connections.open_files.place() as place:
         handle = await place.open(lambda: session.open(encode(path), READ))
         try:
-            found = await _read(session, handle, limit)
+            async with remote.connections.comparison_budget.holding(at_once * session.block):
+                found = await _read(session, handle, at_once, limit)
         finally:
             closed = session.close_handle(handle)
         await closed  # Before that the place is not free.
         return found
 
 
-async def _read(session: SftpSession, handle: bytes, limit: int) -> tuple[int, str]:
+async def _read(session: SftpSession, handle: bytes, at_once: int, limit: int) -> tuple[int, str]:
     digest, offset = hashlib.sha256(), 0
     while True:
-        requested = [offset + session.block * step for step in range(_READS_AT_ONCE)]
+        requested = [offset + session.block * step for step in range(at_once)]
         answers = [session.read(handle, at, session.block) for at in requested]
         for at, answer in zip(requested, answers, strict=True):
             data = await answer

@@ -14,7 +14,7 @@ import secrets
 import shlex
 from weakref import WeakKeyDictionary
 
-from mlflow_sftp.errors import NotFoundError, SftpError, UnreachableError
+from mlflow_sftp.errors import SftpError, UnreachableError
 from mlflow_sftp.transfer import temporary_names
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.uri import encode
@@ -60,6 +60,8 @@ class _Shell:
     def __init__(self) -> None:
         self.probing = asyncio.Lock()
         self.refused_until = 0.0
+        # Directories in which nothing can be shown: they may not be written to.
+        self.unwritable: set[str] = set()
         self._limit = _COMMANDS_AT_ONCE
         self._running = 0
         self._ended = asyncio.Condition()
@@ -98,8 +100,11 @@ async def _find_shell(remote: Remote, directory: str) -> _Shell | None:
     loop = asyncio.get_running_loop()
     try:
         async with shell.probing:
-            if traits.has_shell is None and loop.time() >= shell.refused_until:
+            may_ask = directory not in shell.unwritable and loop.time() >= shell.refused_until
+            if traits.has_shell is None and may_ask:
                 traits.has_shell = await _sees_the_same_files(remote, directory)
+                if traits.has_shell is None:
+                    shell.unwritable.add(directory)
     except NoChannelError:
         shell.refused_until = loop.time() + _REFUSED_SECONDS
     return shell if traits.has_shell else None
@@ -158,7 +163,7 @@ async def _within_reason(remote: Remote, path: str, summing: "asyncio.Task[bytes
 
 
 async def _sees_the_same_files(remote: Remote, directory: str) -> bool | None:
-    """Tell whether a command reads what was just written by SFTP; None where that cannot be told now."""
+    """Tell whether a command reads what was just written by SFTP; None where nothing can be written."""
     path, token = posixpath.join(directory, temporary_names.temporary()), secrets.token_hex(16).encode()
 
     async def write(session: SftpSession) -> None:
@@ -173,8 +178,6 @@ async def _sees_the_same_files(remote: Remote, directory: str) -> bool | None:
     try:
         await remote.attempt(f"write {path}", write)
         return (await remote.attempt(f"read {path}", read)).rstrip().endswith(token)
-    except NotFoundError:
-        return None
     except NoChannelError:
         raise
     except CommandError:
@@ -182,7 +185,7 @@ async def _sees_the_same_files(remote: Remote, directory: str) -> bool | None:
     except SftpError as error:
         if isinstance(error, UnreachableError):
             raise
-        return False  # Where nothing may be written nothing can be shown.
+        return None
     finally:
         remote.connections.send_unawaited(lambda session: session.remove(encode(path)))
 

@@ -77,8 +77,9 @@ class _Opening(NamedTuple):
 class Connections:
     """All connections of this process to one endpoint; methods run on the event loop.
 
-    `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does. `open_files`
-    has the places for what is open on the server; who needs one takes it before any of that memory.
+    `memory_budget` bounds the bytes of file contents held at once; without one, `settings.memory` does.
+    `comparison_budget` bounds in the same way what is read back. `open_files` has the places for what is open on the
+    server; who needs one takes it before any of that memory.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class Connections:
         self.name = str(endpoint)
         self.memory_budget = memory_budget or MemoryBudget(settings.memory << 20)
         self.congestion_window = CongestionWindow(self.memory_budget)
+        # Of its own: contents are compared by those who may hold some of the other, and at no limited rate.
+        self.comparison_budget = MemoryBudget(settings.memory << 20)
         self.large_files = asyncio.Semaphore(_LARGE_FILES_AT_ONCE)
         self.open_files = OpenFiles(settings.max_requests)
         self.traits = server_traits(endpoint, settings)

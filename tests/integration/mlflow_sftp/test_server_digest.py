@@ -122,6 +122,19 @@ def test_a_sum_that_is_not_that_of_the_file_is_no_difference(tmp_path: Path) -> 
         assert _knows_a_shell(server) is False
 
 
+def test_one_directory_that_may_not_be_written_says_nothing_of_others(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "s", shell=True, obeys_modes=True) as server:
+        for name in ("open/f", "closed/f"):
+            (server.root / name).parent.mkdir()
+            (server.root / name).write_bytes(_CONTENT)
+        (server.root / "closed").chmod(0o500)
+        storage = SftpStorage(server.uri(), settings_for(server))
+        assert storage.sha256("closed/f") == _SUM
+        assert _knows_a_shell(server) is None
+        assert storage.sha256("open/f") == _SUM
+        assert _knows_a_shell(server) is True
+
+
 def test_a_sum_that_takes_for_ever_is_not_waited_for(tmp_path: Path) -> None:
     with _server(tmp_path, 'case "$1" in cat*) eval "$1";; *) sleep 100;; esac') as server:
         storage = SftpStorage(server.uri(), settings_for(server, stall_timeout=0.5))
