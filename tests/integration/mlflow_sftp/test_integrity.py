@@ -40,9 +40,9 @@ def test_verified_transfers_work(server: SftpServer, root: Path, tmp_path: Path,
     )
 
 
-def _flip_a_byte(path: Path, offset: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[offset] ^= 0xFF
+def _spoil_a_byte(path: Path, original: bytes) -> None:
+    content = bytearray(original)
+    content[len(original) // 2] ^= 0xFF
     path.write_bytes(content)
 
 
@@ -50,11 +50,11 @@ def _flip_a_byte(path: Path, offset: int) -> None:
 def test_a_difference_on_the_server_is_an_error(
     server: SftpServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Between publishing and verifying, a byte of the file on the server changes."""
+    """A byte of the file on the server is another whenever it is looked at."""
     ask = checksum.sha256
 
     async def tamper_and_ask(remote: Any, path: str, *expected: Any, **more: Any) -> str:
-        _flip_a_byte(Path(path), size // 2)
+        _spoil_a_byte(Path(path), pattern(size))
         return await ask(remote, path, *expected, **more)
 
     monkeypatch.setattr(checksum, "sha256", tamper_and_ask)
