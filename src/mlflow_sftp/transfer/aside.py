@@ -191,7 +191,8 @@ async def _names(session: SftpSession, directory: bytes) -> list[bytes]:
                 break
             names.extend(each.name for each in batch)
     finally:
-        session.close_handle(handle)
+        with suppress(StatusError):
+            await session.close_handle(handle)  # Before that some servers open nothing else.
     return [name for name in names if name not in (b"", b".", b"..") and b"/" not in name]
 
 

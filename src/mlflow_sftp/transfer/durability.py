@@ -7,6 +7,8 @@ fails the upload.
 
 import asyncio
 import posixpath
+import re
+from contextlib import suppress
 from typing import Literal
 
 from mlflow_sftp.transfer import temporary_names
@@ -15,12 +17,12 @@ from mlflow_sftp.wire.packets import CREATE, EXCLUSIVE, FX_FAILURE, WRITE, Statu
 from mlflow_sftp.wire.server_traits import ServerTraits
 from mlflow_sftp.wire.session import SftpSession
 
-_DISK_WORDS = ("space", "quota", "i/o", "input/output", "disk")
+_DISK_WORDS = re.compile(r"\b(space|quota|i/o|input/output|disk)\b", re.IGNORECASE)
 
 
 def names_the_disk(error: StatusError) -> bool:
     """Tell whether the server says itself that its disk is full or broken: another way would not help."""
-    return error.code == FX_FAILURE and any(word in error.message.lower() for word in _DISK_WORDS)
+    return error.code == FX_FAILURE and _DISK_WORDS.search(error.message) is not None
 
 
 def judge_fsync(traits: ServerTraits, error: StatusError) -> Literal["refused", "failed", "unclear"]:
@@ -60,12 +62,18 @@ async def await_fsync(
 async def _can_sync(session: SftpSession, directory: bytes) -> bool:
     """Tell whether the server brings an empty file to its disk: one that cannot even do that refuses for good."""
     path = posixpath.join(directory, temporary_names.temporary().encode())
-    handle = await session.open(path, WRITE | CREATE | EXCLUSIVE)
+    try:
+        # Beside the file that is still open, so without a place: who waited for one here might wait for ever.
+        handle = await session.open(path, WRITE | CREATE | EXCLUSIVE)
+    except StatusError:
+        return True  # Nobody can tell: what the server said of the file itself holds.
     try:
         await session.fsync(handle)
     except StatusError:
         return False
     finally:
-        session.close_handle(handle)
+        closed = session.close_handle(handle)
         session.remove(path)
+        with suppress(StatusError):
+            await closed
     return True

@@ -6,6 +6,7 @@ What is done below it are functions that take a `Remote`: listing, directories, 
 
 import asyncio
 import posixpath
+import re
 import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -39,6 +40,8 @@ T = TypeVar("T")
 _MOST_ANSWERS = 10_000
 # So do so many answers without a name, one after the other; one of them does not yet mean the end.
 _MOST_EMPTY = 4
+# What a server says of a full disk; "namespace" is no such thing.
+_NO_SPACE = re.compile(r"\b(space|quota)\b", re.IGNORECASE)
 
 
 class Remote:
@@ -151,9 +154,7 @@ class Remote:
             return NotFoundError(operation, self.name, "there is no such file or directory")
         if error.code == FX_PERMISSION_DENIED:
             return PermissionRefusedError(operation, self.name, "permission denied")
-        if error.code == FX_FAILURE and (
-            "space" in error.message.lower() or "quota" in error.message.lower()
-        ):
+        if error.code == FX_FAILURE and _NO_SPACE.search(error.message):
             return NoSpaceError(operation, self.name, error.message)
         if error.code == FX_FAILURE:
             with suppress(SftpError):
@@ -189,7 +190,8 @@ async def is_missing(session: SftpSession, path: bytes, refusal: StatusError) ->
     except StatusError:
         return False
     finally:
-        session.close_handle(handle)
+        with suppress(StatusError):
+            await session.close_handle(handle)  # Before that some servers open nothing else.
     return False
 
 
