@@ -25,9 +25,9 @@ from mlflow_sftp.operations.clean import SECONDS_BETWEEN_LOOKS, clean
 def clean_command(
     store: str, hours: float | None, seconds_between_looks: float, check: bool, as_json: bool
 ) -> None:
-    """Remove the temporary files of transfers that died below STORE, a path or an sftp:// URI.
+    """Remove the temporary files of transfers that died below STORE.
 
-    Age counts by the clock of the store itself. What is too young, of unknown age or still changing stays.
+    STORE is a path or an sftp:// URI. Age counts by the clock of the store itself. What is too young, of unknown age or still changing stays.
     """
     report = clean(store, hours=hours, seconds_between_looks=seconds_between_looks, check=check)
     if as_json:

@@ -175,19 +175,28 @@ async def _sees_the_same_files(remote: Remote, directory: str) -> bool | None:
     async def read(_: SftpSession) -> bytes:
         return await remote.connections.run(b"cat < " + encode(shlex.quote(path)), _PROBE_SECONDS)
 
+    async def remove(session: SftpSession) -> None:
+        with contextlib.suppress(StatusError):
+            await session.remove(encode(path))
+
     try:
         await remote.attempt(f"write {path}", write)
-        return (await remote.attempt(f"read {path}", read)).rstrip().endswith(token)
+        found = (await remote.attempt(f"read {path}", read)).rstrip().endswith(token)
     except NoChannelError:
+        await remote.attempt(f"remove {path}", remove)
         raise
     except CommandError:
-        return False
+        found = False
     except SftpError as error:
         if isinstance(error, UnreachableError):
             raise
         return None
-    finally:
+    except asyncio.CancelledError:
         remote.connections.send_unawaited(lambda session: session.remove(encode(path)))
+        raise
+    # Waited for, and sent again after a drop: it must not stay.
+    await remote.attempt(f"remove {path}", remove)
+    return found
 
 
 async def _ask_check_file(remote: Remote, path: str) -> str | None:
