@@ -27,7 +27,8 @@ def clean_command(
 ) -> None:
     """Remove the temporary files of transfers that died below STORE.
 
-    STORE is a path or an sftp:// URI. Age counts by the clock of the store itself. What is too young, of unknown age or still changing stays.
+    STORE is a path or an sftp:// URI. Age counts by the clock of the store itself. What is too young, of unknown age
+    or still changing stays.
     """
     report = clean(store, hours=hours, seconds_between_looks=seconds_between_looks, check=check)
     if as_json:
