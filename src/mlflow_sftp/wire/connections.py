@@ -264,16 +264,24 @@ class Connections:
         connection = await self.connected()
         try:
             return await run_command(connection.ssh, command, seconds)
-        except NoChannelError:
-            if self.settings.max_connections == 1:
-                raise
-        if self._command_connection is None or not self._command_connection.alive:
+        except NoChannelError as refusal:
+            connection = await self._connection_for_commands(refusal)
+        return await run_command(connection.ssh, command, seconds)
+
+    async def _connection_for_commands(self, refusal: NoChannelError) -> Connection:
+        """Return the connection for commands, opened if `max_connections` allows; otherwise raise the refusal."""
+        async with self._extra_sessions_lock:
+            if self._command_connection is not None and self._command_connection.alive:
+                return self._command_connection
+            self._extra_connections = [each for each in self._extra_connections if each.alive]
+            if 1 + len(self._extra_connections) >= self.settings.max_connections:
+                raise refusal
             try:
-                self._command_connection = connection = await self._connect()
+                self._command_connection = await self._connect()
             except SftpError as error:
                 raise NoChannelError(f"nor a further connection: {error.seen}") from error
-            self._extra_connections.append(connection)
-        return await run_command(self._command_connection.ssh, command, seconds)
+            self._extra_connections.append(self._command_connection)
+            return self._command_connection
 
     async def close(self) -> None:
         """Close every connection; the next use opens a new one."""
