@@ -38,9 +38,10 @@ class UnsuitableWayError(Exception):
 
 def way_of_writing(traits: ServerTraits) -> WayOfWriting:
     """Return the fastest way that is not known to fail."""
-    if False not in (traits.opens_twice, traits.keeps_contents, traits.writes_anywhere):
-        return WayOfWriting.ANY_ORDER
-    return WayOfWriting.ONE_BY_ONE if traits.queues_writes is False else WayOfWriting.IN_ORDER
+    if traits.queues_writes is False:
+        return WayOfWriting.ONE_BY_ONE
+    fast = False not in (traits.opens_twice, traits.keeps_contents, traits.writes_anywhere)
+    return WayOfWriting.ANY_ORDER if fast else WayOfWriting.IN_ORDER
 
 
 def next_way(way: WayOfWriting, trait: Trait) -> WayOfWriting | None:

@@ -30,7 +30,7 @@ _ANY, _IN_ORDER, _SINGLE = WayOfWriting.ANY_ORDER, WayOfWriting.IN_ORDER, WayOfW
         (ServerTraits(opens_twice=True, keeps_contents=True, writes_anywhere=True), _ANY, True, True),
         (ServerTraits(keeps_contents=True, honours_exclusive=False), _ANY, True, False),
         (ServerTraits(keeps_order=False, answers_fstat=False, has_fsync=False), _ANY, False, True),
-        (ServerTraits(queues_writes=False), _ANY, False, True),
+        (ServerTraits(queues_writes=False), _SINGLE, False, False),
         (ServerTraits(opens_twice=False), _IN_ORDER, False, False),
         (ServerTraits(opens_twice=True, keeps_contents=False), _IN_ORDER, False, False),
         (ServerTraits(keeps_contents=True, writes_anywhere=False), _IN_ORDER, False, False),
