@@ -288,6 +288,7 @@ def test_a_killed_copy_resumes(way: str, sshd: SshServer, tmp_path: Path) -> Non
         path = source / str(number % 10) / f"{number}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(20_000))
+    settle(source)
     spell: dict[str, Spell] = {"local": str, "sftp": sshd.uri}
     places = [spell[side](path) for side, path in zip(way.split("-"), (source, target), strict=True)]
     code = (
