@@ -36,7 +36,7 @@ def diagnose() -> Diagnose:
         cause: str,
         *,
         remedy: str,
-        limit: float = 5.0,
+        limit: float = 8.0,
         python: str = sys.executable,
     ) -> dict[str, Any]:
         start = time.monotonic()

@@ -96,7 +96,7 @@ def test_packets_are_dropped(sshd: SshServer, diagnose: Diagnose) -> None:
 @needs_iptables
 def test_default_timeout_is_ten_seconds(sshd: SshServer, diagnose: Diagnose) -> None:
     with firewall(sshd.port, "DROP"):
-        diagnose(options(sshd, connect_timeout=10), "connection_timeout", remedy="firewalls", limit=13)
+        diagnose(options(sshd, connect_timeout=10), "connection_timeout", remedy="firewalls", limit=16)
 
 
 @needs_iptables
