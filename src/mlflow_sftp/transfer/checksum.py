@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """SHA-256 of what is on the server: asked for where the server can tell, read back where it cannot."""
 
-import asyncio
 import hashlib
 import logging
 import sys
 
 from mlflow_sftp.errors import IntegrityError
 from mlflow_sftp.transfer import local_files
+from mlflow_sftp.transfer.read_ahead import read_ahead
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.server_digest import distrust, server_digest
 from mlflow_sftp.uri import encode
@@ -31,10 +31,7 @@ def hex_digest(remote: Remote, data: bytes | memoryview) -> str | None:
 
 async def file_digest(remote: Remote, descriptor: int, size: int) -> str | None:
     """Return the SHA-256 of the first `size` bytes of a local file, or None where contents are not compared."""
-    if not is_enabled(remote):
-        return None
-    _, digest = await asyncio.to_thread(local_files.digest, descriptor, size)
-    return digest
+    return await local_files.sha256(descriptor, size) if is_enabled(remote) else None
 
 
 async def verify_contents(remote: Remote, expected: str | None, path: str, size: int) -> None:
@@ -101,16 +98,8 @@ async def _read_back(
 
 
 async def _read(session: SftpSession, handle: bytes, at_once: int, limit: int) -> tuple[int, str]:
-    digest, offset = hashlib.sha256(), 0
-    while True:
-        requested = [offset + session.block * step for step in range(at_once)]
-        answers = [session.read(handle, at, session.block) for at in requested]
-        for at, answer in zip(requested, answers, strict=True):
-            data = await answer
-            if at != offset:
-                continue  # An answer before this one was short; this range is asked for again.
-            data = data[: limit - offset]
-            if not data:
-                return offset, digest.hexdigest()
-            digest.update(data)
-            offset += len(data)
+    digest, size = hashlib.sha256(), 0
+    async for offset, data in read_ahead(session, handle, 0, limit, blocks=at_once):
+        digest.update(data)
+        size = offset + len(data)
+    return size, digest.hexdigest()

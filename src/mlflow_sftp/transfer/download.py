@@ -12,7 +12,6 @@ import hashlib
 import os
 import posixpath
 import sys
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
@@ -24,6 +23,7 @@ from mlflow_sftp.transfer.listing import Entry, walk
 from mlflow_sftp.transfer.lookup import complete_attributes, look_at_open_file
 from mlflow_sftp.transfer.partial_file import PartialFile
 from mlflow_sftp.transfer.progress import OnBytes, ignore_bytes
+from mlflow_sftp.transfer.read_ahead import read_ahead
 from mlflow_sftp.transfer.remote import Remote
 from mlflow_sftp.transfer.resume import RESUMABLE_FILE, unfinished_download
 from mlflow_sftp.transfer.server_digest import server_digest
@@ -207,7 +207,7 @@ class _Contents:
         """Read, then ask, then close; no data of a file that is shorter or, where nobody tells its size, longer."""
         try:
             data = bytearray()
-            async for _, part in _read_ahead(session, handle, 0, size):
+            async for _, part in read_ahead(session, handle, 0, size, blocks=_BLOCKS_AHEAD):
                 data += part
             after = await look_at_open_file(session, self._traits, handle, self._path)
             whole = len(data) == size
@@ -219,24 +219,6 @@ class _Contents:
         with contextlib.suppress(StatusError):
             await session.close_handle(handle)
         return _Reading(bytes(data) if whole else None, after)
-
-
-async def _read_ahead(
-    session: SftpSession, handle: bytes, begin: int, end: int
-) -> AsyncIterator[tuple[int, bytes]]:
-    """Yield offset and bytes from `begin` to `end`, or to where the file ends, in order and without a gap."""
-    block, offset = session.block, begin
-    while offset < end:
-        asked = range(offset, min(end, offset + _BLOCKS_AHEAD * block), block)
-        answers = [session.read(handle, at, min(block, end - at)) for at in asked]
-        for at, answer in zip(asked, answers, strict=True):
-            data = await answer
-            if at != offset:
-                continue  # An answer before this one was short; this range is asked for again.
-            if not data:
-                return
-            yield offset, data
-            offset += len(data)
 
 
 async def _verify(remote: Remote, source: str, file: PartialFile, size: int) -> None:
@@ -294,7 +276,7 @@ async def _get_blocks(remote: Remote, reader: "_BlockReader", file: PartialFile,
             if await _is_proved(remote, reader, file, begin):
                 return
             # Some tell another time whenever they are asked; what was read twice and is the same did not change.
-            before, earlier = earlier, await _sum(file, reader.size)
+            before, earlier = earlier, await local_files.sha256(file.descriptor, reader.size)
             if before == earlier and not reader.is_doubtful:
                 return
         begin, on_bytes = 0, ignore_bytes
@@ -317,16 +299,11 @@ async def _is_resumed_well(remote: Remote, reader: "_BlockReader", file: Partial
     """Tell whether the sum is right of a file that was taken up again, as far as the server can tell it."""
     if not begin:
         return True
-    here = await _sum(file, reader.size)
+    here = await local_files.sha256(file.descriptor, reader.size)
     reader.release()  # It may take another to ask.
     if await server_digest(remote, reader.path, reader.size) in (None, here):
         return True
     return here == await checksum.sha256(remote, reader.path, here, reader.size)
-
-
-async def _sum(file: PartialFile, size: int) -> str:
-    _, digest = await asyncio.to_thread(local_files.digest, file.descriptor, size)
-    return digest
 
 
 async def _has_only_grown(remote: Remote, reader: "_BlockReader", file: PartialFile) -> bool:
@@ -336,7 +313,7 @@ async def _has_only_grown(remote: Remote, reader: "_BlockReader", file: PartialF
         handle = await session.open(encode(reader.path), READ)
         compared = 0
         try:
-            async for offset, there in _read_ahead(session, handle, 0, reader.size):
+            async for offset, there in read_ahead(session, handle, 0, reader.size, blocks=_BLOCKS_AHEAD):
                 if there != await local_files.read_block(file.descriptor, offset, len(there)):
                     return False
                 compared = offset + len(there)
@@ -365,7 +342,7 @@ async def _get_to_end(remote: Remote, source: str, target: str, on_bytes: OnByte
         handle = await place.open(lambda: session.open(encode(source), READ))
         size = 0
         try:
-            async for offset, data in _read_ahead(session, handle, 0, sys.maxsize):
+            async for offset, data in read_ahead(session, handle, 0, sys.maxsize, blocks=_BLOCKS_AHEAD):
                 file.write(data, offset)
                 size = offset + len(data)
                 reached = max(reached, size)

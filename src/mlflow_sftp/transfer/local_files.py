@@ -132,6 +132,12 @@ def digest(file: str | int, size: int | None = None) -> tuple[int, str]:
             os.close(descriptor)
 
 
+async def sha256(descriptor: int, size: int) -> str:
+    """Return the SHA-256 (hexadecimal) of the first `size` bytes of an open file, without holding up the event loop."""
+    _, found = await asyncio.to_thread(digest, descriptor, size)
+    return found
+
+
 class _Part(io.RawIOBase):
     """The first `size` bytes of a file, read without its position, which others may use meanwhile."""
 
