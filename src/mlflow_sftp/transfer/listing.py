@@ -332,7 +332,7 @@ async def _complete(
     usable = [name for name in names if is_usable_name(name.name)]
     if len(usable) < len(names):
         _leave_out_unusable(remote, path, names, on_left_out)
-    if not raw:
+    if not raw and any(temporary_names.is_hidden(name.name) for name in usable):
         usable += await _bring_back(remote, session, path, usable, left_out)
         usable = [name for name in usable if not temporary_names.is_hidden(name.name)]
     asked = [each for each in usable if _is_incomplete(each.attributes, raw)]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 PREFIX, _SUFFIX, _ASIDE = ".mlflow-sftp-", ".part", ".aside"
 _TEMPORARY = re.compile(rb"\.mlflow-sftp-[0-9a-f]{16}\.part")
 _PUT_ASIDE = re.compile(rb"\.mlflow-sftp-([0-9a-f]{16})\.aside(\.[^/]+)?", re.DOTALL)
+_OURS = re.compile(b"|".join((_TEMPORARY.pattern, _PUT_ASIDE.pattern)), re.DOTALL)
 _LONGEST_NAME = 255
 
 
@@ -62,4 +63,4 @@ def parse_aside(name: bytes) -> Aside | None:
 
 def is_hidden(name: bytes) -> bool:
     """Tell whether a name is one of this package's own, which no listing shows."""
-    return is_temporary(name) or parse_aside(name) is not None
+    return _OURS.fullmatch(name) is not None
