@@ -78,7 +78,7 @@ async def replace(session: SftpSession, temporary: bytes, target: bytes, refused
             refusals += not await _give_way(session, old)
             if is_gone or refusals == _REFUSALS:
                 break
-            await asyncio.sleep(random.uniform(0, _PAUSE * (attempt + 1)))  # noqa: S311
+            await asyncio.sleep(random.uniform(0, _PAUSE * (attempt + 1)))  # noqa: S311  # no secret depends on it
     except asyncio.CancelledError:
         session.rename(old.path, target)
         raise

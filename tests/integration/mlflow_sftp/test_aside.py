@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.errors import SftpError
-from mlflow_sftp.storage import SftpStorage
+from mlflow_sftp.storage import Entry, SftpStorage
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.stores.sftp import SftpStore
 from mlflow_sftp.transfer import temporary_names
@@ -46,8 +46,8 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def names(entries: object) -> list[str]:
-    return [entry.path for entry in entries or []]  # type: ignore[attr-defined]
+def names(entries: Iterable[Entry] | None) -> list[str]:
+    return [entry.path for entry in entries or []]
 
 
 LOOKS: dict[str, Callable[[SftpStorage, str, str], object]] = {

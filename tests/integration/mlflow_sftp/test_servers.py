@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import itertools
 import os
 import random
 import threading
@@ -56,8 +55,6 @@ ODD_NAMES = [
     "長" * 80,
 ]
 
-_numbers = itertools.count()
-
 
 def contents(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
@@ -68,24 +65,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     make = {**SERVERS, "openssh-10": OpensshContainer}[request.param]
     with make(tmp_path_factory.mktemp(request.param) / "server", obeys_modes=True) as running:
         yield running
-
-
-@pytest.fixture
-def settings(server: SftpServer) -> Settings:
-    return settings_for(server)
-
-
-@pytest.fixture
-def root(server: SftpServer) -> Path:
-    """An empty directory on the server, of this test alone."""
-    directory = server.root / f"test-{next(_numbers)}"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-def storage(server: SftpServer, root: Path, settings: Settings) -> SftpStorage:
-    return SftpStorage(server.uri(root), settings)
 
 
 @pytest.fixture

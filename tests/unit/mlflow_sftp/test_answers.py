@@ -74,7 +74,7 @@ def _describe(server: ModelServer, kinds: set[int], describe: Callable[[bytes], 
             at += 32 + size
         return [out]
 
-    server._packets = packets  # type: ignore[method-assign]
+    server._packets = packets  # type: ignore[method-assign]  # What this server answers otherwise.
 
 
 _LESS: dict[str, Callable[[bytes], bytes]] = {
@@ -229,7 +229,7 @@ def test_to_be_asked_after_the_end_may_be_an_error() -> None:
         ended = ended or (packet[0] == _READDIR and answer[0][0] == 101)
         return answer
 
-    server._packets = packets  # type: ignore[method-assign]
+    server._packets = packets  # type: ignore[method-assign]  # What this server answers otherwise.
     assert len(_do(server, lambda remote: list_directory(remote, "/root")) or []) == 10
 
 
@@ -292,7 +292,7 @@ def test_close_that_overtakes_is_waited_for_and_remembered(tmp_path: Path) -> No
         waiting.clear()
         return b"".join(map(string, [*answers, *overtaken]))
 
-    server.answer = answer  # type: ignore[method-assign]
+    server.answer = answer  # type: ignore[method-assign]  # What this server answers otherwise.
 
     async def fetch(remote: Remote) -> bool | None:
         # READ and FSTAT that are followed by nothing are answered in the next turn.
