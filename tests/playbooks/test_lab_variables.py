@@ -21,4 +21,5 @@ def test_hosts_that_a_play_adds_find_the_lab(tmp_path: Path) -> None:
     assert directory == str(REPOSITORY / ".lab")
     assert stack == f"{directory}/stack"
     assert len(fingerprints) == 1
-    assert json.loads((tmp_path / "docker-host.json").read_text()) == [directory, stack, fingerprints]
+    for name in ("docker-host", "docker-host-asked", "added-asked"):
+        assert json.loads((tmp_path / f"{name}.json").read_text()) == [directory, stack, fingerprints]
