@@ -38,8 +38,7 @@ def main() -> None:
     arguments = _parse()
     with tempfile.TemporaryDirectory() as work:
         lab = Lab("mlflow-downtime", Path(work) / "lab", 13321)
-        lab.play("playbooks/teardown.yml", keep_data=False)
-        try:
+        with lab.cleared():
             _require(lab.play("site.yml", "--skip-tags", "verify", artifact_storage="local"))
             there = 0
             for runs in sorted(arguments.runs):
@@ -47,8 +46,6 @@ def main() -> None:
                 there = runs
                 up, down = _switch(lab, "sftp"), _switch(lab, "local")
                 print(f"{runs:6} runs: closed for {up:5.1f} s to SFTP, {down:5.1f} s back", flush=True)
-        finally:
-            lab.play("playbooks/teardown.yml", keep_data=False)
 
 
 def _switch(lab: Lab, storage: str) -> float:

@@ -23,8 +23,7 @@ class Demo:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     lab = Lab("mlflow-e2e", tmp_path_factory.mktemp("e2e") / "lab", 13121)
-    lab.play("playbooks/teardown.yml", keep_data=False)
-    try:
+    with lab.cleared():
         done = subprocess.run(
             ["bin/demo", "-vvv", "--diff", "--extra-vars", json.dumps(lab.variables)],
             cwd=REPOSITORY,
@@ -35,5 +34,3 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         )
         assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
         yield Demo(lab, done.stdout + done.stderr)
-    finally:
-        lab.play("playbooks/teardown.yml", keep_data=False)

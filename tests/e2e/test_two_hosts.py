@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support.ansible import REPOSITORY, Outcome, run_playbook
+from tests.support.docker import remove_leftovers
 from tests.support.stack import SWITCH, fails, passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
@@ -93,7 +94,7 @@ def output_of(*command: str) -> str:
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     hosts = Hosts(tmp_path_factory.mktemp("two-hosts"))
-    hosts.play("playbooks/teardown.yml", keep_data=False)
+    remove_leftovers("mlflow-two")
     try:
         passes(hosts.play("site.yml", "--skip-tags", "sftp,verify"))
         for name, count in EXPERIMENTS.items():

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docker import remove_leftovers
+
 ROOT = Path(__file__).parents[2]
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 
@@ -13,6 +15,7 @@ SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.y
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario(scenario: str) -> None:
+    remove_leftovers(f"molecule-{scenario}")
     result = subprocess.run(
         ["molecule", "test", "--scenario-name", scenario],
         cwd=ROOT,

@@ -23,6 +23,24 @@ def unused_name() -> str:
     return f"mlflow-sftp-test-{secrets.token_hex(4)}"
 
 
+def remove_leftovers(name: str) -> None:
+    """Remove what an interrupted test left: containers, networks and volumes with the collection's label.
+
+    Their names are `name` or begin with it. The playbooks would refuse them: they were made for the directory of a test
+    that is over.
+    """
+    listings = {
+        "container": ("ls", "--all", "--format={{.Names}}"),
+        "network": ("ls", "--format={{.Name}}"),
+        "volume": ("ls", "--format={{.Name}}"),
+    }
+    for kind, (command, *options) in listings.items():
+        found = docker(kind, command, "--filter=label=freegee.mlflow_sftp.owner", *options).splitlines()
+        left = [each for each in found if each == name or each.startswith((f"{name}-", f"{name}_"))]
+        if left:
+            docker(kind, "rm", "--force", *left)
+
+
 def base_image() -> str:
     """Return the name of the newest base image."""
     return _newest("freegee/base")

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.ansible import REPOSITORY, Outcome, run_playbook
+from tests.support.docker import remove_leftovers
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class Lab:
         """Run a playbook on the lab; `variables` are added to its own."""
         extra = json.dumps(self.variables | variables)
         return run_playbook(REPOSITORY / playbook, *options, "--extra-vars", extra, timeout=900)
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """Have nothing of this lab on the machine before, whatever an interrupted run left, and nothing after."""
+        remove_leftovers(self.name)
+        try:
+            yield
+        finally:
+            self.play("playbooks/teardown.yml", keep_data=False)
 
     def play_until(
         self,

@@ -72,8 +72,7 @@ def filled_stack(
     lab: Lab, files: int, mebibytes: int, prepare: Callable[[], None] = lambda: None
 ) -> Iterator[Stack]:
     """Deploy a stack with local storage, `prepare` called before, and fill it: small files, a large one, and more."""
-    lab.play("playbooks/teardown.yml", keep_data=False)
-    try:
+    with lab.cleared():
         prepare()
         deployed = lab.play("site.yml", "--skip-tags", "verify", artifact_storage="local")
         assert not deployed.failed, deployed.output[-5000:]
@@ -85,8 +84,6 @@ def filled_stack(
         stack.content = stack.read()
         assert stack.content["served otherwise"] == []
         yield stack
-    finally:
-        lab.play("playbooks/teardown.yml", keep_data=False)
 
 
 def passes(outcome: Outcome) -> str:
