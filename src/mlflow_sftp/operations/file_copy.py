@@ -12,14 +12,9 @@ from contextlib import contextmanager
 from functools import partial
 
 from mlflow_sftp.errors import (
-    IntegrityError,
-    InvalidPathError,
     LocalError,
-    NotFoundError,
-    PermissionRefusedError,
-    ServerFailureError,
 )
-from mlflow_sftp.stores.base import FileProblemError
+from mlflow_sftp.stores.base import ABOUT_ONE_FILE, FileProblemError
 from mlflow_sftp.stores.local import LocalStore, copy_local, write_error, write_errors
 from mlflow_sftp.stores.open_store import Store
 from mlflow_sftp.stores.rate_limit import RateLimiter
@@ -30,15 +25,6 @@ from mlflow_sftp.transfer.upload import put_file
 
 # By its path relative to both stores; `on_bytes(count)` is called on the event loop.
 CopyFile = Callable[[str, OnBytes], Awaitable[None]]
-
-# What a server says of one file.
-_ABOUT_ONE_FILE = (
-    NotFoundError,
-    PermissionRefusedError,
-    InvalidPathError,
-    ServerFailureError,
-    IntegrityError,
-)
 
 
 def file_copier(source: Store, target: Store, limiter: RateLimiter) -> CopyFile:
@@ -110,5 +96,5 @@ async def _copy_across(source: SftpStore, target: SftpStore, path: str, on_bytes
 def _server_errors(where: str = "") -> Iterator[None]:
     try:
         yield
-    except _ABOUT_ONE_FILE as error:
+    except ABOUT_ONE_FILE as error:
         raise FileProblemError(f"{where}{error.seen}") from error

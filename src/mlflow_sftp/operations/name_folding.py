@@ -5,17 +5,11 @@ import unicodedata
 from contextlib import suppress
 from typing import NamedTuple
 
-from mlflow_sftp.errors import (
-    InvalidPathError,
-    NotFoundError,
-    PermissionRefusedError,
-    ServerFailureError,
-)
-from mlflow_sftp.stores.base import FileProblemError
+from mlflow_sftp.stores.base import ABOUT_ONE_FILE, FileProblemError
 from mlflow_sftp.stores.open_store import Store
 from mlflow_sftp.transfer import temporary_names
 
-_REFUSED = (FileProblemError, NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
+_REFUSED = (FileProblemError, *ABOUT_ONE_FILE)
 # One name in two spellings each.
 _CASES = ("x", "X")
 _FORMS = ("\u00e9", "e\u0301")

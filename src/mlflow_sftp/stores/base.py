@@ -6,8 +6,23 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from mlflow_sftp.errors import StorageError
+from mlflow_sftp.errors import (
+    IntegrityError,
+    InvalidPathError,
+    NotFoundError,
+    PermissionRefusedError,
+    ServerFailureError,
+    StorageError,
+)
 
+# What a server says of one file or directory; anything else concerns the store as a whole.
+ABOUT_ONE_FILE = (
+    NotFoundError,
+    PermissionRefusedError,
+    InvalidPathError,
+    ServerFailureError,
+    IntegrityError,
+)
 EntryKind = Literal["file", "directory", "link", "other"]
 # Told of what a listing lacks (unreadable, or led to by a link that cannot be followed): relative path, reason.
 OnUnreadable = Callable[[str, str], None]

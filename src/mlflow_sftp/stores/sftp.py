@@ -9,14 +9,18 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from mlflow_sftp.errors import (
-    InvalidPathError,
     NotFoundError,
-    PermissionRefusedError,
-    ServerFailureError,
     SftpError,
 )
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import ENTRY_KINDS, EntryKind, FileProblemError, Item, OnUnreadable
+from mlflow_sftp.stores.base import (
+    ABOUT_ONE_FILE,
+    ENTRY_KINDS,
+    EntryKind,
+    FileProblemError,
+    Item,
+    OnUnreadable,
+)
 from mlflow_sftp.stores.rate_limit import LimitedBudget, RateLimiter
 from mlflow_sftp.transfer import aside, checksum, temporary_names
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE
@@ -32,8 +36,6 @@ from mlflow_sftp.wire.session import SftpSession
 
 # Times come in whole seconds, on some file systems in steps of two.
 _SETTLING_SECONDS = 2
-# What a server says of one file; anything else concerns the store as a whole.
-_UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError, ServerFailureError)
 
 
 class SftpStore:
@@ -98,7 +100,7 @@ class SftpStore:
             found = await self.remote.attempt(f"look at {path}", lambda session: session.lstat(encode(path)))
         except NotFoundError:
             return None
-        except _UNREADABLE as error:
+        except ABOUT_ONE_FILE as error:
             raise FileProblemError(error.seen) from error
         return _item(relative, found.is_directory, found.size or 0, found.mtime)
 
@@ -128,21 +130,21 @@ class SftpStore:
             if attributes is None:
                 raise FileProblemError("it is gone")
             return attributes.size or 0, await checksum.sha256(self.remote, path, size=attributes.size)
-        except _UNREADABLE as error:
+        except ABOUT_ONE_FILE as error:
             raise FileProblemError(error.seen) from error
 
     async def digest_of_beginning(self, relative: str, size: int) -> str | None:
         """SHA-256 of the first `size` bytes of a file; None where it has fewer."""
         try:
             return await checksum.sha256_of_beginning(self.remote, self.path(relative), size)
-        except _UNREADABLE as error:
+        except ABOUT_ONE_FILE as error:
             raise FileProblemError(error.seen) from error
 
     async def read(self, relative: str, size: int) -> bytes:
         """The contents of a small file."""
         try:
             return await get_bytes(self.remote, self.path(relative), size)
-        except _UNREADABLE as error:
+        except ABOUT_ONE_FILE as error:
             raise FileProblemError(error.seen) from error
 
     async def move(self, relative: str, target: str) -> None:
@@ -174,7 +176,7 @@ class SftpStore:
 
         try:
             return await self.remote.attempt(f"look at {path}", look)
-        except _UNREADABLE as error:
+        except ABOUT_ONE_FILE as error:
             raise FileProblemError(error.seen) from error
 
     async def remove_file(self, relative: str) -> None:
@@ -185,7 +187,7 @@ class SftpStore:
             await self.remote.attempt(f"delete {path}", lambda session: session.remove(encode(path)))
         except NotFoundError:
             return
-        except _UNREADABLE as error:
+        except ABOUT_ONE_FILE as error:
             raise FileProblemError(f"cannot be deleted: {error.seen}") from error
 
     async def _settle(self, path: str) -> None:
@@ -203,7 +205,7 @@ class SftpStore:
         forget_directory(self.remote, path)
         try:
             await self.remote.attempt(f"delete {path}", lambda session: session.rmdir(encode(path)))
-        except _UNREADABLE:
+        except ABOUT_ONE_FILE:
             return False
         return True
 
@@ -228,7 +230,7 @@ class SftpStore:
             await make_directory(remote, path)
             made = await remote.stat(path)
             await remote.attempt(f"delete {path}", lambda session: session.rmdir(encode(path)))
-        except _UNREADABLE:
+        except ABOUT_ONE_FILE:
             return float("-inf")
         finally:
             forget_directory(remote, path)

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp.errors import StorageError
+from mlflow_sftp import stores
+from mlflow_sftp.errors import IntegrityError, StorageError
 from mlflow_sftp.operations import name_folding
 from mlflow_sftp.operations.copy import Progress, Verify, copy
 from mlflow_sftp.operations.manifest import read_manifest
 from mlflow_sftp.operations.store_inventory import store_info
 from mlflow_sftp.stores.local import LocalStore
 from mlflow_sftp.transfer import local_files
+from mlflow_sftp.transfer.remote import Remote
 from tests.faults.conftest import defective
 from tests.integration.operations.test_copy import Spell, read_tree, settle, without_unfinished
 from tests.support.sshd import SshServer
@@ -254,6 +256,29 @@ def test_a_file_that_is_rewritten_all_the_time_is_reported(
     report = copy(spell[one](source), spell[other](target), verify="size")
     assert list(report.failed) == ["rewritten"]
     assert set(without_unfinished(read_tree(target))) == {b"a", b"x", b"x/b", b"z"}
+
+
+def test_a_file_that_changes_while_it_is_compared_ends_nothing_but_its_own_copy(
+    sshd: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", sshd.root / "target"
+    for directory in (source, target):
+        directory.mkdir()
+        (directory / "a").write_bytes(bytes(1000))
+    (source / "b").write_bytes(b"b")
+    read = stores.sftp.get_bytes
+
+    async def get_bytes(remote: Remote, path: str, size: int) -> bytes:
+        if path.endswith("/a"):
+            raise IntegrityError(
+                f"download {path}", remote.name, "it changed while it was read", "Try again."
+            )
+        return await read(remote, path, size)
+
+    monkeypatch.setattr(stores.sftp, "get_bytes", get_bytes)
+    report = copy(str(source), sshd.uri(target), verify="sha256")
+    assert list(report.failed) == ["a"]
+    assert (target / "b").read_bytes() == b"b"
 
 
 def test_a_file_as_young_as_its_listing_is_compared_again(sshd: SshServer, tmp_path: Path) -> None:
