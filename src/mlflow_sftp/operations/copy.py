@@ -40,6 +40,8 @@ _NOTHING = Totals(0, 0)
 # What a server says of one directory; anything else it says stops the copy.
 _UNREADABLE = (NotFoundError, PermissionRefusedError, InvalidPathError)
 _NEVER = float("inf")
+# What opening, closing and naming a file takes, as the bytes that a link carries meanwhile: about.
+_COST_OF_A_FILE = 64 << 10
 # So many failures without a reason, one after the other, are not about each file.
 _MOST_FAILURES_IN_A_ROW = 20
 
@@ -65,9 +67,9 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """What is done, from 0 to 1, by files or by bytes, whichever is less."""
-        counts = (self.files, self.total_files), (self.bytes, self.total_bytes)
-        return min((done / total for done, total in counts if total), default=1.0)
+        """What is done, from 0 to 1, of the bytes and of what each file costs besides them."""
+        total = self.total_bytes + self.total_files * _COST_OF_A_FILE
+        return min(1.0, (self.bytes + self.files * _COST_OF_A_FILE) / total) if total else 1.0
 
     @property
     def seconds_left(self) -> float | None:

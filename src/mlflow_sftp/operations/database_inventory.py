@@ -13,6 +13,8 @@ from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location
 from mlflow_sftp.uri import redact
 
+# What MLflow looks up in the database itself: no place where anything lies.
+_POINTERS = ("runs:/", "models:/")
 # Of a location of a kind that this package does not know.
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/?#\s]*)?")
 _COUNTED = ("experiments", "runs", "logged_models", "model_versions", "trace_info")
@@ -49,6 +51,8 @@ def _places(database: Database, connection: sa.Connection) -> list[dict[str, Any
     common: dict[str, str] = {}
     for column in database.location_columns():
         for _, value in location_rows(database, connection, column):
+            if value.startswith(_POINTERS):
+                continue
             name, path = _place(value)
             locations[name] += 1
             common[name] = os.path.commonpath([common.get(name, path), path])
