@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.container import ContainerServer, DropbearContainer, OpensshContainer, ProftpdContainer
+from tests.support.servers import SERVERS
 from tests.support.sshd import SshServer
 
 _KINDS: dict[str, type[ContainerServer]] = {
@@ -15,6 +16,18 @@ _KINDS: dict[str, type[ContainerServer]] = {
     "proftpd": ProftpdContainer,
     "dropbear": DropbearContainer,
 }
+_TESTS = Path(__file__).parent
+# Parameters that stand for a server or a database that is not this machine's own.
+_FURTHER = {*_KINDS, *_KINDS.values(), *SERVERS, "openssh-10", "postgresql", "proxied"} - {"openssh-internal"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        quick = item.path.is_relative_to(_TESTS / "unit") or item.path.is_relative_to(_TESTS / "lint")
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and not quick:
+            values = item.callspec.params.values()
+            if any(isinstance(value, str | type) and value in _FURTHER for value in values):
+                item.add_marker(pytest.mark.full)
 
 
 @pytest.fixture

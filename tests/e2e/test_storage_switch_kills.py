@@ -30,6 +30,7 @@ class Kill:
 
 
 KILLS = [
+    Kill("Check whether the copy has ended", 0, "again"),
     Kill("Archive the stack's files from before the switch", 0, "again"),
     Kill("Stop the services", 0, "undo"),
     Kill("Stop the services", 1, "finish"),

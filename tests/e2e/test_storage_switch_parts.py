@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.support.lab import Lab
 from tests.support.stack import SWITCH, Stack, fails, filled_stack, passes
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1800)]
 
 SFTP = "sftp://freegee@tajo.host.ch:13231/agent.freegee.ch/artifacts"
 SECOND = {"artifact_storage": "sftp", "sftp_user": "second", "sftp_path": "/artifacts"}

@@ -19,7 +19,7 @@ from tests.support.ansible import REPOSITORY, Outcome, run_playbook
 from tests.support.docker import remove_leftovers
 from tests.support.stack import SWITCH, fails, passes
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1200)]
 
 # How many experiments each host's database gets.
 EXPERIMENTS = {"first": 1, "second": 3}
