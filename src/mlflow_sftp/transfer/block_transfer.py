@@ -12,6 +12,8 @@ from mlflow_sftp.wire.session import SftpSession
 
 # Transfers one block: offset, length, the session to use.
 TransferBlock = Callable[[int, int, SftpSession], Awaitable[None]]
+# Opens the file in one more session, where it is not open yet.
+OpenIn = Callable[[SftpSession], Awaitable[object]]
 
 # How many bytes the first unfinished block may lie behind the newest: all before that is transferred for certain.
 MAX_REORDER_BYTES = 32 << 20
@@ -22,6 +24,8 @@ _BLOCKS_PER_SESSION = 16
 _WINDOW = 2 << 20
 # What extra sessions are meant to fill at most, in bytes a second, and the least work one is opened for.
 _FASTEST_LINK, _LEAST_SHARE = 250e6, 8 << 20
+# Seconds until a new session's greeting that no server takes just to start it: the link is long.
+_CERTAINLY_LONG = 0.05
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +37,10 @@ async def sessions_opening(connections: Connections, size: int) -> AsyncIterator
     """
 
     async def open_sessions() -> None:
-        if wanted := _useful_sessions(await connections.session(), size):
+        main = (await connections.connected()).session
+        if main.round_trip < _CERTAINLY_LONG:
+            main = await connections.session()
+        if wanted := _useful_sessions(main, size):
             await connections.extra_sessions(wanted)
 
     opening = asyncio.create_task(open_sessions())
@@ -53,7 +60,8 @@ def _useful_sessions(main: SftpSession, size: int) -> int:
 class ParallelTransfer:
     """Calls `transfer(offset, length, session)` for every block of the bytes from `begin` to `size`.
 
-    Blocks begin in order, as many at once as the link carries. `transfer` deals with drops itself.
+    Blocks begin in order, as many at once as the link carries. `transfer` deals with drops itself. `open_in(session)`
+    comes first: a block that waited for it would count as one that the link was slow to carry.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class ParallelTransfer:
         size: int,
         block: int,
         transfer: TransferBlock,
+        open_in: OpenIn,
         on_bytes: OnBytes,
     ) -> None:
         self._connections = connections
@@ -70,6 +79,7 @@ class ParallelTransfer:
         self._size = size
         self._block = block
         self._transfer = transfer
+        self._open_in = open_in
         self._on_bytes = on_bytes
         self._excluded: SftpSession | None = None
         self._unfinished: dict[int, None] = {}
@@ -112,6 +122,9 @@ class ParallelTransfer:
             self._excluded = main
 
     async def _work(self, session: SftpSession) -> None:
+        if self._next < self._size:
+            with contextlib.suppress(Exception):  # The first block fails in the same way, and says so.
+                await self._open_in(session)
         while self._next < self._size and session is not self._excluded:
             offset, length = self._next, min(self._block, self._size - self._next)
             self._next += length

@@ -107,6 +107,8 @@ class BlockWriter:
         self._keep = keep
         self._size = size
         self._opened_again = begin > 0
+        # Only that shows whether a server keeps what it had.
+        self._opened_again_with_contents = begin > 0
         self._distrusted = distrusted
         # How far blocks were sent and acknowledged; whether they were sent from the first to the last.
         self._sent = begin
@@ -156,6 +158,10 @@ class BlockWriter:
         self._keep = False
         self._temporary = self._where = encode(posixpath.join(self._directory, temporary_names.temporary()))
         await self._create(TRUNCATE)
+
+    async def open_in(self, session: SftpSession) -> None:
+        """Open the file in one more session, where it is not open yet."""
+        await self._handles.get(session)
 
     async def write(
         self, offset: int, data: bytes | memoryview, preferred: SftpSession | None = None
@@ -279,6 +285,7 @@ class BlockWriter:
             self._preparation = asyncio.create_task(find_shell(self._remote, self._directory))
         self._opened_again = True
         acknowledged = self._reached
+        self._opened_again_with_contents = self._opened_again_with_contents or acknowledged > 0
         try:
             handle = await session.open(self._temporary, WRITE)
         except StatusError as error:
@@ -395,7 +402,8 @@ class BlockWriter:
             raise self._loss(f"its SHA-256 on the server is {found}, that of what was sent is {sent}")
         self._proved_in = session
         if self._opened_again and self._where == self._temporary:
-            self._traits.opens_twice = self._traits.keeps_contents = True
+            self._traits.opens_twice = True
+            self._traits.keeps_contents = self._opened_again_with_contents or self._traits.keeps_contents
             self._traits.writes_anywhere = self._out_of_order or self._traits.writes_anywhere
 
     def _loss(self, seen: str) -> UnsuitableWayError:

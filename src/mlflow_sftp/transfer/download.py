@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from mlflow_sftp.errors import IntegrityError, LocalError, UnreachableError
 from mlflow_sftp.transfer import aside, checksum, local_files
-from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer
+from mlflow_sftp.transfer.block_transfer import SMALL_FILE, ParallelTransfer, sessions_opening
 from mlflow_sftp.transfer.concurrency import for_each
 from mlflow_sftp.transfer.handles import SessionHandles, living
 from mlflow_sftp.transfer.listing import Entry, walk
@@ -100,7 +100,11 @@ async def _get(remote: Remote, source: str, target: str, found: Attributes, on_b
         contents = _Contents(remote, source)
         for _ in range(_SMALL_READINGS):
             if found.size is None or found.size > SMALL_FILE:
-                async with remote.connections.large_files, remote.connections.open_files.place() as place:
+                async with (
+                    remote.connections.large_files,
+                    sessions_opening(remote.connections, found.size or 0),
+                    remote.connections.open_files.place() as place,
+                ):
                     await _get_large(remote, source, target, on_bytes, place)
                 return
             async with contextlib.AsyncExitStack() as held:
@@ -272,7 +276,8 @@ async def _get_blocks(remote: Remote, reader: "_BlockReader", file: PartialFile,
         _require_space(file.descriptor, reader.size - begin)
         on_bytes(begin)
         with contextlib.suppress(_FileChangedError):
-            await ParallelTransfer(remote.connections, begin, reader.size, block, take, on_bytes).run()
+            connections, end = remote.connections, reader.size
+            await ParallelTransfer(connections, begin, end, block, take, reader.open_in, on_bytes).run()
             if await _is_proved(remote, reader, file, begin):
                 return
             # Some tell another time whenever they are asked; what was read twice and is the same did not change.
@@ -411,6 +416,10 @@ class _BlockReader:
         if (await self.open()).size is None:
             raise self.changed()
 
+    async def open_in(self, session: SftpSession) -> None:
+        """Open the file in one more session, where it is not open yet."""
+        await self._handles.get(session)
+
     async def read(self, offset: int, length: int, preferred: SftpSession | None = None) -> bytes:
         """Return exactly these bytes, in the session `preferred` while that lives."""
 
@@ -431,20 +440,20 @@ class _BlockReader:
 
     async def look_again(self) -> Attributes:
         """Return what the server says now of the file that was read, in every session that read it."""
-        handles, looked = self._handles, False
-        for session in [each for each in self._used if each.alive]:
-            with contextlib.suppress(SessionLostError):
-                now = await self._look(session, await handles.get(session))
-                looked = True
-                if now != self.found:
-                    return now
-        if looked:
-            return self.found
+        handles = self._handles
 
         async def look(session: SftpSession) -> Attributes:
             return await self._look(session, await handles.get(session))
 
-        return await self._remote.attempt(self._operation, look)
+        used = [session for session in self._used if session.alive]
+        looking = await asyncio.gather(*(look(session) for session in used), return_exceptions=True)
+        told = [answer for answer in looking if not isinstance(answer, SessionLostError)]
+        for answer in told:
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer != self.found:
+                return answer
+        return self.found if told else await self._remote.attempt(self._operation, look)
 
     def close(self) -> None:
         """Close the file on the server, without waiting for it."""

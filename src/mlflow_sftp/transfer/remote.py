@@ -20,7 +20,7 @@ from mlflow_sftp.errors import (
     ServerFailureError,
     SftpError,
 )
-from mlflow_sftp.transfer import aside
+from mlflow_sftp.transfer import aside, temporary_names
 from mlflow_sftp.transfer.known_directories import known_directories
 from mlflow_sftp.transfer.lookup import complete_attributes
 from mlflow_sftp.uri import decode, encode
@@ -106,7 +106,7 @@ class Remote:
 
         The questions are sent at once, so that requests made before awaiting travel with them.
         """
-        if is_within(encode(self.root), encode(path)):
+        if is_within(encode(self.root), encode(path)) or self._becomes_the_root(path):
             return _no_check  # The root, or a directory above it that is being made.
         root = None if self._real_root else session.realpath(encode(self.root))
         answer = session.realpath(encode(path))
@@ -130,6 +130,11 @@ class Remote:
                 )
 
         return check
+
+    def _becomes_the_root(self, path: str) -> bool:
+        """Tell whether a path is that of an unfinished file beside the root, which is a file itself."""
+        directory, name = posixpath.split(path)
+        return directory == posixpath.dirname(self.root) and temporary_names.is_temporary(encode(name))
 
     async def free_bytes(self, path: str) -> int | None:
         """Bytes free to this user on the file system of `path`, which exists; None where the server does not tell."""

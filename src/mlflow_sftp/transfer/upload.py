@@ -291,7 +291,8 @@ async def _send_in_any_order(writer: BlockWriter, file: _LocalFile, begin: int, 
     async def transfer(offset: int, length: int, session: SftpSession) -> None:
         await writer.write(offset, await file.read(offset, length), session)
 
-    await ParallelTransfer(file.remote.connections, begin, file.size, writer.block, transfer, on_bytes).run()
+    connections, block = file.remote.connections, writer.block
+    await ParallelTransfer(connections, begin, file.size, block, transfer, writer.open_in, on_bytes).run()
 
 
 async def _send_in_order(writer: BlockWriter, file: _LocalFile, way: WayOfWriting, on_bytes: OnBytes) -> None:

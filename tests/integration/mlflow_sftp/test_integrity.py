@@ -40,6 +40,15 @@ def test_verified_transfers_work(server: SftpServer, root: Path, tmp_path: Path,
     )
 
 
+def test_a_root_that_is_a_file_is_compared_before_it_has_its_name(
+    server: SftpServer, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(pattern(2_000_000))
+    storage = SftpStorage(server.uri(root / "f"), settings_for(server, verify="sha256"))
+    storage.upload(str(tmp_path / "f"), "")
+    assert (root / "f").read_bytes() == pattern(2_000_000)
+
+
 def _spoil_a_byte(path: Path, original: bytes) -> None:
     content = bytearray(original)
     content[len(original) // 2] ^= 0xFF

@@ -136,6 +136,13 @@ def test_the_very_bytes_arrive(how: str, tmp_path: Path) -> None:
     assert files_below(server.root / "t") == expected
 
 
+def _cost(link: Link, upload: Callable[[], None]) -> int:
+    """Bytes that went up for it."""
+    before = link.bytes_up
+    upload()
+    return link.bytes_up - before
+
+
 @pytest.mark.parametrize("how", _LOSING)
 def test_a_server_that_loses_bytes_is_found_out_once(how: str, tmp_path: Path) -> None:
     server = ObstinateServer(tmp_path / "s", how)
@@ -144,11 +151,14 @@ def test_a_server_that_loses_bytes_is_found_out_once(how: str, tmp_path: Path) -
     with _reach(server, tmp_path, bandwidth=0.0) as link:
         storage = link.storage()
         _open_sessions(storage)
-        storage.upload(str(source), "first")
-        before = link.bytes_up
-        storage.upload(str(source), "second")
-        assert link.bytes_up - before < 1.2 * _LARGE
+        costs = []
+        # Nothing is lost, and nothing shows, where every session opened the file before anything was written.
+        while next(iter(server_traits._known.values())).keeps_contents is None and len(costs) < 20:
+            costs.append(_cost(link, lambda: storage.upload(str(source), "f")))
+            assert _published(server.root) == {"f": pattern(_LARGE)}
         assert next(iter(server_traits._known.values())).keeps_contents is False
+        assert max(costs[:-1], default=0) < 1.2 * _LARGE
+        assert _cost(link, lambda: storage.upload(str(source), "f")) < 1.2 * _LARGE
 
 
 @pytest.mark.parametrize("how", ["plain", *_LOSING, "second-open-refused", "in-order"])
