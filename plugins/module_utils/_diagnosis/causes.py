@@ -491,6 +491,60 @@ _TABLE = (
         "Set {variable} to a directory that is yet to be made, or move away what is there.",
     ),
     Cause(
+        "service_unhealthy",
+        "mlflow",
+        "The service {service} does not run, or its health check fails",
+        "Follow what its log says (docker logs {container} shows all of it), then run site.yml or docker compose "
+        "up -d again; if it only was slow, raise mlflow_stack_wait_timeout.",
+    ),
+    Cause(
+        "service_out_of_memory",
+        "mlflow",
+        "The service {service} was ended because it needed more memory than it may use",
+        "Raise the entry {service} of mlflow_stack_memory_limits and run site.yml.",
+    ),
+    Cause(
+        "service_port_taken",
+        "mlflow",
+        "The port of the service {service} on the Docker host is taken",
+        "Stop what listens there (ss -ltnp), or set mlflow_stack_port or mlflow_stack_notebook_port to a port "
+        "that is free.",
+    ),
+    Cause(
+        "service_behind_proxy",
+        "mlflow",
+        "The service {service} asks itself and the others through a proxy",
+        "Run site.yml, whose compose.yml names the proxy in mlflow_stack_proxy or none; look for a file beside it "
+        "(compose.override.yml) that sets HTTP_PROXY without NO_PROXY.",
+    ),
+    Cause(
+        "service_database_outdated",
+        "mlflow",
+        "MLflow refuses a database that an older version of it made",
+        "Back the database up (docs/operations.md), then run in the directory of the stack: "
+        "docker compose run --rm mlflow sh -c 'mlflow db upgrade \"$MLFLOW_BACKEND_STORE_URI\"', and site.yml.",
+    ),
+    Cause(
+        "service_database_unreachable",
+        "mlflow",
+        "The service {service} does not reach its database, or is not let in",
+        "Check host, port, user and password of mlflow_stack_backend_store, and that the database takes connections "
+        "from the containers; for the stack's own, see docker compose logs postgres.",
+    ),
+    Cause(
+        "service_disk_full",
+        "mlflow",
+        "The Docker host has no space left for the service {service}",
+        "Free space on the file system of Docker's directory (df, docker system df), then run site.yml.",
+    ),
+    Cause(
+        "service_volume_denied",
+        "mlflow",
+        "The service {service} may not read or write its files",
+        "See who owns the volume's files: the containers' user (mlflow_stack_uid) must. An engine with userns-remap, "
+        "and SELinux, shift or forbid that.",
+    ),
+    Cause(
         "server_stalled",
         "any",
         "The server stopped answering in the middle of a session",
