@@ -104,6 +104,11 @@ engine:
   description: Whether Docker is C(absent), C(silent) or C(answers).
   returned: success
   type: str
+root_directory:
+  description: Where the engine keeps images; empty where none answers.
+  returned: success
+  type: str
+  sample: /var/lib/docker
 removable:
   description:
     - Names of what was made for O(directory) and is used by nothing else, containers in the order in which they can be
@@ -190,11 +195,12 @@ def inspect(module: AnsibleModule, kind: str, names: list[str]) -> list[Thing]:
     return [thing_of(kind, each) for each in json.loads(output or "[]")]
 
 
-def engine(module: AnsibleModule) -> str:
-    """Say whether there is an engine to ask."""
+def engine(module: AnsibleModule) -> tuple[str, str]:
+    """Say whether there is an engine to ask, and where it keeps images."""
     if not module.get_bin_path("docker"):
-        return "absent"
-    return "silent" if module.run_command(["docker", "version"])[0] else "answers"
+        return "absent", ""
+    code, output, _ = module.run_command(["docker", "info", "--format", "{{.DockerRootDir}}"])
+    return ("silent", "") if code else ("answers", output.strip())
 
 
 def all_containers(module: AnsibleModule) -> list[Thing]:
@@ -260,11 +266,12 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if options["project"]
         else Lab(path, sealed, stack_directory)
     )
-    answering = engine(module)
+    answering, root_directory = engine(module)
     verdicts = look(module, home) if answering == "answers" else []
     error = refusal(verdicts, directory, options["directory"], options["variables"])
     return {
         "engine": answering,
+        "root_directory": root_directory,
         **describe(verdicts),
         "directory": asdict(directory),
         "refusal": f"{error}. {error.remedy}" if error else "",

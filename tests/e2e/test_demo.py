@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -51,12 +52,27 @@ def test_secrets_belong_to_their_users(demo: Demo) -> None:
     assert (demo.lab.stack / ".secrets/notebook_token").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_change_recreates_only_the_service_it_touches(demo: Demo) -> None:
+def test_a_change_recreates_only_the_service_it_touches_whatever_proxy_docker_has(
+    demo: Demo, tmp_path: Path
+) -> None:
+    """Neither the health checks nor the playbooks' requests go through a proxy, which here leads nowhere."""
+    nowhere = "http://127.0.0.1:9"
+    proxies = {"httpProxy": nowhere, "httpsProxy": nowhere, "noProxy": "example.org"}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": proxies}}))
     before = demo.lab.containers()
-    outcome = demo.lab.play("site.yml", "--tags", "stack", mlflow_stack_notebook_port=demo.lab.port + 3)
+    outcome = demo.lab.play(
+        "site.yml",
+        "--tags",
+        "stack",
+        environment={"DOCKER_CONFIG": str(tmp_path), "http_proxy": nowhere},
+        mlflow_stack_notebook_port=demo.lab.port + 3,
+    )
     assert not outcome.failed, outcome.output[-5000:]
     after = demo.lab.containers()
     assert {name for name in after if after[name] != before[name]} == {"notebook"}
+    environment = demo.lab.compose("exec", "-T", "notebook", "printenv").splitlines()
+    assert {"HTTP_PROXY=", "https_proxy="} <= set(environment)
+    assert any(line.startswith("NO_PROXY=localhost,127.0.0.1,::1,mlflow,") for line in environment)
 
 
 def test_a_run_does_not_begin_with_warnings(demo: Demo) -> None:

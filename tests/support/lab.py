@@ -44,10 +44,18 @@ class Lab:
     def stack(self) -> Path:
         return self.directory / "stack"
 
-    def play(self, playbook: str, *options: str, **variables: object) -> Outcome:
+    def play(
+        self,
+        playbook: str,
+        *options: str,
+        environment: dict[str, str] | None = None,
+        **variables: object,
+    ) -> Outcome:
         """Run a playbook on the lab; `variables` are added to its own."""
         extra = json.dumps(self.variables | variables)
-        return run_playbook(REPOSITORY / playbook, *options, "--extra-vars", extra, timeout=900)
+        return run_playbook(
+            REPOSITORY / playbook, *options, "--extra-vars", extra, environment=environment, timeout=900
+        )
 
     @contextmanager
     def cleared(self) -> Iterator[None]:

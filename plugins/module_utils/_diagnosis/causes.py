@@ -491,6 +491,117 @@ _TABLE = (
         "Set {variable} to a directory that is yet to be made, or move away what is there.",
     ),
     Cause(
+        "engine_stopped",
+        "mlflow",
+        "Docker is installed, but not from the distribution, and does not answer",
+        "Start it ({start}; {log}) so that docker info succeeds, or remove it: nothing is installed beside it.",
+    ),
+    Cause(
+        "engine_masked",
+        "mlflow",
+        "Somebody has forbidden Docker's service to start",
+        "If it may run here: systemctl unmask {unit}, then systemctl enable --now {unit}.",
+    ),
+    Cause(
+        "engine_denied",
+        "mlflow",
+        "This user may not talk to the Docker engine",
+        "Let Ansible become root (ansible_become), or put {user} into the group docker, which equals root.",
+    ),
+    Cause(
+        "engine_podman",
+        "mlflow",
+        "What is called docker on this host is Podman",
+        "Use a host with a Docker engine, or remove podman-docker and run site.yml again: Podman itself may stay.",
+    ),
+    Cause(
+        "engine_rootless",
+        "mlflow",
+        "The Docker engine runs without root, with user ids of its own, so that the containers could not read the key",
+        "Install and start an engine of root's (on Debian the package docker.io), beside which the other may stay, "
+        "and see that neither DOCKER_HOST nor docker context leads to the other.",
+    ),
+    Cause(
+        "engine_remaps_users",
+        "mlflow",
+        "The Docker engine gives containers other user ids than the host has, so that they could not read the key",
+        "Use another host, or take userns-remap out of {file} and restart the engine, if nothing "
+        "else there relies on it.",
+    ),
+    Cause(
+        "engine_elsewhere",
+        "mlflow",
+        "The docker command on this host talks to another engine than the host's own",
+        "Unset DOCKER_HOST and run docker context use default for the user that Ansible works as, or make the host "
+        "that {endpoint} leads to the Docker host of the inventory.",
+    ),
+    Cause(
+        "engine_incomplete",
+        "mlflow",
+        "Docker is installed, but not from the distribution, and lacks parts",
+        "Install them from where Docker came (its own packages are {packages}): the distribution's do not fit it.",
+    ),
+    Cause(
+        "daemon_json_invalid",
+        "mlflow",
+        "Docker's configuration is not valid JSON, so that no engine starts with it",
+        "Correct {file} at the place shown (often a comma too many), then start the engine or run site.yml.",
+    ),
+    Cause(
+        "service_unhealthy",
+        "mlflow",
+        "The service {service} does not run, or its health check fails",
+        "Follow what its log says (docker logs {container} shows all of it), then run site.yml or docker compose "
+        "up -d again; if it only was slow, raise mlflow_stack_wait_timeout.",
+    ),
+    Cause(
+        "service_out_of_memory",
+        "mlflow",
+        "The service {service} was ended because it needed more memory than it may use",
+        "Raise the entry {service} of mlflow_stack_memory_limits and run site.yml.",
+    ),
+    Cause(
+        "service_port_taken",
+        "mlflow",
+        "The port of the service {service} on the Docker host is taken",
+        "Stop what listens there (ss -ltnp), or set mlflow_stack_port or mlflow_stack_notebook_port to a port "
+        "that is free.",
+    ),
+    Cause(
+        "service_behind_proxy",
+        "mlflow",
+        "The service {service} asks itself and the others through a proxy",
+        "Run site.yml, whose compose.yml names the proxy in mlflow_stack_proxy or none; look for a file beside it "
+        "(compose.override.yml) that sets HTTP_PROXY without NO_PROXY.",
+    ),
+    Cause(
+        "service_database_outdated",
+        "mlflow",
+        "MLflow refuses a database that an older version of it made",
+        "Back the database up (docs/operations.md), then run in the directory of the stack: "
+        "docker compose run --rm mlflow sh -c 'mlflow db upgrade \"$MLFLOW_BACKEND_STORE_URI\"', and site.yml.",
+    ),
+    Cause(
+        "service_database_unreachable",
+        "mlflow",
+        "The service {service} does not reach its database, or is not let in",
+        "Check host, port, user and password of mlflow_stack_backend_store, and that the database takes connections "
+        "from the containers; for the stack's own, see docker compose logs postgres.",
+    ),
+    Cause(
+        "service_disk_full",
+        "mlflow",
+        "The Docker host has no space left for the service {service}",
+        "Free space on the file system of Docker's directory (df, docker system df), then run site.yml.",
+    ),
+    Cause(
+        "service_volume_denied",
+        "mlflow",
+        "The service {service} may not read or write its files",
+        "See who owns the volume's files: the containers' user (mlflow_stack_uid) must. An engine with userns-remap, "
+        "and SELinux, shift or forbid that.",
+    ),
+    Cause(
         "server_stalled",
         "any",
         "The server stopped answering in the middle of a session",
