@@ -51,6 +51,13 @@ host_key_fingerprints:
   type: list
   elements: str
   default: []
+host_key_types:
+  description:
+    - Types of host keys to ask the server for first, such as V(ssh-rsa), where no file tells.
+      With the type of the key that is pinned, one connection is enough.
+  type: list
+  elements: str
+  default: []
 ssh_config_file:
   description:
     - OpenSSH client configuration to honour, such as V(~/.ssh/config). Of its keywords count C(HostName),

@@ -56,7 +56,8 @@ options:
   file_format:
     description:
       - Format of the file. V(openssh) has a key a line. V(rfc4716) is what ProFTPD's mod_sftp reads.
-      - With V(auto), the file decides. If it is empty or not there, the server's greeting does.
+      - With V(auto), the server decides, as far as its greeting names it, then what the file holds. Where neither
+        tells, the key is written in both formats. Each kind of server passes over what is in the other one.
     type: str
     choices: [auto, openssh, rfc4716]
     default: auto
@@ -93,7 +94,7 @@ file:
   returned: success
   type: str
 file_format:
-  description: Its format.
+  description: The format of the key in it, V(both) where neither server nor file told.
   returned: success
   type: str
 fingerprint:
@@ -145,13 +146,16 @@ def wanted_key(module: AnsibleModule) -> authorized.WantedKey:
     return authorized.WantedKey(key, comment, module.params["key_options"])
 
 
-def edited(module: AnsibleModule, content: bytes, file_format: str, wanted: authorized.WantedKey) -> bytes:
+def edited(
+    module: AnsibleModule, content: bytes, formats: tuple[str, ...], wanted: authorized.WantedKey
+) -> bytes:
     """Return what the file should hold."""
     if module.params["state"] == "absent":
-        return authorized.remove(content, file_format, wanted.key.blob)
-    content = authorized.add(content, file_format, wanted)
+        return authorized.remove(content, wanted.key.blob)
+    for file_format in formats:
+        content = authorized.add(content, file_format, wanted)
     if module.params["exclusive"]:
-        return authorized.keep_only(content, file_format, wanted.key.blob)
+        return authorized.keep_only(content, wanted.key.blob)
     return content
 
 
@@ -166,11 +170,10 @@ def ensure(
     # A link is kept, and what it points to replaced.
     place = path if content is None or missing else sftp.normalize(path)
     content = content or b""
-    file_format = module.params["file_format"]
-    if file_format == "auto":
-        file_format = authorized.format_of(content, sftp.server_banner)
-    after = edited(module, content, file_format, wanted)
-    lost = protected & authorized.blobs(content, file_format) - authorized.blobs(after, file_format)
+    asked = module.params["file_format"]
+    formats = authorized.formats_for(content, sftp.server_banner) if asked == "auto" else (asked,)
+    after = edited(module, content, formats, wanted)
+    lost = protected & authorized.blobs(content, formats) - authorized.blobs(after, formats)
     if lost and not module.params["allow_lockout"]:
         raise OSError(
             "the key that this task logs in with would be removed; set allow_lockout if this is meant"
@@ -183,7 +186,7 @@ def ensure(
     tightened = [] if missing else tighten(module, sftp, {directory: 0o700, place: 0o600})
     return {
         "changed": rewrite or bool(tightened),
-        "file_format": file_format,
+        "file_format": formats[0] if len(formats) == 1 else "both",
         "diff": {
             "before_header": place,
             "after_header": place,

@@ -44,6 +44,13 @@ options:
       - Size in bytes of the file to write. From V(1000000) on the throughput is measured as well.
     type: int
     default: 65536
+  public_keys:
+    description:
+      - Public keys, C(type base64 [comment]). Where there is no private key, the server is asked whether each of these
+        may log in, and the check ends there, with RV(logged_in) V(false).
+    type: list
+    elements: str
+    default: []
   fail_on_error:
     description:
       - Whether the task fails when a stage does. With V(false), look at RV(ok).
@@ -79,6 +86,14 @@ ok:
   description: Whether no stage failed.
   returned: always
   type: bool
+logged_in:
+  description: Whether a login was made and SFTP opened.
+  returned: always
+  type: bool
+client_address:
+  description: The address that the connection came from, on the side of the client. Empty if there was none.
+  returned: always
+  type: str
 stages:
   description: All stages, in order.
   returned: always
@@ -127,6 +142,10 @@ msg:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import (
+    PublicKey,
+    is_public_key,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
@@ -147,6 +166,14 @@ def why_no_probe(module: AnsibleModule) -> str | None:
     return "check mode: nothing is written" if module.check_mode else None
 
 
+def public_keys(module: AnsibleModule) -> tuple[PublicKey, ...]:
+    """Read the keys to ask about."""
+    fields = [text.split() for text in module.params["public_keys"]]
+    if not all(len(each) > 1 and is_public_key(each[1]) for each in fields):
+        module.fail_json(msg="public_keys holds something that is not 'type base64 [comment]'")
+    return tuple(PublicKey(*each[:2]) for each in fields)
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -155,6 +182,7 @@ def main() -> None:
             "path": {"type": "str"},
             "write_probe": {"type": "bool", "default": True},
             "probe_size": {"type": "int", "default": 65536},
+            "public_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "fail_on_error": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
@@ -163,7 +191,8 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("paramiko"), exception=PARAMIKO_ERROR)
     options = module.params
     report = check_account(
-        options, CheckOptions(options["path"], options["probe_size"], why_no_probe(module))
+        options,
+        CheckOptions(options["path"], options["probe_size"], why_no_probe(module), public_keys(module)),
     )
     if not report["ok"] and options["fail_on_error"]:
         module.fail_json(**report)

@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - Asks a server for its host key of each type, and returns fingerprints and ready lines for C(known_hosts).
+  - Asks a server for its host key of each type that it has, one connection each, and returns fingerprints and
+    ready lines for C(known_hosts).
   - The module logs in nowhere and trusts nothing. A key that was only scanned is not verified.
     Compare its fingerprint with one that came over another channel.
 extends_documentation_fragment:
@@ -49,6 +50,12 @@ options:
     elements: str
     choices: [ssh-ed25519, ecdsa-sha2-nistp256, ecdsa-sha2-nistp384, ecdsa-sha2-nistp521, ssh-rsa]
     default: [ssh-ed25519, ecdsa-sha2-nistp256, ecdsa-sha2-nistp384, ecdsa-sha2-nistp521, ssh-rsa]
+  only_trusted:
+    description:
+      - Whether to stop as soon as every member of O(fingerprints) was found. Each further key costs a connection
+        without a login, which servers may count as a failure.
+    type: bool
+    default: false
   timeout:
     description:
       - Seconds to wait for each step of a connection.
@@ -154,6 +161,7 @@ def main() -> None:
                 "default": list(KEY_TYPES),
                 "no_log": False,
             },
+            "only_trusted": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 10},
         },
         supports_check_mode=True,
@@ -163,7 +171,8 @@ def main() -> None:
     options = module.params
     endpoint = Endpoint(options["host"], options["port"], options["address"] or options["host"])
     try:
-        offered = scan(endpoint, options["key_types"], options["timeout"])
+        enough = options["fingerprints"] if options["only_trusted"] else ()
+        offered = scan(endpoint, options["key_types"], options["timeout"], enough)
     except DiagnosedError as error:
         known = error.with_facts({"host": endpoint.host, "port": endpoint.port, "address": endpoint.address})
         module.fail_json(

@@ -161,11 +161,12 @@ class OpensshContainer(ContainerServer):
     """OpenSSH 10, chrooted, with internal-sftp as its only command."""
 
     def _configure(self) -> str:
-        penalties = [] if "PerSourcePenalties" in self._config else ["PerSourcePenalties no"]
+        # Of this keyword the last line counts, as of no other.
+        limits = ["PerSourcePenalties no"] * ("PerSourcePenalties" not in self._config)
+        limits += ["MaxStartups 100"] * ("MaxStartups" not in self._config)
         lines = [
             self._config,
-            *penalties,
-            "MaxStartups 100",
+            *limits,
             f"HostKey {_SETTINGS}/host_key",
             f"AuthorizedKeysFile {self.jail}/home/freegee/{self.keys}",
             "UsePAM no",

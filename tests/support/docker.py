@@ -51,6 +51,11 @@ def sftp_servers_image() -> str:
     return _newest("freegee/sftp-servers")
 
 
+def systemd_image() -> str:
+    """Return the name of the newest image in which systemd starts sshd."""
+    return _newest("freegee/sshd-systemd")
+
+
 def _newest(repository: str) -> str:
     images = docker("image", "ls", repository, "--format", "{{.Repository}}:{{.Tag}}").splitlines()
     assert images, f"there is no image {repository}: ansible-playbook tests/prepare.yml builds it"

@@ -602,6 +602,56 @@ _TABLE = (
         "and SELinux, shift or forbid that.",
     ),
     Cause(
+        "sshd_configuration_invalid",
+        "any",
+        "sshd refuses its own configuration",
+        "Repair it on the server (sshd -t checks it).",
+    ),
+    Cause(
+        "sshd_dropins_unread",
+        "any",
+        "The server's /etc/ssh/sshd_config does not read drop-ins",
+        'Add "Include /etc/ssh/sshd_config.d/*.conf" as the first line of /etc/ssh/sshd_config.',
+    ),
+    Cause(
+        "sshd_settings_overridden",
+        "any",
+        "Something else in the sshd configuration, such as a Match block, wins over what {user} must have",
+        "Look for {user} in the files of /etc/ssh/sshd_config.d and in sshd_config, and remove what sets the same "
+        "(sshd -T -C user={user},host=localhost,addr=127.0.0.1 shows what holds).",
+    ),
+    Cause(
+        "sshd_account_refused",
+        "authenticate",
+        "{setting} of the server's sshd keeps {user} out",
+        "In the sshd configuration of the server, {change}, and reload sshd.",
+    ),
+    Cause(
+        "sshd_algorithm_refused",
+        "authenticate",
+        "PubkeyAcceptedAlgorithms of the server's sshd leaves out every authorized key",
+        "In the sshd configuration of the server, add {algorithms} to PubkeyAcceptedAlgorithms, or use a key "
+        "of a type that is in the list (sftp_client_key_type).",
+    ),
+    Cause(
+        "sshd_keys_unreadable",
+        "authenticate",
+        "sshd cannot read the authorized keys, for which it takes the rights of {user}",
+        "On the server, chmod o+x {directory}.",
+    ),
+    Cause(
+        "sshd_pam_refused",
+        "authenticate",
+        "PAM's account rules keep {user} out of the server after the key was accepted",
+        "On the server, {change}; sshd need not be reloaded.",
+    ),
+    Cause(
+        "sshd_port_closed",
+        "connect",
+        "sshd does not listen on port {port} of the server",
+        "On the server, {change}.",
+    ),
+    Cause(
         "server_stalled",
         "any",
         "The server stopped answering in the middle of a session",

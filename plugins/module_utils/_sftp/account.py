@@ -32,6 +32,7 @@ class Account:
         known_hosts_files: Where the server's key must be listed; empty when only fingerprints count.
         fingerprints: ``SHA256:...`` of which the server's key must have one; empty when only files count.
         timeout: Seconds that each step of a connection may take.
+        host_key_types: Types of host keys to ask the server for first.
         passphrase: Opens the private keys.
         password: For servers that take one.
     """
@@ -42,6 +43,7 @@ class Account:
     known_hosts_files: tuple[str, ...]
     fingerprints: tuple[str, ...]
     timeout: float
+    host_key_types: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
 
@@ -84,6 +86,7 @@ def account_from_options(options: Mapping[str, Any]) -> Account:
         known_hosts_files=_known_hosts_files(options, config),
         fingerprints=tuple(options["host_key_fingerprints"]),
         timeout=options["connect_timeout"],
+        host_key_types=tuple(options["host_key_types"]),
         passphrase=options["private_key_passphrase"],
         password=options["password"],
     )

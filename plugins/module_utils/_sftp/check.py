@@ -15,6 +15,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.cau
     STAGES,
     DiagnosedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
     Account,
     account_from_options,
@@ -26,8 +27,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client i
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     SocketAddress,
     connect,
+    greet,
     negotiate,
-    read_banner,
     resolve,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.directory import (
@@ -43,7 +44,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures
     translate_errors,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.files import move_over
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import authenticate
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import (
+    ask_about_keys,
+    authenticate,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import open_sftp
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import Transport
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
@@ -92,11 +96,13 @@ class CheckOptions:
         path: Directory as SFTP shows it; None to stop after the login.
         probe_size: Bytes of the file that is written and removed again.
         no_probe: Why nothing may be written; None if it may.
+        public_keys: Asked about instead of logging in, where there is no private key.
     """
 
     path: str | None
     probe_size: int
     no_probe: str | None = None
+    public_keys: tuple[PublicKey, ...] = ()
 
 
 class AccountCheck:
@@ -112,6 +118,13 @@ class AccountCheck:
         self._probe = posixpath.join(options.path or ".", f".sftp_check-{secrets.token_hex(6)}")
         self._content = secrets.token_bytes(options.probe_size)
         self._throughput: float | None = None
+        self._is_logged_in = False
+        self._client_address = ""
+
+    @property
+    def client_address(self) -> str:
+        """Where the connection came from, on this machine's side; empty if there was none."""
+        return self._client_address
 
     def run(self) -> list[Stage]:
         """Go through all stages; those after a failure, and those not wanted, are reported as skipped."""
@@ -136,6 +149,8 @@ class AccountCheck:
         failed = next((stage.name for stage in self._stages if stage.status == "failed"), None)
         if failed:
             return f"not reached: {failed} failed"
+        if not self._is_logged_in:
+            return "nobody logged in"
         if self._options.path is None:
             return "no path given"
         return self._options.no_probe or ""
@@ -169,13 +184,13 @@ class AccountCheck:
             return
         with self._stage("connect") as stage:
             sock = connect(self._addresses, account.timeout)
+            self._client_address = sock.getsockname()[0]
             stage.detail = f"{sock.getpeername()[0]} port {sock.getpeername()[1]}"
         if self._failed:
             return
         with self._stage("banner") as stage:
-            stage.detail = read_banner(sock, account.timeout)
+            sock, stage.detail = greet(self._addresses, account.timeout, sock)
         if self._failed:
-            sock.close()
             return
         with self._stage("host_key") as stage:
             rules = trust_rules(account)
@@ -186,8 +201,8 @@ class AccountCheck:
 
     def _examine(self, transport: Transport) -> None:
         with self._stage("authenticate") as stage:
-            stage.detail = authenticate(transport, self._account)
-        if self._failed:
+            stage.detail = self._log_in(transport)
+        if not self._is_logged_in:
             return
         with self._stage("sftp") as stage:
             sftp = open_sftp(transport, self._account.timeout)
@@ -199,6 +214,16 @@ class AccountCheck:
             self._examine_path(transport, sftp, self._options.path)
         if not self._failed:
             self._measure(transport, sftp)
+
+    def _log_in(self, transport: Transport) -> str:
+        try:
+            how = authenticate(transport, self._account)
+        except DiagnosedError as error:
+            if error.cause.code != "key_missing" or not self._options.public_keys:
+                raise
+            return ask_about_keys(transport, self._account, self._options.public_keys)
+        self._is_logged_in = True
+        return how
 
     def _examine_path(self, transport: Transport, sftp: SftpClient, path: str) -> None:
         steps: dict[str, Callable[[SftpClient, str], str]] = {"path": check_directory}
@@ -322,9 +347,9 @@ def check_account(connection: Mapping[str, Any], options: CheckOptions) -> dict[
         options: What to check beyond the login.
 
     Returns:
-        ``ok`` and ``stages``; after a failure ``cause``, ``remedy`` and ``msg`` as well.
+        ``ok``, ``stages``, ``logged_in`` and ``client_address``; after a failure ``cause``, ``remedy``, ``msg``.
     """
-    label = str(connection["host"])
+    label, address = str(connection["host"]), ""
     try:
         account = account_from_options(connection)
     except DiagnosedError as unknown:
@@ -334,8 +359,15 @@ def check_account(connection: Mapping[str, Any], options: CheckOptions) -> dict[
         stages = [first, *skipped]
     else:
         label = account.label
-        stages = AccountCheck(account, options).run()
-    report: dict[str, Any] = {"ok": True, "stages": [asdict(stage) for stage in stages]}
+        check = AccountCheck(account, options)
+        stages = check.run()
+        address = check.client_address
+    report: dict[str, Any] = {
+        "ok": True,
+        "stages": [asdict(stage) for stage in stages],
+        "logged_in": any(stage.name == "sftp" and stage.status == "ok" for stage in stages),
+        "client_address": address,
+    }
     failed = next((stage for stage in stages if stage.status == "failed"), None)
     if failed:
         report |= {

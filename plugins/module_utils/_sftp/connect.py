@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import random
 import re
 import select
 import socket
@@ -33,6 +34,8 @@ _SSH_GREETING = re.compile(rb"(?:^|(?<=\n))SSH-")
 _SSH_LINE = re.compile(rb"(?:^|\n)SSH-[^\n]*\n")
 # Bytes; a server may say more before its greeting than this, but none is known to.
 _LONGEST_GREETING = 8192
+# Seconds to leave a server alone that has too many connections.
+_LONGEST_PAUSE = 0.6
 # Seconds for a server of another kind to show itself.
 _LAST_WORD = 2.0
 
@@ -123,6 +126,33 @@ def _connect_fault(error: OSError, where: str, timeout: float) -> DiagnosedError
         return DiagnosedError("connection_timeout", f"{where}: no answer within {timeout:g} s")
     code = "no_route" if error.errno in _NO_ROUTE else "connection_refused"
     return DiagnosedError(code, f"{where}: {error.strerror or error}")
+
+
+def greet(
+    addresses: Sequence[SocketAddress], timeout: float, sock: socket.socket | None = None
+) -> tuple[socket.socket, str]:
+    """Connect and read the greeting; a server that has too many clients for the moment is asked again.
+
+    Args:
+        addresses: The server.
+        timeout: Seconds for each step, and for all attempts together.
+        sock: A connection that is open already, for the first attempt.
+
+    Raises:
+        DiagnosedError: as `connect` and `read_banner`.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        sock = sock or connect(addresses, timeout)
+        try:
+            return sock, read_banner(sock, timeout)
+        except DiagnosedError as error:
+            sock.close()
+            if error.cause.code != "too_many_connections" or time.monotonic() > deadline:
+                raise
+        sock = None
+        # Not all of those that were turned away at once come back at once.
+        time.sleep(_LONGEST_PAUSE * random.random())  # noqa: S311  # nothing secret
 
 
 def read_banner(sock: socket.socket, timeout: float) -> str:

@@ -7,7 +7,8 @@ says nothing have causes of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import paramiko
@@ -22,6 +23,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transpor
     ServerEndedError,
     Transport,
     algorithms_for,
+    signatures_of,
 )
 
 
@@ -128,6 +130,31 @@ class _Login:
             )
         have = (["publickey"] if keys else []) + (["password"] if self._account.password else [])
         return DiagnosedError("auth_method_refused", f"{offered}; this login has {' and '.join(have)}")
+
+
+def ask_about_keys(transport: Transport, account: Account, keys: Sequence[PublicKey]) -> str:
+    """Ask whether the server would let public keys log in, where their private halves are elsewhere.
+
+    The server looks at everything but the signature and what it checks after that, such as PAM's account rules.
+
+    Raises:
+        DiagnosedError: auth_refused, connection_lost, server_stalled.
+    """
+    with translate_errors(transport, account.timeout * (2 + len(keys)), "asking about keys"):
+        handler = LoginHandler(transport, account.user)
+        try:
+            handler.without_proof()
+            refused = [key for key in keys if not _is_accepted(handler, key)]
+        except ServerEndedError as error:
+            raise DiagnosedError("connection_lost", f"while asking about keys: {error}") from error
+    if refused:
+        seen = f"refused for user {account.user}: {', '.join(map(str, refused))}"
+        raise DiagnosedError("auth_refused", seen, key=", ".join(map(str, refused)))
+    return f"would accept {', '.join(map(str, keys))}; nobody logged in: the private keys are elsewhere"
+
+
+def _is_accepted(handler: LoginHandler, key: PublicKey) -> bool:
+    return any(handler.would_accept(name, base64.b64decode(key.blob)) for name in signatures_of(key.type))
 
 
 def login_keys(account: Account) -> set[str]:

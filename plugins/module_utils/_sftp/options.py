@@ -15,6 +15,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "password": {"type": "str", "no_log": True},
     "known_hosts_file": {"type": "path"},
     "host_key_fingerprints": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "host_key_types": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "ssh_config_file": {"type": "path"},
     "connect_timeout": {"type": "float", "default": 10},
 }

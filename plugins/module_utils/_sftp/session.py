@@ -15,9 +15,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client i
     SftpClient,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
-    connect,
+    greet,
     negotiate,
-    read_banner,
     resolve,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import (
@@ -93,8 +92,7 @@ def sftp_session(account: Account) -> Iterator[SftpClient]:
 def _open_session(account: Account) -> Iterator[SftpClient]:
     rules = trust_rules(account)
     addresses = resolve(account.endpoint, account.timeout)
-    sock = connect(addresses, account.timeout)
-    read_banner(sock, account.timeout)
+    sock, _ = greet(addresses, account.timeout)
     transport = negotiate(sock, rules.key_algorithms, account.timeout)
     try:
         transport, _ = negotiate_trusted(account, addresses, transport, rules)

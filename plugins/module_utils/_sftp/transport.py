@@ -236,6 +236,7 @@ class LoginHandler(AuthHandler):
         self._service = threading.Event()
         self._answered = threading.Event()
         self._refusal: Refusal | None = None
+        self._would_accept = False
         self._replies: Callable[[int], list[str]] = lambda prompts: []
         self.prompts = 0
         self.auth_event = self._answered
@@ -275,6 +276,12 @@ class LoginHandler(AuthHandler):
         signature = key.sign_ssh_data(signed.asbytes(), algorithm)
         return self._attempt("publickey", True, algorithm, blob, signature.asbytes())
 
+    def would_accept(self, algorithm: str, blob: bytes) -> bool:
+        """Ask whether a public key may log in with a kind of signature, without the proof that is one."""
+        self._would_accept = False
+        self._attempt("publickey", False, algorithm, blob)
+        return self._would_accept
+
     def _request(self, method: str, *fields: str | bytes | bool) -> paramiko.Message:
         message = paramiko.Message()
         message.add_byte(cMSG_USERAUTH_REQUEST)
@@ -297,7 +304,7 @@ class LoginHandler(AuthHandler):
         self._answered.clear()
         self._send(self._request(method, *fields))
         self._wait(self._answered)
-        if self._refusal is None and not self.authenticated:
+        if self._refusal is None and not self.authenticated and not self._would_accept:
             raise ServerEndedError(self._connection.why_ended())
         return self._refusal
 
@@ -329,6 +336,11 @@ class LoginHandler(AuthHandler):
         self._answered.set()
 
     def _asked(self, message: paramiko.Message) -> None:
+        # What a message of this number means depends on the method: of this one, "that key will do".
+        if self.auth_method == "publickey":
+            self._would_accept = True
+            self._answered.set()
+            return
         reader = Reader(message.get_remainder())
         for _ in range(3):
             reader.text()
@@ -340,6 +352,11 @@ class LoginHandler(AuthHandler):
         for reply in replies:
             response.add_string(reply)
         self._connection._send_message(response)
+
+
+def signatures_of(key_type: str) -> tuple[str, ...]:
+    """Return the kinds of signatures that a key of a type may make, best first."""
+    return _RSA_SIGNATURES if key_type == "ssh-rsa" else (key_type,)
 
 
 def algorithms_for(key: paramiko.PKey, taken: Sequence[str]) -> list[str]:

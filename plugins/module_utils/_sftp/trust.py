@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
@@ -19,9 +19,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     Endpoint,
     SocketAddress,
-    connect,
+    greet,
     negotiate,
-    read_banner,
     resolve,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import Transport
@@ -34,32 +33,63 @@ def signature_algorithms(key_type: str) -> tuple[str, ...]:
     return _RSA_SIGNATURES if key_type == "ssh-rsa" else (key_type,)
 
 
-def scan(endpoint: Endpoint, key_types: Sequence[str], timeout: float) -> list[PublicKey]:
-    """Ask a server for its host key of each type, one connection a type; types it does not have are left out.
+def scan(
+    endpoint: Endpoint, key_types: Sequence[str], timeout: float, enough: Collection[str] = ()
+) -> list[PublicKey]:
+    """Ask a server for its host key of each type that it has, one connection a type.
+
+    A server may count connections without a login as failures, and turn the client away after some of them.
+
+    Args:
+        endpoint: The server.
+        key_types: The types to ask for.
+        timeout: Seconds.
+        enough: Fingerprints: once all of them were shown, no further key is asked for.
+
+    Returns:
+        The keys, in the order of `key_types`.
 
     Raises:
         DiagnosedError: when the server cannot be spoken to at all.
     """
     addresses = resolve(endpoint, timeout)
-    keys = []
-    problems = []
-    for key_type in key_types:
-        sock = connect(addresses, timeout)
-        read_banner(sock, timeout)
+    transport = _negotiate(addresses, key_types, timeout)
+    keys = [_shown_key(transport)]
+    offered = transport.offered["host keys"]
+    for key_type in further_types(key_types, keys[0].type, offered):
+        if enough and set(enough) <= {key.fingerprint for key in keys}:
+            break
         try:
-            transport = negotiate(sock, signature_algorithms(key_type), timeout)
+            keys.append(_shown_key(_negotiate(addresses, [key_type], timeout)))
         except DiagnosedError as error:
             # Some servers say that they lack this type, others hang up.
             if error.cause.code not in ("no_common_algorithm", "algorithm_missing_here", "connection_lost"):
                 raise
-            problems.append(error)
-            continue
-        key = transport.proved_key
-        transport.close()
-        keys.append(PublicKey(key.get_name(), key.get_base64()))
-    if problems and not keys:
-        raise problems[0]
-    return keys
+    return sorted(
+        keys, key=lambda key: key_types.index(key.type) if key.type in key_types else len(key_types)
+    )
+
+
+def further_types(key_types: Sequence[str], shown: str, offered: Collection[str]) -> list[str]:
+    """Return which types to ask for after the first key was shown: those that the server offers, RSA first.
+
+    What is pinned and is not the key that is shown first is most often the RSA key.
+    """
+    further = [
+        other for other in key_types if other != shown and set(signature_algorithms(other)) & set(offered)
+    ]
+    return sorted(further, key=KEY_TYPES.index, reverse=True)
+
+
+def _negotiate(addresses: Sequence[SocketAddress], key_types: Sequence[str], timeout: float) -> Transport:
+    sock, _ = greet(addresses, timeout)
+    return negotiate(sock, [name for each in key_types for name in signature_algorithms(each)], timeout)
+
+
+def _shown_key(transport: Transport) -> PublicKey:
+    key = transport.proved_key
+    transport.close()
+    return PublicKey(key.get_name(), key.get_base64())
 
 
 @dataclass(frozen=True)
@@ -84,12 +114,14 @@ class TrustRules:
         known: Lines of known_hosts that apply.
         fingerprints: Pins.
         checks_files: Whether known_hosts counts at all.
+        first_types: Types of keys to ask for first, where no file tells.
     """
 
     host: str
     known: list[KnownKey]
     fingerprints: tuple[str, ...]
     checks_files: bool
+    first_types: tuple[str, ...] = ()
 
     @property
     def _authorities(self) -> list[PublicKey]:
@@ -98,7 +130,7 @@ class TrustRules:
     @property
     def key_algorithms(self) -> list[str]:
         """Algorithms to ask for, certificates and those of known keys first, as OpenSSH does."""
-        types = [known.key.type for known in self.known if not known.marker]
+        types = [known.key.type for known in self.known if not known.marker] or self.first_types
         ordered = sorted(KEY_TYPES, key=lambda key_type: key_type not in types)
         plain = [algorithm for key_type in ordered for algorithm in signature_algorithms(key_type)]
         if not (self._authorities and certificates.SUPPORTED):
@@ -150,7 +182,7 @@ def trust_rules(account: Account) -> TrustRules:
     """
     files = account.known_hosts_files
     known = read_known_hosts(files, account.endpoint.known_hosts_name) if files else []
-    return TrustRules(account.endpoint.host, known, account.fingerprints, bool(files))
+    return TrustRules(account.endpoint.host, known, account.fingerprints, bool(files), account.host_key_types)
 
 
 def negotiate_trusted(
@@ -171,16 +203,15 @@ def negotiate_trusted(
         transport.close()
         if rules.checks_files or error.cause.code != "host_key_changed":
             raise
-        offered = scan(account.endpoint, KEY_TYPES, account.timeout)
-        pinned = [other for other in offered if other.fingerprint in rules.fingerprints]
-        if not pinned:
-            shown = ", ".join(map(str, offered))
-            seen = f"the server shows {shown}; pinned: {', '.join(rules.fingerprints)}"
-            raise DiagnosedError("host_key_changed", seen) from None
-    sock = connect(addresses, account.timeout)
-    read_banner(sock, account.timeout)
-    transport = negotiate(sock, signature_algorithms(pinned[0].type), account.timeout)
-    return transport, rules.check(server_key(transport))
+        shown = [key.key]
+    for key_type in further_types(KEY_TYPES, key.key.type, transport.offered["host keys"]):
+        transport = _negotiate(addresses, [key_type], account.timeout)
+        shown.append(server_key(transport).key)
+        if shown[-1].fingerprint in rules.fingerprints:
+            return transport, rules.check(server_key(transport))
+        transport.close()
+    seen = f"the server shows {', '.join(map(str, shown))}; pinned: {', '.join(rules.fingerprints)}"
+    raise DiagnosedError("host_key_changed", seen)
 
 
 def server_key(transport: Transport) -> ServerKey:

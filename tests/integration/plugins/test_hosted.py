@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.ansible import REPOSITORY, Outcome, run_playbook
+from tests.support.ansible import REPOSITORY, Outcome, run_module, run_playbook
 from tests.support.container import ContainerServer, DropbearContainer, OpensshContainer, ProftpdContainer
-from tests.support.server import keygen
+from tests.support.server import fingerprint, keygen, rfc4716
 
 pytestmark = pytest.mark.docker
 
@@ -146,3 +147,77 @@ def test_password_is_for_the_first_contact_only(password_site: Site) -> None:
     again = password_site.run(sftp_target_bootstrap_password="")
     assert not again.failed, again.output
     assert recap(again)["changed"] == 0
+
+
+@pytest.fixture
+def strict_site(tmp_path: Path) -> Iterator[tuple[Site, OpensshContainer]]:
+    """A server that penalises as it does by default and takes three strangers at once; its RSA key alone is pinned."""
+    rsa = keygen(tmp_path / "rsa_host_key", "rsa")
+    # The container's server reads its keys from this directory.
+    config = "PerSourcePenalties yes\nMaxStartups 3\nLogLevel VERBOSE\nHostKey /etc/sftp-server/rsa_host_key"
+    server = OpensshContainer(tmp_path / "server", config=config, uid=_UID)
+    for name in (rsa, rsa.with_suffix(".pub")):
+        name.rename(tmp_path / "server/server" / name.name)
+    with server:
+        site = site_of(server, tmp_path, {"sftp_target_bootstrap_key_file": str(server.client_key)})
+        pin = fingerprint(tmp_path / "server/server/rsa_host_key.pub")
+        site.variables["sftp_host_key_fingerprints"] = [pin]
+        yield site, server
+
+
+@pytest.mark.full
+def test_server_that_punishes(strict_site: tuple[Site, OpensshContainer]) -> None:
+    """The first run is not turned away, nor is one right after it, and each connection but few is a login."""
+    site, server = strict_site
+    first = site.run()
+    assert not first.failed, first.output
+    log = server.said()
+    connections, logins = log.count("Connection from"), log.count("Accepted publickey")
+    # Of the support's own wait for the greeting one, two for the scan, one for the key that is not authorized yet.
+    assert (logins, connections) == (3, 7), log
+    again = site.run()
+    assert not again.failed, again.output
+    assert server.said().count("Connection from") - connections <= 5
+    assert "penalty" not in server.said() or "drop connection" not in server.said()
+
+
+@pytest.mark.full
+def test_many_clients_at_once(strict_site: tuple[Site, OpensshContainer], tmp_path: Path) -> None:
+    """More at once than MaxStartups lets in: those that are turned away come again."""
+    _, server = strict_site
+    options = {
+        "host": server.host,
+        "port": server.port,
+        "user": server.user,
+        "private_key_file": str(server.client_key),
+        "known_hosts_file": str(server.known_hosts),
+    }
+    with ThreadPoolExecutor(8) as pool:
+        checked = list(pool.map(lambda _: run_module("sftp_check", options), range(8)))
+    assert [each.result.get("cause") for each in checked] == [None] * 8
+
+
+@pytest.mark.full
+def test_key_in_the_form_that_the_server_reads(tmp_path: Path) -> None:
+    """ProFTPD passes over a line of OpenSSH's form, so that one is no sign of what it reads; nor does the comment."""
+    password = secrets.token_hex(8)
+    other = keygen(tmp_path / "other", "rsa").with_suffix(".pub").read_text()
+    config = "SFTPAuthMethods publickey password"
+    with ProftpdContainer(tmp_path / "server", config=config, uid=_UID, password=password) as server:
+        server.authorized_keys.write_text(f"# the operator's\n{other}")
+        site = site_of(server, tmp_path, {"sftp_target_bootstrap_password": password})
+        done = site.run()
+        assert not done.failed, done.output
+        assert site.keys.read_text().startswith(f"# the operator's\n{other}---- BEGIN SSH2")
+
+
+@pytest.mark.full
+def test_key_beside_one_of_another_form(tmp_path: Path) -> None:
+    other = rfc4716(keygen(tmp_path / "other", "rsa").with_suffix(".pub").read_text())
+    with OpensshContainer(tmp_path / "server", uid=_UID) as server:
+        before = f"{other}# both of them\n{server.authorized_keys.read_text()}"
+        server.authorized_keys.write_text(before)
+        site = site_of(server, tmp_path, {"sftp_target_bootstrap_key_file": str(server.client_key)})
+        done = site.run()
+        assert not done.failed, done.output
+        assert site.keys.read_text().startswith(f"{before}restrict ssh-ed25519 ")

@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.known_hosts import read_known_hosts
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import ServerKey, TrustRules
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import KEY_TYPES, PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.trust import (
+    ServerKey,
+    TrustRules,
+    further_types,
+)
 
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZ1UQtXGDoShNzKfC7uTLVpmUWJBVnPSDEKbC1nKVH1"
 _OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHl2kzmGKHgXDYLMXbnxHGzYZ2ZtrPpCtUGxIFXOBX9w"
@@ -59,3 +63,20 @@ def test_file_and_pin_must_agree(tmp_path: Path) -> None:
 
 def test_algorithms_of_known_keys_come_first(tmp_path: Path) -> None:
     assert rules(tmp_path, f"{_NAME} {_RSA}\n").key_algorithms[:2] == ["rsa-sha2-512", "rsa-sha2-256"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "expected"),
+    [
+        (("ssh-ed25519",), []),
+        (("rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"), ["ssh-rsa"]),
+        (("rsa-sha2-512", "ecdsa-sha2-nistp256", "ssh-ed25519"), ["ssh-rsa", "ecdsa-sha2-nistp256"]),
+    ],
+)
+def test_only_types_that_the_server_has_are_asked_for(offered: tuple[str, ...], expected: list[str]) -> None:
+    assert further_types(KEY_TYPES, "ssh-ed25519", offered) == expected
+
+
+def test_types_that_the_pinned_keys_have_come_first() -> None:
+    trusting = TrustRules("tajo.host.ch", [], ("SHA256:x",), checks_files=False, first_types=("ssh-rsa",))
+    assert trusting.key_algorithms[:3] == ["rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"]
