@@ -36,11 +36,6 @@ options:
     type: str
     vars:
       - name: ansible_docker_exec_user
-  hostvars:
-    description: Where the Docker host's variables are looked up. Set by Ansible.
-    type: raw
-    vars:
-      - name: hostvars
 extends_documentation_fragment:
   - ansible.builtin.connection_pipelining
 """
@@ -77,6 +72,7 @@ class Connection(ConnectionBase):
             key: value for key, value in kwargs.items() if key not in ("shell", "new_stdin")
         }
         self._task_keys: dict[str, Any] = {}
+        self._hosts: Any = None
         self._outer: ConnectionBase | None = None
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
@@ -84,6 +80,11 @@ class Connection(ConnectionBase):
         self._task_keys = dict(task_keys or {})
         own = {key: value for key, value in self._task_keys.items() if key != "remote_user"}
         super().set_options(task_keys=own, var_options=var_options, direct=direct)
+
+    def update_vars(self, variables: dict[str, Any]) -> None:
+        """Keep where the Docker host's variables are looked up: as an option, all of all hosts' would be computed."""
+        self._hosts = variables["hostvars"]
+        super().update_vars(variables)
 
     def _connect(self) -> Connection:
         if not self._connected:
@@ -216,10 +217,9 @@ class Connection(ConnectionBase):
 
     def _host_variables(self) -> Any:
         name = self.get_option("docker_host")
-        hosts = self.get_option("hostvars")
-        if not hosts or name not in hosts:
+        if name not in self._hosts:
             raise AnsibleError(f"ansible_docker_exec_host names {name}, which the inventory does not hold")
-        return hosts[name]
+        return self._hosts[name]
 
     @staticmethod
     def _changes_user(plugin: ConnectionBase) -> bool:

@@ -67,7 +67,9 @@ def write_inventory(
         "ansible_python_interpreter": "/usr/bin/python3",
     }
     path = directory / "hosts.json"
-    groups = {"all": {"hosts": {"engine": host, "container": entered}, "vars": common or {}}}
+    # A variable that the connection does not ask for may be of no use on a container.
+    unused = {"unused": "{{ no_such_variable }}"}
+    groups = {"all": {"hosts": {"engine": host | unused, "container": entered}, "vars": common or {}}}
     path.write_text(json.dumps(groups))
     return path
 
