@@ -1,6 +1,7 @@
 """Two Docker hosts in one inventory: what a playbook does for one happens in its own containers and database.
 
-Both are this machine, with a stack each. The tests of this file are steps of one story.
+Both are this machine, with a stack each. The first is the controller; the second is reached by ssh on another port, as a
+user who has sudo and may not use Docker. The tests of this file are steps of one story.
 """
 
 import json
@@ -8,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,28 +19,35 @@ import pytest
 
 from tests.support.ansible import REPOSITORY, Outcome, run_playbook
 from tests.support.docker import remove_leftovers
+from tests.support.docker_host import docker_host
 from tests.support.stack import SWITCH, fails, passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1200)]
 
 # How many experiments each host's database gets.
 EXPERIMENTS = {"first": 1, "second": 3}
+LOCAL: dict[str, object] = {
+    "ansible_connection": "local",
+    "ansible_python_interpreter": sys.executable,
+    "ansible_become": os.getuid() != 0,
+}
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """Two Docker hosts, named as in EXPERIMENTS, and the directory that holds all that is theirs."""
+    """Two Docker hosts, named as in EXPERIMENTS, and the directory that holds all that is theirs.
+
+    `second` is how the second one is reached.
+    """
 
     directory: Path
+    second: dict[str, object]
 
     def inventory(self) -> dict[str, Any]:
         return {
             "docker_hosts": {
                 "hosts": {name: self._variables(name) for name in EXPERIMENTS},
                 "vars": {
-                    "ansible_connection": "local",
-                    "ansible_python_interpreter": sys.executable,
-                    "ansible_become": os.getuid() != 0,
                     "artifact_storage": "local",
                     "mlflow_stack_services": ["mlflow"],
                     "mlflow_stack_workers": 1,
@@ -80,6 +89,7 @@ class Hosts:
             "mlflow_stack_dir": str(self.directory / name),
             "mlflow_stack_port": self._port(name),
             "mlflow_stack_notebook_port": self._port(name) + 1,
+            **(LOCAL if name == "first" else self.second),
         }
 
     def _port(self, name: str) -> int:
@@ -93,16 +103,18 @@ def output_of(*command: str) -> str:
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    hosts = Hosts(tmp_path_factory.mktemp("two-hosts"))
     remove_leftovers("mlflow-two")
-    try:
-        passes(hosts.play("site.yml", "--skip-tags", "sftp,verify"))
-        for name, count in EXPERIMENTS.items():
-            for number in range(count):
-                hosts.ask(name, "experiments/create", name=f"experiment {number}")
-        yield hosts
-    finally:
-        hosts.play("playbooks/teardown.yml", keep_data=False)
+    # Accounts of its own, which the second host's sshd has, only root can make.
+    with docker_host() if os.getuid() == 0 else nullcontext() as second:
+        hosts = Hosts(tmp_path_factory.mktemp("two-hosts"), second.variables if second else LOCAL)
+        try:
+            passes(hosts.play("site.yml", "--skip-tags", "sftp,verify"))
+            for name, count in EXPERIMENTS.items():
+                for number in range(count):
+                    hosts.ask(name, "experiments/create", name=f"experiment {number}")
+            yield hosts
+        finally:
+            passes(hosts.play("playbooks/teardown.yml", keep_data=False))
 
 
 def test_verify_makes_the_round_trip_in_the_stack_of_each_host(hosts: Hosts) -> None:

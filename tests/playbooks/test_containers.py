@@ -42,14 +42,14 @@ def test_each_docker_host_has_containers_of_its_own(tmp_path: Path) -> None:
     outcome = play(tmp_path)
     answers = tmp_path / "answers.json"
     assert not outcome.failed, outcome.output
-    far, plain = "-H ssh://admin@192.0.2.7:2222", "-H ssh://plain.example"
+    way = "freegee.mlflow_sftp.docker_exec"
     assert json.loads(answers.read_text()) == {
-        "near-mlflow": ["near", "near-mlflow-1", ""],
-        "near-storage-tool": ["near", "near-storage", ""],
-        "far-mlflow": ["far", "mlflow-mlflow-1", far],
-        "far-storage-tool": ["far", "mlflow-storage", far],
-        "plain.example-mlflow": ["plain.example", "mlflow-mlflow-1", plain],
-        "plain.example-storage-tool": ["plain.example", "mlflow-storage", plain],
+        "near-mlflow": ["near", "near-mlflow-1", way, "near"],
+        "near-storage-tool": ["near", "near-storage", way, "near"],
+        "far-mlflow": ["far", "mlflow-mlflow-1", way, "far"],
+        "far-storage-tool": ["far", "mlflow-storage", way, "far"],
+        "plain.example-mlflow": ["plain.example", "mlflow-mlflow-1", way, "plain.example"],
+        "plain.example-storage-tool": ["plain.example", "mlflow-storage", way, "plain.example"],
     }
 
 

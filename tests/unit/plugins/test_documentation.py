@@ -13,7 +13,11 @@ import yaml
 from tests.support.ansible import COLLECTION, REPOSITORY
 
 _MODULES = sorted(path.stem for path in (REPOSITORY / "plugins/modules").glob("*.py"))
-_FILTERS = sorted(path.stem for path in (REPOSITORY / "plugins/filter").glob("*.yml"))
+_OTHERS = [
+    (kind, name.stem)
+    for kind, pattern in {"filter": "*.yml", "test": "*.yml", "connection": "*.py"}.items()
+    for name in sorted((REPOSITORY / "plugins" / kind).glob(pattern))
+]
 _COMPARED = ("type", "elements", "required", "default", "choices")
 
 
@@ -76,9 +80,9 @@ def test_examples_and_attributes(name: str, documented: dict[str, Any]) -> None:
     assert {"check_mode", "diff_mode", "idempotent"} <= plugin["doc"]["attributes"].keys()
 
 
-@pytest.mark.parametrize("name", _FILTERS)
-def test_filters(name: str) -> None:
-    command = [Path(sys.executable).parent / "ansible-doc", "--json", "-t", "filter", f"{COLLECTION}.{name}"]
+@pytest.mark.parametrize(("kind", "name"), _OTHERS)
+def test_other_plugins(kind: str, name: str) -> None:
+    command = [Path(sys.executable).parent / "ansible-doc", "--json", "-t", kind, f"{COLLECTION}.{name}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY)
     assert json.loads(done.stdout)[f"{COLLECTION}.{name}"]["doc"]["short_description"]
 
