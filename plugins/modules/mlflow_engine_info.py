@@ -28,7 +28,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look for Docker
+- name: Find Docker
   freegee.mlflow_sftp.mlflow_engine_info:
   register: engine
 
