@@ -50,7 +50,9 @@ class Site:
         (self.directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
         (self.directory / "play.yml").write_text(_PLAY)
         playbook = self.directory / "play.yml"
-        return run_playbook(playbook, "-i", str(self.directory / "hosts.yml"), "--diff", *arguments)
+        return run_playbook(
+            playbook, "-i", str(self.directory / "hosts.yml"), "--diff", *arguments, timeout=300
+        )
 
 
 def recap(outcome: Outcome) -> dict[str, int]:
