@@ -78,7 +78,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look for settings of sshd that keep the account out
+- name: Find settings of sshd that keep the account out
   freegee.mlflow_sftp.sshd_account_info:
     user: freegee
     group: freegee

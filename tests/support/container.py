@@ -213,7 +213,7 @@ class ProftpdContainer(ContainerServer):
             "SFTPEngine on",
             f"SFTPHostKey {_SETTINGS}/host_key",
             f"SFTPAuthorizedUserKeys file:{self.jail}/home/freegee/{self.keys}",
-            "SFTPAuthMethods publickey",
+            *["SFTPAuthMethods publickey"] * ("SFTPAuthMethods" not in self._config),
             "AllowOverwrite on",
             "AllowStoreRestart on",
             self._config,
