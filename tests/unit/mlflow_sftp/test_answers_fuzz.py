@@ -218,7 +218,13 @@ def test_one_lie_does_no_harm_where_sums_are_compared(
 
 
 def _cannot_be_seen(work: str, deeds: dict[int, tuple[str, int]]) -> bool:
-    """Tell whether a directory was said to end, or to be a file, in a way that nothing contradicts."""
-    return work in ("list", "walk", "get tree", "stat") and any(
-        deed in ("end", "nothing", "count", "refuse", "fine") for deed, _ in deeds.values()
+    """Tell whether a directory was said to end, or to be a file, in a way that nothing contradicts.
+
+    What is cut off an answer may be made up for by the bytes of the next: that is noticed one answer too late.
+    """
+    said = {deed for deed, _ in deeds.values()}
+    if work == "stat" and "cut" in said:
+        return True
+    return work in ("list", "walk", "get tree", "stat") and bool(
+        said & {"end", "nothing", "count", "refuse", "fine"}
     )
