@@ -147,4 +147,4 @@ def test_key_that_is_none(preflight: Preflight, tmp_path: Path) -> None:
 
 def test_two_sources_of_the_key(preflight: Preflight, tmp_path: Path) -> None:
     key = key_file(tmp_path / "key")
-    refuses(preflight(sftp_private_key_file=str(key)), "more than one")
+    refuses(preflight(sftp_private_key_file=str(key)), "More than one key")
