@@ -46,7 +46,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ansible import constants
+from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.connection import ConnectionBase, ensure_connect
@@ -170,13 +170,18 @@ class Connection(ConnectionBase):
     def _connection_of_host(self) -> ConnectionBase:
         """Load the Docker host's connection as Ansible does for its own tasks."""
         variables = self._host_variables()
-        context = copy.copy(self._play_context)
-        context.remote_addr = variables.get("ansible_host") or self.get_option("docker_host")
-        context.remote_user = variables.get("ansible_user") or self._task_keys.get("remote_user")
-        context.shell = variables.get("ansible_shell_type")
-        name = variables.get("ansible_connection") or self._task_keys.get("connection") or "ssh"
-        shell = get_shell_plugin(shell_type=context.shell, executable="/bin/sh")
-        plugin = connection_loader.get(name, context, shell=shell, **self._plugin_arguments)
+        play = copy.copy(self._play_context)
+        play.remote_addr = variables.get("ansible_host") or self.get_option("docker_host")
+        play.remote_user = variables.get("ansible_user") or self._task_keys.get("remote_user")
+        play.shell = variables.get("ansible_shell_type")
+        # Not the task's keyword: in a loop that is what the item before was delegated to.
+        name = (
+            variables.get("ansible_connection")
+            or context.CLIARGS.get("connection")
+            or constants.DEFAULT_TRANSPORT
+        )
+        shell = get_shell_plugin(shell_type=play.shell, executable="/bin/sh")
+        plugin = connection_loader.get(name, play, shell=shell, **self._plugin_arguments)
         if plugin is None:
             raise AnsibleError(
                 f"the connection plugin '{name}' of {self.get_option('docker_host')} was not found"

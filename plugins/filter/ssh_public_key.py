@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
 try:
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
+        KeyTextError,
+        parse_key_text,
+    )
     from cryptography.hazmat.primitives import serialization
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
@@ -22,24 +25,10 @@ def ssh_public_key(private_key: str) -> str:
         raise AnsibleFilterError(
             "ssh_public_key needs the Python package 'cryptography' on the controller; bin/setup installs it"
         )
-    data = private_key.encode()
-    if b"OPENSSH PRIVATE KEY" in data:
-        load: Callable[..., Any] = serialization.load_ssh_private_key
-    else:
-        load = serialization.load_pem_private_key
     try:
-        key = load(data, password=None)
-    except TypeError:
-        raise AnsibleFilterError(
-            "the private key is protected by a passphrase, which unattended services cannot type; "
-            "give a key of its own without one (ssh-keygen -t ed25519 -N '')"
-        ) from None
-    except Exception:
-        # The library's own text may quote the input, and the input is secret.
-        raise AnsibleFilterError(
-            "this is not a private key that OpenSSH can use; expected a file that begins with "
-            "'-----BEGIN OPENSSH PRIVATE KEY-----' or a PEM private key"
-        ) from None
+        key = parse_key_text(private_key)
+    except KeyTextError as error:
+        raise AnsibleFilterError(f"the private key {error}") from None
     public: bytes = key.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
@@ -49,5 +38,5 @@ def ssh_public_key(private_key: str) -> str:
 class FilterModule:
     """Filters of this file."""
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[[str], str]]:
         return {"ssh_public_key": ssh_public_key}

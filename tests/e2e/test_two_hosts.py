@@ -1,7 +1,7 @@
 """Two Docker hosts in one inventory: what a playbook does for one happens in its own containers and database.
 
-Both are this machine, with a stack each. The first is the controller; the second is reached by ssh on another port, as a
-user who has sudo and may not use Docker. The tests of this file are steps of one story.
+Both are this machine, with a stack each. The first is the controller; the second is reached by ssh on another port,
+as a user who has sudo and may not use Docker. The tests of this file are steps of one story.
 """
 
 import json

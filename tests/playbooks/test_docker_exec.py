@@ -69,7 +69,12 @@ def write_inventory(
     path = directory / "hosts.json"
     # A variable that the connection does not ask for may be of no use on a container.
     unused = {"unused": "{{ no_such_variable }}"}
-    groups = {"all": {"hosts": {"engine": host | unused, "container": entered}, "vars": common or {}}}
+    groups = {
+        "all": {
+            "hosts": {"engine": host | unused, "container": entered, "again": entered},
+            "vars": common or {},
+        }
+    }
     path.write_text(json.dumps(groups))
     return path
 

@@ -67,6 +67,31 @@ def test_bad_variable(preflight: Preflight, variables: dict[str, object], words:
     refuses(preflight(**variables), *words)
 
 
+def test_three_mistakes_are_read_at_once(preflight: Preflight) -> None:
+    outcome = preflight(
+        mlflow_stack_access="proxi",
+        mlflow_stack_bind="localhost",
+        sftp_path="/a/",
+        mlflow_stack_acess="direct",
+    )
+    words = [
+        "Did you mean proxied?",
+        "expected an IPv4 address",
+        "write it as '/a'",
+        "Nothing has been changed",
+    ]
+    refuses(
+        outcome, *words, "Nothing reads the variable mlflow_stack_acess; did you mean mlflow_stack_access?"
+    )
+
+
+def test_booleans_from_the_command_line_are_text(preflight: Preflight, tmp_path: Path) -> None:
+    key = key_file(tmp_path / "key")
+    given = ["-e", "sftp_client_generate_key=no", "-e", "mlflow_stack_backend_store_switch=true"]
+    outcome = preflight(*given, "-e", f"sftp_private_key_file={key}", "-e", "artifact_storage_switch=true")
+    assert not outcome.failed, outcome.output
+
+
 def test_port_taken(preflight: Preflight) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -116,10 +141,10 @@ def test_key_that_is_none(preflight: Preflight, tmp_path: Path) -> None:
     key.write_text("ssh-ed25519 AAAA this is the public half\n")
     key.chmod(0o600)
     outcome = preflight(sftp_client_generate_key=False, sftp_private_key_file=str(key))
-    refuses(outcome, "not a private key that OpenSSH can use")
+    refuses(outcome, f"The private key in {key} is a public key")
     assert "this is the public half" not in outcome.output
 
 
 def test_two_sources_of_the_key(preflight: Preflight, tmp_path: Path) -> None:
     key = key_file(tmp_path / "key")
-    refuses(preflight(sftp_private_key_file=str(key)), "more than one")
+    refuses(preflight(sftp_private_key_file=str(key)), "More than one key")

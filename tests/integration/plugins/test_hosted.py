@@ -127,6 +127,9 @@ def test_wrong_pin(site: Site) -> None:
     assert refused.failed
     assert "playbooks/pin_host_key.yml" in refused.output
     assert site.variables["sftp_host_key_fingerprints"][0] in refused.output
+    pins = run_playbook(REPOSITORY / "playbooks/pin_host_key.yml", "-i", str(site.directory / "hosts.yml"))
+    assert pins.failed
+    assert "site.yml would refuse the server" in " ".join(pins.output.split())
 
 
 @_on_openssh

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: what is wrong with a host's variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleError, AnsibleFilterError
+from ansible.utils.display import Display
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.names import unknown_names
+
+try:
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.values import (
+        KeyFile,
+        value_problems,
+    )
+except ImportError as error:
+    IMPORT_ERROR: ImportError | None = error
+else:
+    IMPORT_ERROR = None
+
+_ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+def input_findings(variables: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each of these variables that no role can use, and warn of those that nothing reads."""
+    if IMPORT_ERROR:
+        raise AnsibleFilterError(
+            f"input_findings needs the Python package '{IMPORT_ERROR.name}' on the controller; bin/setup installs it"
+        )
+    specs = _specs()
+    for warning in unknown_names(variables, specs):
+        Display().warning(warning)
+    given = {
+        name: value
+        for name in specs
+        if name in variables and (value := _value(variables, name)) is not _LATER
+    }
+    file = str(given.get("sftp_private_key_file") or "")
+    return value_problems(given, specs, _key_file(file) if file else None)
+
+
+_LATER = object()
+
+
+def _value(variables: Mapping[str, Any], name: str) -> Any:
+    # A template may name what is only known later; who uses the value will say so.
+    try:
+        return variables[name]
+    except AnsibleError:
+        return _LATER
+
+
+@cache
+def _specs() -> dict[str, dict[str, Any]]:
+    """The options of all entry points of all roles; sftp_* is described by several."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(_ROLES.glob("*/meta/argument_specs.yml")):
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+            for name, option in entry.get("options", {}).items():
+                found.setdefault(name, option)
+    return found
+
+
+def _key_file(name: str) -> KeyFile:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return KeyFile(name, "that is a directory; name the key in it")
+    try:
+        return KeyFile(
+            name, mode=path.stat().st_mode & 0o777, text=path.read_text(encoding="utf-8", errors="replace")
+        )
+    except FileNotFoundError:
+        return KeyFile(name, "the controller has no such file")
+    except OSError as error:
+        return KeyFile(name, f"the controller cannot read it: {error.strerror}")
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict[str, Callable[[Mapping[str, Any]], list[str]]]:
+        return {"input_findings": input_findings}

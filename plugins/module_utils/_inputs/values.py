@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with the values of an inventory's variables, all of it at once, before anything is asked or changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
+    KeyTextError,
+    parse_key_text,
+)
+
+Values = Mapping[str, Any]
+Specs = Mapping[str, Mapping[str, Any]]
+
+_BOOLEANS = ("true", "yes", "on", "y", "t", "1", "1.0", "false", "no", "off", "n", "f", "0", "0.0")
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_PORTS = ("mlflow_stack_port", "mlflow_stack_notebook_port")
+_KEY_SOURCES = (
+    "sftp_private_key (text, from a vault), sftp_private_key_file (a file on the controller) "
+    "or sftp_client_generate_key"
+)
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The file on the controller that sftp_private_key_file names; `problem` is why its text could not be read."""
+
+    path: str
+    problem: str = ""
+    mode: int = 0o600
+    text: str = ""
+
+
+def value_problems(given: Values, specs: Specs, key_file: KeyFile | None = None) -> list[str]:
+    """Return a sentence for each value that no role can use.
+
+    Args:
+        given: What the inventory and the command line say, by name.
+        specs: The options of all roles, from their argument_specs.yml; where nothing is given, the default counts.
+        key_file: What sftp_private_key_file names, if it names anything.
+    """
+    wrong = {
+        name: text
+        for name in specs
+        if name in given and (text := _wrong_type(name, given[name], specs[name]))
+    }
+    # What is of the wrong kind is not looked at twice.
+    usable = {name: option["default"] for name, option in specs.items() if "default" in option}
+    usable |= {name: value for name, value in given.items() if name not in wrong}
+    found = [*wrong.values()]
+    for check in (_paths, _addresses, _pins):
+        found += check(usable, wrong)
+    return [*found, *_key(usable, wrong, key_file)]
+
+
+def _wrong_type(name: str, value: Any, option: Mapping[str, Any]) -> str:
+    kind = option.get("type", "str")
+    choices = option.get("choices")
+    if value is None:
+        return f"{name} has no value; give one, or leave the variable out."
+    if kind == "bool" and str(value).lower() not in _BOOLEANS:
+        return f"{name} is '{value}'; expected true or false."
+    if kind == "int" and not re.fullmatch(r"-?\d+", str(value)):
+        return f"{name} is '{value}'; expected a number."
+    if kind == "list" and not _is_list(value):
+        return f'{name} is text; expected a list: [{value}], or -e \'{{"{name}": ["{value}"]}}\' on the command line.'
+    if kind == "dict" and not isinstance(value, Mapping):
+        return f"{name} is '{value}'; expected a mapping of names to values."
+    if choices:
+        return _not_chosen(name, value if kind == "list" else [value], choices)
+    return ""
+
+
+def _not_chosen(name: str, values: Sequence[Any], choices: Sequence[Any]) -> str:
+    for value in values:
+        if value not in choices:
+            nearest = get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            allowed = ", ".join(str(choice) or "''" for choice in choices)
+            return f"value of {name} must be one of: {allowed}, got: {value}.{hint}"
+    return ""
+
+
+def _paths(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    for name in ("mlflow_stack_dir", "sftp_client_dir", "artifact_storage_local_root", "sftp_path"):
+        value = values.get(name)
+        # Only what is given as it is: defaults are templates.
+        if isinstance(value, str) and "{{" not in value and (problem := _path_problem(name, value)):
+            yield f"{name} is '{value}'; {problem}"
+
+
+def _path_problem(name: str, path: str) -> str:
+    if not path.startswith("/") or not path.strip("/"):
+        return "expected an absolute directory other than '/'."
+    tidy = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+    if ".." in tidy.split("/"):
+        return "expected a path without '..'."
+    if name == "sftp_path" and re.search(r"\s", path):
+        return "expected a path without spaces."
+    return f"write it as '{tidy}'." if path != tidy else ""
+
+
+def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
+    if problem := _bind_problem(bind):
+        yield f"mlflow_stack_bind is '{bind}'; {problem}"
+    for name in (*_PORTS, "sftp_port"):
+        if name in values and not 0 <= int(values[name]) <= 65535:
+            yield f"{name} is {values[name]}; expected a TCP port, 1 to 65535."
+    ports = {name: int(values[name]) for name in _PORTS if name in values}
+    if (
+        len(ports) == 2
+        and len(set(ports.values())) == 1
+        and any(ports.values())
+        and "notebook" in values["mlflow_stack_services"]
+    ):
+        yield f"{' and '.join(_PORTS)} are both {ports[_PORTS[0]]}; each needs a port of its own."
+
+
+def _bind_problem(bind: str) -> str:
+    expected = "expected an IPv4 address of the Docker host, such as 127.0.0.1, or 0.0.0.0 for all."
+    try:
+        IPv4Address(bind)
+    except ValueError:
+        pass
+    else:
+        return ""
+    try:
+        IPv6Address(bind.strip("[]"))
+    except ValueError:
+        return expected
+    return f"the stack's ports cannot be published at an IPv6 address: {expected}"
+
+
+def _pins(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    name = "sftp_host_key_fingerprints"
+    pins = values.get(name, [])
+    if name in wrong or (values.get("sftp_host_key_policy") == "accept_new" and not pins):
+        return
+    if not pins:
+        yield (
+            f"No pin for the host key of [{values.get('sftp_host')}]:{values.get('sftp_port')}: {name} is empty. "
+            "Ask whoever runs the server for the SHA256 fingerprint and put it there; playbooks/pin_host_key.yml "
+            "shows what the server offers, to compare. (sftp_host_key_policy=accept_new trusts the first key seen.)"
+        )
+    for pin in pins:
+        if not _FINGERPRINT.fullmatch(str(pin)):
+            yield (
+                f"'{pin}' in {name} is no SHA256 fingerprint. Expected the form that `ssh-keygen -lf` prints: "
+                "SHA256: followed by 43 characters."
+            )
+
+
+def _key(values: Values, wrong: Mapping[str, str], file: KeyFile | None) -> Iterator[str]:
+    text = str(values.get("sftp_private_key") or "")
+    generated = str(values.get("sftp_client_generate_key", False)).lower() in _BOOLEANS[:7]
+    sources = [bool(text), file is not None, generated]
+    if "sftp_client_generate_key" not in wrong and sources.count(True) != 1:
+        several = "More than one key" if any(sources) else "No key"
+        yield f"{several} for {values.get('sftp_user')}@{values.get('sftp_host')}. Set exactly one of {_KEY_SOURCES}."
+    if file and file.problem:
+        yield f"No key: sftp_private_key_file is {file.path}, and {file.problem}."
+    elif file and file.mode & 0o077:
+        yield (
+            f"{file.path} has mode {file.mode:04o}: others can read the private key. Run `chmod 600 {file.path}`, "
+            "and make a new key if others may have read it."
+        )
+    if file and not file.problem:
+        yield from _text_problem(f"The private key in {file.path}", file.text)
+    if text:
+        yield from _text_problem("The private key in sftp_private_key", text)
+
+
+def _text_problem(subject: str, text: str) -> Iterator[str]:
+    try:
+        parse_key_text(text)
+    except KeyTextError as error:
+        yield f"{subject} {error}."
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)

@@ -1,0 +1,165 @@
+"""What is wrong with an inventory's values is said in one sentence each, all at once."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.input_findings import _key_file, _specs
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.values import (
+    KeyFile,
+    value_problems,
+)
+
+PIN = "SHA256:" + "A" * 43
+GOOD: dict[str, Any] = {
+    "sftp_host": "tajo.host.ch",
+    "sftp_port": 2121,
+    "sftp_user": "freegee",
+    "sftp_path": "/agent.freegee.ch/artifacts",
+    "sftp_host_key_fingerprints": [PIN],
+    "sftp_client_generate_key": True,
+    "artifact_storage": "sftp",
+}
+# What is given, and words of the one sentence.
+CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "choice misspelt": (
+        {"mlflow_stack_access": "proxyed"},
+        ["mlflow_stack_access must be one of", "Did you mean proxied?"],
+    ),
+    "choice unknown": (
+        {"artifact_storage": "s3"},
+        ["value of artifact_storage must be one of: local, sftp, got: s3"],
+    ),
+    "choice in a list": (
+        {"mlflow_stack_services": ["mlflow", "notebok"]},
+        ["mlflow_stack_services", "got: notebok", "mean notebook?"],
+    ),
+    "no boolean": (
+        {"mlflow_stack_telemetry": "maybe"},
+        ["mlflow_stack_telemetry is 'maybe'; expected true or false"],
+    ),
+    "no number": ({"sftp_port": "ssh"}, ["sftp_port is 'ssh'; expected a number"]),
+    "no value": ({"mlflow_stack_dir": None}, ["mlflow_stack_dir has no value"]),
+    "list as text": (
+        {"sftp_host_key_fingerprints": PIN},
+        [f"sftp_host_key_fingerprints is text; expected a list: [{PIN}]"],
+    ),
+    "no pin": ({"sftp_host_key_fingerprints": []}, ["No pin for the host key of [tajo.host.ch]:2121"]),
+    "pin without its prefix": (
+        {"sftp_host_key_fingerprints": [PIN, "A" * 43]},
+        ["'AAA", "no SHA256 fingerprint"],
+    ),
+    "pin with padding": ({"sftp_host_key_fingerprints": [PIN + "="]}, ["no SHA256 fingerprint"]),
+    "relative directory": (
+        {"mlflow_stack_dir": "stack"},
+        ["mlflow_stack_dir is 'stack'; expected an absolute directory"],
+    ),
+    "root directory": (
+        {"sftp_path": "/"},
+        ["sftp_path is '/'; expected an absolute directory other than '/'"],
+    ),
+    "trailing slash": ({"sftp_path": "/a/b/"}, ["sftp_path is '/a/b/'; write it as '/a/b'"]),
+    "doubled slash": ({"sftp_path": "/a//b/./c"}, ["write it as '/a/b/c'"]),
+    "path that goes up": ({"sftp_path": "/a/../b"}, ["sftp_path is '/a/../b'; expected a path without '..'"]),
+    "space": ({"sftp_path": "/a b"}, ["sftp_path is '/a b'; expected a path without spaces"]),
+    "name for an address": (
+        {"mlflow_stack_bind": "localhost"},
+        ["mlflow_stack_bind is 'localhost'; expected an IPv4 address"],
+    ),
+    "IPv6": ({"mlflow_stack_bind": "::1"}, ["cannot be published at an IPv6 address"]),
+    "port too high": ({"mlflow_stack_port": 70000}, ["mlflow_stack_port is 70000; expected a TCP port"]),
+    "equal ports": (
+        {"mlflow_stack_port": "8888"},
+        ["mlflow_stack_port and mlflow_stack_notebook_port are both 8888"],
+    ),
+    "no key": (
+        {"sftp_client_generate_key": "no"},
+        ["No key for freegee@tajo.host.ch", "sftp_private_key_file"],
+    ),
+}
+FINE: dict[str, dict[str, Any]] = {
+    "nothing else": {},
+    "text from the command line": {
+        "sftp_port": "22",
+        "mlflow_stack_telemetry": "True",
+        "mlflow_stack_keep_data": "no",
+    },
+    "first key seen": {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []},
+    "all addresses": {"mlflow_stack_bind": "0.0.0.0"},
+    "one port, one service": {"mlflow_stack_port": 8888, "mlflow_stack_services": ["mlflow"]},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_mistake(case: str) -> None:
+    given, words = CASES[case]
+    (found,) = value_problems(GOOD | given, _specs())
+    assert [word for word in words if word not in found] == [], found
+
+
+@pytest.mark.parametrize("case", FINE)
+def test_no_mistake(case: str) -> None:
+    assert value_problems(GOOD | FINE[case], _specs()) == []
+
+
+def test_three_mistakes_are_three_sentences() -> None:
+    given = {"mlflow_stack_access": "both", "sftp_path": "a", "mlflow_stack_bind": "host"}
+    assert len(value_problems(GOOD | given, _specs())) == 3
+
+
+def test_two_keys() -> None:
+    found = value_problems(GOOD, _specs(), KeyFile("/k", text="x"))
+    assert found[0].startswith("More than one key")
+
+
+def make_key(path: Path, *options: str) -> str:
+    subprocess.run(["ssh-keygen", "-q", "-f", str(path), "-N", "", *options], check=True)
+    return path.read_text()
+
+
+DSA = "-----BEGIN DSA PRIVATE KEY-----\nMIIBuwIBAAKBgQD\n-----END DSA PRIVATE KEY-----\n"
+
+
+def test_key_files(tmp_path: Path) -> None:
+    good = make_key(tmp_path / "good")
+    texts = {
+        "empty": ("", "is empty"),
+        "cut": (good[: len(good) // 2], "is cut short"),
+        "damaged": (good[:100] + good[160:], "is damaged"),
+        "encrypted": (make_key(tmp_path / "locked", "-N", "secret"), "is protected by a passphrase"),
+        "PuTTY": ("PuTTY-User-Key-File-3: ssh-ed25519\n", "is a PuTTY key; convert"),
+        "public": (
+            (tmp_path / "good.pub").read_text(),
+            "is a public key; the private one has the same name without .pub",
+        ),
+        "other": ("hello\n", "is not a private key that OpenSSH can use"),
+        "DSA": (DSA, "is a DSA key"),
+    }
+    for name, (text, words) in texts.items():
+        path = tmp_path / f"{name}.key"
+        path.write_text(text)
+        path.chmod(0o600)
+        (found,) = value_problems(GOOD | {"sftp_client_generate_key": False}, _specs(), _key_file(str(path)))
+        assert found.startswith(f"The private key in {path} {words}"), (name, found)
+        assert not text.strip() or text.strip().splitlines()[0] not in found
+
+
+@pytest.mark.parametrize("convert", [str, lambda text: text.replace("\n", "\r\n"), str.rstrip])
+@pytest.mark.parametrize("key_type", ["ed25519", "ecdsa", "rsa"])
+def test_good_key_files(tmp_path: Path, key_type: str, convert: Any) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text(convert(make_key(tmp_path / "key", "-t", key_type)))
+    path.chmod(0o600)
+    assert value_problems(GOOD | {"sftp_client_generate_key": False}, _specs(), _key_file(str(path))) == []
+
+
+def test_what_the_path_of_the_key_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_key(tmp_path / "key")
+    assert _key_file("~/key").problem == ""
+    (tmp_path / "key").chmod(0o644)
+    given = GOOD | {"sftp_client_generate_key": False}
+    for name, words in {"~/key": "has mode 0644", "~/none": "no such file", "~": "is a directory"}.items():
+        (found,) = value_problems(given, _specs(), _key_file(name))
+        assert words in found
