@@ -114,6 +114,17 @@ def test_provisioning(site: Site) -> None:
 
 
 @_on_openssh
+def test_check_mode_before_the_key_is_on_its_host(site: Site) -> None:
+    """An account that takes the key already: a real run would copy it from the controller first."""
+    admin = site.variables["sftp_target_bootstrap_key_file"]
+    way_in = {"sftp_target_bootstrap_key_file": "", "sftp_private_key_file": admin}
+    predicted = site.run("--check", sftp_target_client_key_file=str(site.directory / "not yet"), **way_in)
+    assert not predicted.failed, predicted.output
+    assert recap(predicted)["changed"] == 1
+    assert not site.artifacts.parent.exists()
+
+
+@_on_openssh
 def test_no_way_in(site: Site) -> None:
     refused = site.run(sftp_target_bootstrap_key_file="")
     assert refused.failed
