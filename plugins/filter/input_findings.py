@@ -68,12 +68,12 @@ def _specs() -> dict[str, dict[str, Any]]:
 
 def _key_file(name: str) -> KeyFile:
     path = Path(name).expanduser()
-    if path.is_dir():
-        return KeyFile(name, "that is a directory; name the key in it")
     try:
         return KeyFile(
             name, mode=path.stat().st_mode & 0o777, text=path.read_text(encoding="utf-8", errors="replace")
         )
+    except IsADirectoryError:
+        return KeyFile(name, "that is a directory; name the key in it")
     except FileNotFoundError:
         return KeyFile(name, "the controller has no such file")
     except OSError as error:

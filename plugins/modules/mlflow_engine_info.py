@@ -235,6 +235,8 @@ def main() -> None:
         argument_spec={"files": {"type": "list", "elements": "path", "default": []}},
         supports_check_mode=True,
     )
+    # Where a program was found, it is also to be run: sudo's own path lacks some of these.
+    module.run_command_environ_update = {"PATH": _PATH}
     module.exit_json(**run(module))
 
 

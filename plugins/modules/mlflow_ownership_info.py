@@ -200,12 +200,14 @@ def engine(module: AnsibleModule) -> tuple[str, str]:
     if not module.get_bin_path("docker"):
         return "absent", ""
     code, output, _ = module.run_command(["docker", "info", "--format", "{{.DockerRootDir}}"])
-    return ("silent", "") if code else ("answers", output.strip())
+    # Of a stopped engine, clients from 23.0 to 28.0 say nothing at all, and exit with 0.
+    root = output.strip()
+    return ("answers", root) if code == 0 and root else ("silent", "")
 
 
 def all_containers(module: AnsibleModule) -> list[Thing]:
     """Return every container of the host, running or not."""
-    _, output, _ = module.run_command(["docker", "container", "ls", "--all", "--quiet"])
+    _, output, _ = module.run_command(["docker", "container", "ls", "--all", "--quiet"], check_rc=True)
     return inspect(module, "container", output.split())
 
 

@@ -63,7 +63,10 @@ options:
     type: int
   address:
     description:
-      - Where a client connects from. With it, PAM's account rules are asked about the account, which must exist.
+      - Where a client connects from. With it, PAM's account rules are run for the account, which must exist, as at a
+        login; what they record or start then, they record or start.
+      - Without it, lists of users, groups and algorithms are only judged where no C(Match) block of sshd's asks for
+        the client's address.
     type: str
   log_seconds:
     description:
@@ -158,11 +161,10 @@ def account_refusals(options: dict, settings: configuration.Settings, known: lis
     user = options["user"]
     candidate = host.candidate(user, options["group"], options["keys"])
     lacking = configuration.lacking(settings, options["settings"])
-    found: list[DiagnosedError | None] = [
-        *configuration.access_refusals(settings, candidate),
-        configuration.algorithm_refusal(settings, candidate),
-        host.keys_refusal(Path(options["key_file"]), user),
-    ]
+    found: list[DiagnosedError | None] = [host.keys_refusal(Path(options["key_file"]), user)]
+    if options["address"] or not host.depends_on_client():
+        found += configuration.access_refusals(settings, candidate)
+        found.append(configuration.algorithm_refusal(settings, candidate))
     if lacking:
         found.append(
             DiagnosedError("sshd_settings_overridden", f"not in effect: {'; '.join(lacking)}", user=user)
@@ -188,7 +190,8 @@ def reload_of(options: dict, settings: configuration.Settings, known: list) -> c
 def look(options: dict) -> dict:
     """Return what the module returns."""
     invalid = configuration_refusals(options)
-    text = "" if invalid else host.effective_settings(options["sshd"], options["user"])
+    address = options["address"] or "127.0.0.1"
+    text = "" if invalid else host.effective_settings(options["sshd"], options["user"], address)
     settings = configuration.parse(text)
     known = host.units()
     refusals = invalid or account_refusals(options, settings, known)

@@ -95,6 +95,8 @@ def enter(inventory: Path, *options: str) -> str:
     ]
     # No configuration of the operator's own ssh has a part in it.
     environment = {**os.environ, "HOME": str(inventory.parent), "ANSIBLE_NOCOLOR": "true"}
+    # Nor has a shared connection, whose socket has no room in a long path.
+    environment["ANSIBLE_SSH_ARGS"] = "-C"
     done = subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
     )

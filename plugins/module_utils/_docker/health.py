@@ -16,12 +16,13 @@ _SIGNS = (
     ("service_disk_full", r"No space left on device|database or disk is full"),
     ("service_database_outdated", r"Detected out-of-date database schema"),
     (
-        "service_volume_denied",
-        r"unable to open database file|attempt to write a readonly database|Permission denied",
-    ),
-    (
         "service_database_unreachable",
         r"connection to server at|could not translate host name|failed to resolve host|password authentication failed",
+    ),
+    # Of SSH, the same words are followed by the ways to log in.
+    (
+        "service_volume_denied",
+        r"unable to open database file|attempt to write a readonly database|Permission denied(?! \()",
     ),
 )
 _PROXIES = ("http_proxy", "HTTP_PROXY")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import ip_address
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
@@ -52,7 +52,7 @@ def value_problems(given: Values, specs: Specs, key_file: KeyFile | None = None)
     }
     # What is of the wrong kind is not looked at twice.
     usable = {name: option["default"] for name, option in specs.items() if "default" in option}
-    usable |= {name: value for name, value in given.items() if name not in wrong}
+    usable |= {name: value for name, value in given.items() if name not in wrong and value is not None}
     found = [*wrong.values()]
     for check in (_paths, _addresses, _pins):
         found += check(usable, wrong)
@@ -63,15 +63,19 @@ def _wrong_type(name: str, value: Any, option: Mapping[str, Any]) -> str:
     kind = option.get("type", "str")
     choices = option.get("choices")
     if value is None:
-        return f"{name} has no value; give one, or leave the variable out."
+        # Where nothing is needed, nothing is as good as an empty text.
+        missing = f"{name} has no value; give one, or leave the variable out."
+        return missing if option.get("required") or option.get("default") else ""
+    # What may hold a password stays out of the message.
+    shown = "..." if option.get("no_log") or kind == "dict" else value
     if kind == "bool" and str(value).lower() not in _BOOLEANS:
         return f"{name} is '{value}'; expected true or false."
     if kind == "int" and not re.fullmatch(r"-?\d+", str(value)):
         return f"{name} is '{value}'; expected a number."
     if kind == "list" and not _is_list(value):
-        return f'{name} is text; expected a list: [{value}], or -e \'{{"{name}": ["{value}"]}}\' on the command line.'
+        return f'{name} is text; expected a list: [{shown}], or -e \'{{"{name}": ["{shown}"]}}\' on the command line.'
     if kind == "dict" and not isinstance(value, Mapping):
-        return f"{name} is '{value}'; expected a mapping of names to values."
+        return f"{name} is no mapping; expected names with values."
     if choices:
         return _not_chosen(name, value if kind == "list" else [value], choices)
     return ""
@@ -124,18 +128,11 @@ def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
 
 
 def _bind_problem(bind: str) -> str:
-    expected = "expected an IPv4 address of the Docker host, such as 127.0.0.1, or 0.0.0.0 for all."
     try:
-        IPv4Address(bind)
+        ip_address(bind)
     except ValueError:
-        pass
-    else:
-        return ""
-    try:
-        IPv6Address(bind.strip("[]"))
-    except ValueError:
-        return expected
-    return f"the stack's ports cannot be published at an IPv6 address: {expected}"
+        return "expected an address of the Docker host, such as 127.0.0.1 or ::1, or 0.0.0.0 for all."
+    return ""
 
 
 def _pins(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
@@ -164,6 +161,9 @@ def _key(values: Values, wrong: Mapping[str, str], file: KeyFile | None) -> Iter
     if "sftp_client_generate_key" not in wrong and sources.count(True) != 1:
         several = "More than one key" if any(sources) else "No key"
         yield f"{several} for {values.get('sftp_user')}@{values.get('sftp_host')}. Set exactly one of {_KEY_SOURCES}."
+    if file and ("\n" in file.path or "PRIVATE KEY" in file.path):
+        yield "sftp_private_key_file holds the text of a key; it names a file. The text belongs in sftp_private_key."
+        return
     if file and file.problem:
         yield f"No key: sftp_private_key_file is {file.path}, and {file.problem}."
     elif file and file.mode & 0o077:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import re
 import shutil
@@ -29,6 +30,9 @@ _SHOWN_LINES = 4
 # That directory is missing until sshd's first start where systemd starts it on demand.
 _NO_ERROR = "privilege separation directory"
 _DROPINS = re.compile(r"^\s*Include\s+.*/etc/ssh/sshd_config\.d/\*\.conf", re.IGNORECASE | re.MULTILINE)
+_MATCHES_CLIENT = re.compile(
+    r"^\s*Match\b.*\b(Address|Host|LocalAddress|LocalPort|RDomain)\b", re.IGNORECASE | re.MULTILINE
+)
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -51,13 +55,20 @@ def reads_dropins() -> bool:
     return bool(_DROPINS.search(text))
 
 
-def effective_settings(sshd: str, user: str) -> str:
-    """Return what applies to a user; nothing where sshd cannot say so before its first start.
+def depends_on_client() -> bool:
+    """Tell whether what applies to an account may depend on where its client connects from, or to."""
+    files = [Path("/etc/ssh/sshd_config"), *Path("/etc/ssh/sshd_config.d").glob("*.conf")]
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if os.access(file, os.R_OK)]
+    return any(_MATCHES_CLIENT.search(text) for text in texts)
+
+
+def effective_settings(sshd: str, user: str, address: str = "127.0.0.1") -> str:
+    """Return what applies to a user from an address; nothing where sshd cannot say so before its first start.
 
     Raises:
         OSError: with what sshd says.
     """
-    done = run(sshd, "-T", "-C", f"user={user},host=localhost,addr=127.0.0.1")
+    done = run(sshd, "-T", "-C", f"user={user},host=localhost,addr={address}")
     if _NO_ERROR in done.stderr:
         return ""
     if done.returncode != 0:

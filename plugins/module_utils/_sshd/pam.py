@@ -16,8 +16,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.cau
 
 _CONFIGURATION = Path("/etc/pam.d")
 _DEEPEST_INCLUDE = 8
-# In the end of a stack that others jump over; alone it always refuses.
-_ALWAYS_REFUSES = "pam_deny.so"
+# The first ends a stack that others jump over, and always refuses alone; the others do something whenever they are asked.
+_NOT_ASKED_ALONE = ("pam_deny.so", "pam_exec.so", "pam_faillock.so", "pam_tally2.so")
 _HINTS = {
     "pam_shells.so": "list the account's shell in /etc/shells, or take pam_shells out for {user} (pam_succeed_if)",
     "pam_access.so": "add + : {user} : ALL to /etc/security/access.conf, before the line that refuses",
@@ -109,7 +109,7 @@ def account_refusal(user: str, address: str, scratch: Path, service: str = "sshd
 
 
 def _refuses_alone(rule: Rule, user: str, address: str, scratch: Path) -> bool:
-    if rule.module == _ALWAYS_REFUSES:
+    if rule.module in _NOT_ASKED_ALONE:
         return False
     (scratch / "rule").write_text(f"account required {rule.module} {rule.arguments}\n", encoding="utf-8")
     return _ask(scratch, "rule", user, address) is not None

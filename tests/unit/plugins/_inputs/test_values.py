@@ -65,9 +65,9 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "space": ({"sftp_path": "/a b"}, ["sftp_path is '/a b'; expected a path without spaces"]),
     "name for an address": (
         {"mlflow_stack_bind": "localhost"},
-        ["mlflow_stack_bind is 'localhost'; expected an IPv4 address"],
+        ["mlflow_stack_bind is 'localhost'; expected an address"],
     ),
-    "IPv6": ({"mlflow_stack_bind": "::1"}, ["cannot be published at an IPv6 address"]),
+    "IPv6 in brackets": ({"mlflow_stack_bind": "[::1]"}, ["expected an address", "or ::1"]),
     "port too high": ({"mlflow_stack_port": 70000}, ["mlflow_stack_port is 70000; expected a TCP port"]),
     "equal ports": (
         {"mlflow_stack_port": "8888"},
@@ -87,6 +87,8 @@ FINE: dict[str, dict[str, Any]] = {
     },
     "first key seen": {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []},
     "all addresses": {"mlflow_stack_bind": "0.0.0.0"},
+    "IPv6": {"mlflow_stack_bind": "::1"},
+    "no value where none is needed": {"sftp_address": None, "sftp_target_bootstrap_password": None},
     "one port, one service": {"mlflow_stack_port": 8888, "mlflow_stack_services": ["mlflow"]},
 }
 
@@ -163,3 +165,25 @@ def test_what_the_path_of_the_key_leads_to(tmp_path: Path, monkeypatch: pytest.M
     for name, words in {"~/key": "has mode 0644", "~/none": "no such file", "~": "is a directory"}.items():
         (found,) = value_problems(given, _specs(), _key_file(name))
         assert words in found
+
+
+def test_the_text_of_a_key_in_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
+    text = make_key(tmp_path / "key")
+    given = GOOD | {"sftp_client_generate_key": False, "sftp_private_key_file": text}
+    (found,) = value_problems(given, _specs(), _key_file(text))
+    assert "belongs in sftp_private_key" in found
+    assert not [line for line in text.splitlines() if line in found]
+
+
+def test_a_file_that_may_not_be_reached_is_named(tmp_path: Path) -> None:
+    given = GOOD | {"sftp_client_generate_key": False}
+    (found,) = value_problems(given, _specs(), _key_file(f"/{'n' * 300}"))
+    assert "the controller cannot read it: File name too long" in found
+
+
+def test_what_may_hold_a_password_is_not_shown() -> None:
+    secret = "https://user:s3cret@pypi.example/simple"
+    options = {"mlflow_stack_pip_extra_index_urls": secret, "docker_engine_daemon_options": secret}
+    found = value_problems(GOOD | options, _specs())
+    assert len(found) == 2
+    assert "s3cret" not in "".join(found)
