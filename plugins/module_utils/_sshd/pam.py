@@ -16,7 +16,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.cau
 
 _CONFIGURATION = Path("/etc/pam.d")
 _DEEPEST_INCLUDE = 8
-# The first ends a stack that others jump over, and always refuses alone; the others do something whenever they are asked.
+# The first ends a stack that others jump over, and always refuses alone; the others do something whenever asked.
 _NOT_ASKED_ALONE = ("pam_deny.so", "pam_exec.so", "pam_faillock.so", "pam_tally2.so")
 _HINTS = {
     "pam_shells.so": "list the account's shell in /etc/shells, or take pam_shells out for {user} (pam_succeed_if)",

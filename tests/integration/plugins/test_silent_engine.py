@@ -1,4 +1,4 @@
-"""An engine that does not answer: nothing is known of what it holds, and the modules do not say that there is nothing."""
+"""An engine that does not answer: nothing is known of what it holds, which is not to say that it holds nothing."""
 
 import os
 from pathlib import Path
