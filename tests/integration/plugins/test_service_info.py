@@ -14,7 +14,7 @@ services:
   postgres:
     image: {image}
     network_mode: none
-    command: [sh, -c, "echo one >&2; echo via http://me:s3cret@proxy:3128; exit 3"]
+    command: [sh, -c, "echo one >&2; sleep 0.5; echo via http://me:s3cret@proxy:3128; exit 3"]
   notebook:
     image: {image}
     network_mode: none
