@@ -82,6 +82,7 @@ def test_a_run_does_not_begin_with_warnings(demo: Demo) -> None:
     assert "WARNING" not in said
 
 
+@pytest.mark.sweep
 def test_a_key_of_another_type_works(demo: Demo) -> None:
     """The demo has an ed25519 key, the stack of test_storage_switch.py an ECDSA key."""
     outcome = demo.lab.play("site.yml", "--tags", "sftp,stack", sftp_client_key_type="rsa")

@@ -91,6 +91,7 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
+@host_and_proftpd
 def test_the_server_is_killed_and_restarted_while_many_files_go_up(
     mortal: SftpServer, many: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_the_server_is_killed_and_restarted_while_many_files_go_up(
         assert files_below(mortal.root / "t") == files_below(many)
 
 
+@host_and_proftpd
 def test_the_server_is_killed_and_restarted_while_a_large_file_goes_up(
     mortal: SftpServer, large: Path, tmp_path: Path
 ) -> None:
@@ -120,6 +122,7 @@ def test_the_server_is_killed_and_restarted_while_a_large_file_goes_up(
     assert files_below(mortal.root) == {"f": pattern(_LARGE)}
 
 
+@host_and_proftpd
 def test_the_server_is_killed_and_restarted_during_downloads(
     mortal: SftpServer, many: Path, tmp_path: Path
 ) -> None:
@@ -144,6 +147,7 @@ def test_the_server_is_killed_and_restarted_during_downloads(
     assert files_below(tmp_path / "tree") == files_below(many)
 
 
+@host_and_proftpd
 def test_the_server_is_killed_while_a_stream_goes_up(mortal: SftpServer, tmp_path: Path) -> None:
     data = pattern(20_000_000)
     (tmp_path / "f").write_bytes(data)
