@@ -1,5 +1,7 @@
 """Docker as it is found: used, installed, started, or refused by name."""
 
+from typing import Any
+
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.engine import (
     Host,
@@ -78,8 +80,8 @@ COMMA = '{\n  "mtu": 1400,\n  oops\n}\n'
         ),
     ],
 )  # fmt: skip
-def test_refusal(found: dict[str, object], code: str, words: str) -> None:
-    error = refusal(Host(**found))  # type: ignore[arg-type]
+def test_refusal(found: dict[str, Any], code: str, words: str) -> None:
+    error = refusal(Host(**found))
     assert (error.cause.code if error else "") == code
     assert words in (f"{error}. {error.remedy}" if error else "")
 
