@@ -16,6 +16,8 @@ KEY_TYPES = (
     "ecdsa-sha2-nistp521",
     "ssh-rsa",
 )
+# Best first; without the one by SHA-1, which has the name of the type.
+RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class PublicKey:
 
     def __str__(self) -> str:
         return f"{self.type} {self.fingerprint}"
+
+
+def signature_algorithms(key_type: str) -> tuple[str, ...]:
+    """Return the kinds of signatures that a key of a type makes, best first."""
+    return RSA_SIGNATURES if key_type == "ssh-rsa" else (key_type,)
 
 
 def fingerprint(blob: str) -> str:

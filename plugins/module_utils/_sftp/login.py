@@ -14,7 +14,10 @@ from dataclasses import dataclass
 import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.private_key import load_private_key
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import (
+    PublicKey,
+    signature_algorithms,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Account
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import translate_errors
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import (
@@ -23,7 +26,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transpor
     ServerEndedError,
     Transport,
     algorithms_for,
-    signatures_of,
 )
 
 
@@ -154,7 +156,9 @@ def ask_about_keys(transport: Transport, account: Account, keys: Sequence[Public
 
 
 def _is_accepted(handler: LoginHandler, key: PublicKey) -> bool:
-    return any(handler.would_accept(name, base64.b64decode(key.blob)) for name in signatures_of(key.type))
+    return any(
+        handler.would_accept(name, base64.b64decode(key.blob)) for name in signature_algorithms(key.type)
+    )
 
 
 def login_keys(account: Account) -> set[str]:

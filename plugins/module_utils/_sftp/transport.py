@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import paramiko
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import RSA_SIGNATURES
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import chacha20
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.chacha20 import ChaCha20Poly1305
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.wire import Reader
@@ -35,7 +36,6 @@ from paramiko.packet import Packetizer
 # OpenSSH's own limit; paramiko would take in 4 GiB before it looks at a packet.
 _LONGEST_PACKET = 256 << 10
 _CERTIFICATE = "-cert-v01@openssh.com"
-_RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 # What paramiko takes and OpenSSH's client has switched off; the older the paramiko, the more of them.
 _OUTDATED = ("-cbc", "arcfour", "blowfish", "hmac-md5", "hmac-sha1-96", "ssh-dss")
 _OUTDATED_NAMES = {
@@ -354,11 +354,6 @@ class LoginHandler(AuthHandler):
         self._connection._send_message(response)
 
 
-def signatures_of(key_type: str) -> tuple[str, ...]:
-    """Return the kinds of signatures that a key of a type may make, best first."""
-    return _RSA_SIGNATURES if key_type == "ssh-rsa" else (key_type,)
-
-
 def algorithms_for(key: paramiko.PKey, taken: Sequence[str]) -> list[str]:
     """Return the kinds of signatures to try with a key, best first.
 
@@ -371,7 +366,7 @@ def algorithms_for(key: paramiko.PKey, taken: Sequence[str]) -> list[str]:
     if "rsa" not in name:
         return [name]
     suffix = _CERTIFICATE if name.endswith(_CERTIFICATE) else ""
-    return [algorithm + suffix for algorithm in _RSA_SIGNATURES if not taken or algorithm in taken]
+    return [algorithm + suffix for algorithm in RSA_SIGNATURES if not taken or algorithm in taken]
 
 
 def _algorithms(names: str) -> tuple[str, ...]:

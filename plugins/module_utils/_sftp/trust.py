@@ -14,7 +14,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.known_ho
     KnownKey,
     read_known_hosts,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import KEY_TYPES, PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import (
+    KEY_TYPES,
+    PublicKey,
+    signature_algorithms,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Account
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect import (
     Endpoint,
@@ -24,13 +28,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.connect 
     resolve,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import Transport
-
-_RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
-
-
-def signature_algorithms(key_type: str) -> tuple[str, ...]:
-    """Return what to ask a server for to be shown its key of this type."""
-    return _RSA_SIGNATURES if key_type == "ssh-rsa" else (key_type,)
 
 
 def scan(

@@ -11,10 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import signature_algorithms
 
 Settings = Mapping[str, Sequence[str]]
-
-_RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 
 
 @dataclass(frozen=True)
@@ -111,17 +110,17 @@ def algorithm_refusal(settings: Settings, candidate: Candidate) -> DiagnosedErro
     usable = [key_type for key_type in candidate.key_types if _is_usable(key_type, accepted)]
     if not candidate.key_types or not accepted or usable:
         return None
-    wanted = dict.fromkeys(name for key_type in candidate.key_types for name in _algorithms(key_type)[:2])
+    wanted = dict.fromkeys(
+        name for key_type in candidate.key_types for name in signature_algorithms(key_type)
+    )
     seen = f"PubkeyAcceptedAlgorithms {','.join(accepted)}; keys: {', '.join(candidate.key_types)}"
     return DiagnosedError("sshd_algorithm_refused", seen, algorithms=",".join(wanted))
 
 
 def _is_usable(key_type: str, accepted: Sequence[str]) -> bool:
-    return any(_matches(name, pattern) for name in _algorithms(key_type) for pattern in accepted)
-
-
-def _algorithms(key_type: str) -> tuple[str, ...]:
-    return _RSA_SIGNATURES if key_type == "ssh-rsa" else (key_type,)
+    # By its own name, an RSA key signs with SHA-1.
+    names = (*signature_algorithms(key_type), key_type)
+    return any(_matches(name, pattern) for name in names for pattern in accepted)
 
 
 @dataclass(frozen=True)
