@@ -76,7 +76,7 @@ def test_three_mistakes_are_read_at_once(preflight: Preflight) -> None:
     )
     words = [
         "Did you mean proxied?",
-        "expected an IPv4 address",
+        "expected an IP address",
         "write it as '/a'",
         "Nothing has been changed",
     ]

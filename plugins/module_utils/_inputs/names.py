@@ -24,6 +24,7 @@ OWN_NAMES = frozenset(
         "mlflow_stack_service",
         "sftp_client_host",
         "sftp_client_hosts",
+        "sftp_client_key_file",
         "sftp_client_key_name",
         "sftp_client_public_key",
         "sftp_ready_hosts",
