@@ -76,7 +76,7 @@ def test_three_mistakes_are_read_at_once(preflight: Preflight) -> None:
     )
     words = [
         "Did you mean proxied?",
-        "expected an IP address",
+        "expected an address of the Docker host",
         "write it as '/a'",
         "Nothing has been changed",
     ]
