@@ -65,9 +65,7 @@ def test_site_refuses_the_old_store_and_names_the_switch(stack: Stack) -> None:
 
 
 def test_killed_within_the_cut_and_undone(stack: Stack) -> None:
-    stack.lab.play_until(
-        "Record that files and database are at the new store", SWITCH, artifact_storage="local"
-    )
+    stack.lab.play_until("Try the next server", SWITCH, artifact_storage="local")
     passes(stack.lab.play(SWITCH, resume="undo"))
     assert stack.stored() == (SFTP, SFTP)
     assert stack.read() == stack.content
@@ -88,7 +86,7 @@ def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack
         subprocess.run(["docker", "stop", "-t", "1", sftp], check=True, capture_output=True)
 
     goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
-    output = fails(stack.lab.play_until("Close MLflow for the cutover", SWITCH, stop, **goal))
+    output = fails(stack.lab.play_until("Close MLflow", SWITCH, stop, **goal))
     assert "Copy files that were written since the first copy" in output
     assert "was undone: MLflow answers" in output
     assert stack.answers()
@@ -99,7 +97,7 @@ def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack
 
 def test_store_and_access_change_although_it_was_killed_while_services_start(stack: Stack) -> None:
     goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
-    stack.lab.play_until("Start a healthy MLflow server", SWITCH, **goal)
+    stack.lab.play_until("Open MLflow", SWITCH, after=3, **goal)
     passes(stack.lab.play(SWITCH, resume="finish"))
     assert stack.stored() == (SFTP, "mlflow-artifacts:/")
     assert stack.read() == stack.content

@@ -89,7 +89,7 @@ def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: St
         fill(stack, leave_mebibytes=4)
         files_from_before(stack).rename(kept)
 
-    output = fails(stack.lab.play_until("Close MLflow for the cutover", SWITCH, fill_and_bar, **SECOND))
+    output = fails(stack.lab.play_until("Close MLflow", SWITCH, fill_and_bar, **SECOND))
     assert "Copy files that were written since the first copy" in output
     assert re.search(r"\d+ bytes are free and \d+ are needed", output)
     assert "The rollback failed as well: Restore the stack's files from before the switch" in output
@@ -108,9 +108,7 @@ def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: St
 def test_another_host_key_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
     trusted = (stack.lab.directory / "ssh_host_ed25519_key").read_text()
     output = fails(
-        stack.lab.play_until(
-            "Close MLflow for the cutover", SWITCH, lambda: serve_with(stack, new_key()), **SECOND
-        )
+        stack.lab.play_until("Close MLflow", SWITCH, lambda: serve_with(stack, new_key()), **SECOND)
     )
     assert "Copy files that were written since the first copy" in output
     assert "the server's host key is not trusted" in output

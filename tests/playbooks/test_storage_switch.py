@@ -112,7 +112,7 @@ def test_a_goal_other_than_the_record_s(deployed: Deployed) -> None:
 @pytest.mark.parametrize("part", [{"migrate": "none"}, {"experiments": [1]}], ids=str)
 def test_a_part_cannot_stay_behind_the_proxy(deployed: Deployed, part: dict[str, Any]) -> None:
     deployed.store("/mlruns", "mlflow-artifacts:/")
-    words = ["all artifacts move together", "leave migrate and experiments out"]
+    words = ["all artifacts move together", "Leave migrate and experiments out"]
     refuses(deployed, words, artifact_storage="sftp", mlflow_stack_access="proxied", **part)
 
 

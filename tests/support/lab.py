@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,34 +69,51 @@ class Lab:
 
     def play_until(
         self,
-        task: str,
+        step: str,
         playbook: str,
         act: Callable[[], None] | None = None,
         after: float = 0,
         **variables: object,
     ) -> Outcome:
-        """Run a playbook; `after` seconds in `task`, call `act`, or kill the playbook and all that it started."""
+        """Run a playbook; `after` seconds in a `step` of its cutover, call `act`, or kill (-9) all that it started."""
+        for left in self.stack.glob("switches/*/step"):
+            left.unlink()
         command = [Path(sys.executable).parent / "ansible-playbook", REPOSITORY / playbook]
-        with subprocess.Popen(
-            [*command, "--extra-vars", json.dumps(self.variables | variables)],
-            cwd=REPOSITORY,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "true"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            assert process.stdout is not None
-            lines, reached = [], False
-            for line in process.stdout:
-                lines.append(line)
-                if not reached and line.startswith("TASK [") and f" : {task}]" in line:
-                    reached = True
-                    time.sleep(after)
-                    act() if act else os.killpg(process.pid, signal.SIGKILL)
-        output = "".join(lines)
-        assert reached, f"it never came to the task {task}:\n{output[-5000:]}"
-        return Outcome({}, process.returncode != 0, output)
+        with (
+            tempfile.TemporaryFile("w+") as output,
+            subprocess.Popen(
+                [*command, "--extra-vars", json.dumps(self.variables | variables)],
+                cwd=REPOSITORY,
+                env={**os.environ, "ANSIBLE_NOCOLOR": "true"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as process,
+        ):
+            reached = self._wait_for(step, process)
+            if reached:
+                time.sleep(after)
+                act() if act else self._kill(process)
+            process.wait()
+            output.seek(0)
+            text = output.read()
+        assert reached, f"it never came to the step {step}:\n{text[-5000:]}"
+        return Outcome({}, process.returncode != 0, text)
+
+    def _wait_for(self, step: str, process: subprocess.Popen[bytes]) -> bool:
+        while process.poll() is None:
+            if any(path.read_text().strip() == step for path in self.stack.glob("switches/*/step")):
+                return True
+            time.sleep(0.002)
+        return False
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill the playbook, and the engine, which would go on without."""
+        os.killpg(process.pid, signal.SIGKILL)
+        holder = (self.stack / "switches/.lock").read_text()
+        engine = int(holder.partition("process ")[2].partition(",")[0])
+        with suppress(ProcessLookupError):
+            os.kill(engine, signal.SIGKILL)
 
     def compose(self, *arguments: str, text: str | None = None) -> str:
         """Run docker compose in the stack's directory, with `text` as its input, and return what it prints."""

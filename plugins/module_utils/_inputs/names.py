@@ -12,9 +12,6 @@ OWN_NAMES = frozenset(
     {
         "artifact_storage_account_dirs",
         "artifact_storage_audit",
-        "artifact_storage_client_config_dir",
-        "artifact_storage_client_dir",
-        "artifact_storage_client_key_dir",
         "artifact_storage_others",
         "artifact_storage_recorded",
         "artifact_storage_uri",

@@ -19,6 +19,10 @@ COMMANDS = {
     "info": ("info.info_command", "Tell what a store and MLflow's database hold, in numbers."),
     "ls": ("files.ls_command", "List a directory: size, time of last change, name."),
     "prune": ("prune.prune_command", "Delete from SOURCE what a copy brought to TARGET."),
+    "purge-roundtrips": (
+        "purge_round_trips.purge_round_trips_command",
+        "Remove for good what round trips left in MLflow.",
+    ),
     "read-back": (
         "read_back.read_back_command",
         "Download runs and models through MLflow, and compare them.",
@@ -32,6 +36,7 @@ COMMANDS = {
         "round_trip.round_trip_command",
         "Log, list, download and compare artifacts through MLflow.",
     ),
+    "serve": ("serve.serve_command", "Carry out commands that come as lines of JSON."),
 }
 # What brings a package that is not installed.
 _EXTRAS = {"sqlalchemy": "mlflow-sftp[database]", "mlflow": "mlflow"}

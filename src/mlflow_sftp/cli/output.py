@@ -5,8 +5,9 @@ import errno
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,16 @@ class ErrorReportingGroup(ErrorReportingCommand, click.Group):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
+# Who takes the objects that commands print, instead of standard output.
+json_taker: ContextVar[Callable[[dict[str, object]], None] | None] = ContextVar("json_taker", default=None)
+
+
 def print_json(value: Mapping[str, object]) -> None:
     """Print an object with the version of its form; bytes that are not UTF-8 are escaped as surrogates."""
+    take = json_taker.get()
+    if take is not None:
+        take({"contract": CONTRACT, **value})
+        return
     click.echo(json.dumps({"contract": CONTRACT, **value}, indent=2))
 
 

@@ -20,6 +20,7 @@ from mlflow_sftp.cli.output import (
 )
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations import relocate
+from mlflow_sftp.operations.database_inventory import database_info, places_after
 from mlflow_sftp.operations.relocate import Plan, Request
 
 _journal = click.option("--journal", type=FILE, required=True, help="Journal file of the relocation.")
@@ -56,11 +57,13 @@ def plan_command(database: Database, rows: bool, as_json: bool, **options: Any) 
     findings = relocate.scan(database, request.old, request.working_directory)
     report_only = _count(found for found in findings if found.kind == "report_only")
     if as_json:
+        places = database_info(database)["places"]
         print_json(
             {
                 **plan.as_dict(rows),
                 "directories": plan.directories_below(request),
                 "already_moved": sorted(plan.already_moved),
+                "places_after": places_after(places, ((move.old, move.new) for move in plan.moves)),
                 "report_only": report_only,
             }
         )
@@ -93,7 +96,15 @@ def apply_command(
         raise click.UsageError("give either --backup PATH or --no-backup")
     done = relocate.apply(database, _request(**options), journal, backup=backup, skip_blocked=skip_blocked)
     if as_json:
-        print_json({"changed": done.changed, "journal": _text(done.journal), "backup": _text(done.backup)})
+        rows = len(done.plan.moves)
+        print_json(
+            {
+                "changed": done.changed,
+                "rows": rows,
+                "journal": _text(done.journal),
+                "backup": _text(done.backup),
+            }
+        )
     elif done.changed:
         click.echo(f"{len(done.plan.moves)} locations changed; undo with --journal {done.journal}")
     else:

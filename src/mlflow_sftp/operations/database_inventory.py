@@ -4,6 +4,7 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,6 +60,15 @@ def _places(database: Database, connection: sa.Connection) -> list[dict[str, Any
     return [
         {"place": name, "path": common[name], "locations": count} for name, count in locations.most_common()
     ]
+
+
+def places_after(places: list[dict[str, Any]], moves: Iterable[tuple[str, str]]) -> list[str]:
+    """The places that locations lead to once those of `moves`, old and new, have changed; `places` as they are now."""
+    locations = Counter({place["place"]: place["locations"] for place in places})
+    for old, new in moves:
+        locations[_place(old)[0]] -= 1
+        locations[_place(new)[0]] += 1
+    return sorted(name for name, count in locations.items() if count > 0)
 
 
 def _place(value: str) -> tuple[str, str]:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a deployed stack keeps its artifacts in, read from the files that the deployment left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+PROXIED_ROOT = "mlflow-artifacts:/"
+
+_ASSIGNMENT = re.compile(r"^(\w+)='(.*)'$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where artifacts are, and how clients reach them.
+
+    Attributes:
+        storage: ``local`` or ``sftp``.
+        access: ``direct`` or ``proxied``.
+        uri: The store itself, a directory in the containers or an ``sftp:`` URI.
+        root: What experiments record: the store, or the server that stands before it.
+    """
+
+    storage: str
+    access: str
+    uri: str
+    root: str
+
+    @classmethod
+    def at(cls, storage: str, access: str, uri: str) -> Store:
+        """Return the store at a place, reached as `access` says."""
+        return cls(storage, access, uri, PROXIED_ROOT if access == "proxied" else uri)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Store:
+        """Return the store that a stack's ``.env`` names; `uri` is empty where that names none."""
+        uri = environment.get("MLFLOW_ARTIFACT_URI", "")
+        root = environment.get("MLFLOW_ARTIFACT_ROOT", "")
+        storage = "local" if uri.startswith("/") or not uri else "sftp"
+        return cls(storage, "proxied" if root.startswith("mlflow-artifacts:") else "direct", uri, root)
+
+    @property
+    def account(self) -> str:
+        """User, host and port of an SFTP account; empty for local storage."""
+        return urlsplit(self.uri).netloc
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the store as the record holds it."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        return f"{self.uri} ({self.access} access)"
+
+
+def environment_of(text: str) -> dict[str, str]:
+    """Return the variables of a stack's ``.env``, which the role mlflow_stack writes in this form."""
+    return dict(_ASSIGNMENT.findall(text))
+
+
+def needed_accounts(places: Iterable[str], store: Store) -> list[str]:
+    """Return the SFTP places, of all that rows lead to, that a stack on `store` has to be told of besides it.
+
+    A Docker host has one local store and one proxy, which every configuration knows.
+    """
+    return sorted(
+        place for place in places if place.startswith("sftp:") and place != f"sftp://{store.account}"
+    )
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a cutover needs of a Compose project.
+
+    Attributes:
+        image: The MLflow server's image.
+        networks: Names of the networks that it is on.
+        network: Name of the network on which the services find each other.
+        ports: What it publishes, as ``docker run --publish`` takes it.
+        services: All services.
+    """
+
+    name: str
+    image: str
+    networks: tuple[str, ...]
+    network: str
+    ports: tuple[str, ...]
+    services: tuple[str, ...]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Project:
+        """Return what ``docker compose config --format json`` tells."""
+        server = config["services"]["mlflow"]
+        networks = config.get("networks", {})
+        names = [networks.get(key, {}).get("name", key) for key in server.get("networks", {"default": None})]
+        return cls(
+            name=config["name"],
+            image=server["image"],
+            networks=tuple(names),
+            network=networks.get("default", {}).get("name", names[0]),
+            ports=tuple(_published(port) for port in server.get("ports", ())),
+            services=tuple(config["services"]),
+        )
+
+    @property
+    def stopped(self) -> list[str]:
+        """The services that do not run while MLflow is closed."""
+        return [name for name in self.services if name not in ("train", "postgres")]
+
+    @property
+    def clients(self) -> list[str]:
+        """The services that read and write artifacts."""
+        return [name for name in self.services if name != "postgres"]
+
+
+def _published(port: Mapping[str, Any]) -> str:
+    address = str(port.get("host_ip", ""))
+    bracketed = f"[{address}]" if ":" in address else address
+    return ":".join(filter(None, (bracketed, str(port.get("published", "")), str(port["target"]))))

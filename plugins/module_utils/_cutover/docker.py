@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Docker's client, as the cutover calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+
+# The client puts the proxy of its configuration into every container that does not say otherwise; no tool needs one.
+NO_PROXIES = tuple(
+    f"--env={name}="
+    for each in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
+    for name in (each, each.lower())
+)
+RESTRICTED = ("--init", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
+
+
+def run(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command of Docker's client and return what it prints.
+
+    Raises:
+        CutoverError: It failed; with the last line of what it said.
+    """
+    done = subprocess.run(
+        ["docker", *arguments],
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise CutoverError(
+            f"docker {arguments[0]} ended with exit code {done.returncode}: {said[-1] if said else 'it said nothing'}"
+        )
+    return done.stdout
+
+
+def inspect(container: str) -> Mapping[str, Any] | None:
+    """Return what the engine knows of a container; None for none."""
+    shown = run("container", "ls", "--all", "--quiet", "--no-trunc", f"--filter=name=^/?{container}$").split()
+    if not shown:
+        return None
+    try:
+        found: list[Mapping[str, Any]] = json.loads(run("container", "inspect", shown[0]))
+    except CutoverError:
+        # Gone between the two questions.
+        return None
+    return found[0]
+
+
+def remove(*containers: str) -> None:
+    """Remove containers, running or not; what is gone already is no error."""
+    shown = [each for each in containers if inspect(each) is not None]
+    if shown:
+        run("container", "rm", "--force", "--volumes", *shown)
+
+
+def wait_until_healthy(container: str, seconds: float) -> None:
+    """Wait until the health check of a container is content.
+
+    Raises:
+        CutoverError: It ended, or time is over; with the end of its log.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        found = inspect(container)
+        state: Mapping[str, Any] = found["State"] if found else {}
+        if state.get("Health", {}).get("Status") == "healthy":
+            return
+        if not state.get("Running") or state.get("Restarting") or time.monotonic() > end:
+            raise CutoverError(
+                f"{container} is not healthy after {seconds:.0f} s"
+                if state.get("Running")
+                else f"{container} ended",
+                f"The end of its log: {last_words(container)}",
+            )
+        time.sleep(0.3)
+
+
+def logs(container: str) -> tuple[str, str]:
+    """Return what a container has said, on standard output and on standard error."""
+    command = ["docker", "container", "logs", container]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    return done.stdout, done.stderr
+
+
+def last_words(container: str, lines: int = 15) -> str:
+    """Return the end of a container's log."""
+    command = ["docker", "container", "logs", "--tail", str(lines), container]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+    )
+    return " / ".join(line.strip() for line in done.stdout.splitlines() if line.strip())
+
+
+class Compose:
+    """Compose on the files of one directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._options = (
+            "compose",
+            f"--project-directory={directory}",
+            f"--env-file={directory}/.env",
+            f"--file={directory}/compose.yml",
+        )
+
+    def run(self, *arguments: str) -> str:
+        """Run a command of Compose and return what it prints; raises CutoverError as `run` does."""
+        return run(*self._options, *arguments)
+
+    def config(self) -> Mapping[str, Any]:
+        """Return the project without the values of ``.env``, some of which are secret."""
+        found: Mapping[str, Any] = json.loads(self.run("config", "--no-interpolate", "--format=json"))
+        return found

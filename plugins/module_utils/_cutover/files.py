@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stack's files: kept from before, and replaced one by one by those of after.
+
+Directories are not swapped: a container's bind mount follows the directory that it was started with, and what is
+mounted
+alone follows the file. So a file is written beside the present one, and takes its name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+# In this order: until compose.yml is there, the files before are what Compose reads.
+FILES = (".other_stores.json", ".env", "compose.yml")
+DIRECTORIES = ("mlflow", ".secrets/mlflow_sftp_key")
+
+
+def save(stack: Path, archive: Path) -> None:
+    """Keep the files of a stack in an archive, completely or not at all."""
+    temporary = archive.with_name(f".{archive.name}.new")
+    with open(temporary, "wb", opener=_private) as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            for name in (*FILES, *DIRECTORIES):
+                if (stack / name).exists():
+                    tar.add(stack / name, arcname=name)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(archive)
+
+
+def extract(archive: Path, directory: Path) -> None:
+    """Write the files of an archive into a directory."""
+    with tarfile.open(archive) as tar:
+        # Ours, and only root could have changed it.
+        tar.extraction_filter = getattr(tarfile, "tar_filter", None)
+        tar.extractall(directory, numeric_owner=True)  # noqa: S202
+
+
+def restore(archive: Path, stack: Path) -> None:
+    """Give a stack the files of an archive."""
+    with tempfile.TemporaryDirectory(dir=archive.parent) as directory:
+        extract(archive, Path(directory))
+        install(Path(directory), stack)
+
+
+def install(source: Path, stack: Path) -> None:
+    """Give a stack the files of a directory; what the directory does not have stays as it is."""
+    for name in DIRECTORIES:
+        if (source / name).is_dir():
+            _install_directory(source / name, stack / name)
+    for name in FILES:
+        if (source / name).exists():
+            _install_file(source / name, stack / name)
+
+
+def complete(following: Path, stack: Path, client: Path | None, renamed: Mapping[str, str]) -> None:
+    """Give the directory of the next files the credentials that the next services use.
+
+    Args:
+        following: The directory.
+        stack: The stack's, whose credentials stay in use where there are no others.
+        client: The credentials of a second account; None for none.
+        renamed: Which paths those name, and what they are called once the account is the only one.
+    """
+    for name in DIRECTORIES:
+        source = (client or stack) / name
+        if source.is_dir():
+            (following / name).mkdir(parents=True, exist_ok=True)
+            _copy_metadata(source.parent, (following / name).parent)
+            _copy_metadata(source, following / name)
+            _install_directory(source, following / name)
+    for path in (following / "mlflow").glob("*") if client else ():
+        text = path.read_text()
+        for before, after in renamed.items():
+            text = text.replace(before, after)
+        path.write_text(text)
+
+
+def _install_directory(source: Path, target: Path) -> None:
+    if not target.is_dir():
+        target.mkdir(parents=True)
+        _copy_metadata(source, target)
+    for path in sorted(source.iterdir()):
+        _install_file(path, target / path.name)
+    for path in target.iterdir():
+        if path.is_file() and not (source / path.name).exists():
+            path.unlink()
+
+
+def _install_file(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.new")
+    with open(temporary, "wb", opener=_private) as file, source.open("rb") as present:
+        shutil.copyfileobj(present, file)
+        file.flush()
+        os.fsync(file.fileno())
+    _copy_metadata(source, temporary)
+    temporary.replace(target)
+
+
+def _copy_metadata(source: Path, target: Path) -> None:
+    shutil.copystat(source, target)
+    status = source.stat()
+    os.chown(target, status.st_uid, status.st_gid)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

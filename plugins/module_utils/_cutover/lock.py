@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One cutover of a stack at a time, whoever starts it from wherever."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a stack's cutovers; the kernel releases what a process held that is gone.
+
+    Raises:
+        RefusedError: Somebody else holds it.
+    """
+    path = directory / ".lock"
+    with open(path, "a+", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RefusedError(
+                f"Another run works on this stack: {file.read().strip() or 'it has not said who'}. Nothing was changed",
+                "Wait until it has ended",
+            ) from None
+        file.truncate(0)
+        file.write(_holder())
+        file.flush()
+        yield
+
+
+def _holder() -> str:
+    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+    came = os.environ.get("SSH_CONNECTION", "").split(" ")[0]
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    return f"user {user}{f' from {came}' if came else ''}, process {os.getpid()}, since {since}\n"

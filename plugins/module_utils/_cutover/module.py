@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules of cutovers share: the options of a stack, and errors as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Settings
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import Module
+
+STACK_OPTIONS: dict[str, dict[str, Any]] = {
+    "directory": {"type": "path", "required": True},
+    "local_root": {"type": "path", "default": "/mlruns"},
+    "config_dir": {"type": "path", "default": "/etc/mlflow_sftp"},
+    "key_dir": {"type": "path", "default": "/run/secrets/mlflow_sftp_key"},
+    "uid": {"type": "int", "default": 10001},
+    "gid": {"type": "int", "default": 10001},
+}
+
+
+def settings_of(options: Mapping[str, Any], *further: str) -> Settings:
+    """Return the stack that a module's options mean; `further` names those that are settings too."""
+    given = {name: options[name] for name in (*STACK_OPTIONS, *further)}
+    return Settings(**{**given, "directory": Path(options["directory"])})
+
+
+def end(module: Module, action: Callable[[], dict[str, Any]]) -> NoReturn:
+    """End the module with what `action` returns, or with what stopped it."""
+    try:
+        result = action()
+    except CutoverError as error:
+        module.fail_json(msg=str(error), seen=error.seen, remedy=error.remedy)
+    module.exit_json(**result)

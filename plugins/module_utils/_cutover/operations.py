@@ -1,0 +1,596 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cutover does, with Docker's client and the package's program in containers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import (
+    Project,
+    Store,
+    environment_of,
+    needed_accounts,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
+    INCOMPLETE,
+    Program,
+    failure_of,
+    run_once,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+
+WORK = "/var/lib/mlflow-storage"
+# Says which step a cutover is at.
+STEP_FILE = "step"
+_HOME = "/home/mlflow"
+_DATABASE = "/var/lib/mlflow"
+# How many old runs are read back while MLflow is closed; what is asked for beyond them follows afterwards.
+_RUNS_WHILE_CLOSED = 10
+_ROUND_TRIP_SECONDS = 900
+_RESERVE_BYTES = 4 << 20
+_JOBS = ("label=com.docker.compose.oneoff=True",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a stack is laid out.
+
+    Attributes:
+        directory: The stack's, with ``compose.yml`` and ``.env``.
+        local_root: Where containers have the local store.
+        config_dir: Where containers have the SSH client's configuration.
+        key_dir: Where containers have the private key.
+        uid: Of the containers' user.
+        gid: Of the containers' group.
+        experiment: Of the round trips.
+        wait_timeout: Seconds within which the services must be healthy.
+        verify_runs: How many old runs are read back, or ``all``.
+        stop_jobs: Whether running jobs may be stopped.
+    """
+
+    directory: Path
+    local_root: str = "/mlruns"
+    config_dir: str = "/etc/mlflow_sftp"
+    key_dir: str = "/run/secrets/mlflow_sftp_key"
+    uid: int = 10001
+    gid: int = 10001
+    experiment: str = "mlflow-sftp-verify"
+    wait_timeout: int = 180
+    verify_runs: str = "10"
+    stop_jobs: bool = False
+
+    @property
+    def switches(self) -> Path:
+        """The directory of all records."""
+        return self.directory / "switches"
+
+
+class Stack:
+    """A deployed stack, and the containers that a cutover starts beside it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.compose = docker.Compose(str(settings.directory))
+        try:
+            environment = environment_of((settings.directory / ".env").read_text())
+            self.project = Project.from_config(self.compose.config())
+        except (OSError, KeyError, CutoverError) as error:
+            raise RefusedError(
+                f"{settings.directory} holds no deployed stack ({error})".rstrip("."), "Run site.yml first"
+            ) from error
+        self.store = Store.from_environment(environment)
+        self.database = environment.get("MLFLOW_BACKEND_STORE_URI", "")
+        if not self.store.uri:
+            raise RefusedError(f"{settings.directory} holds no deployed stack", "Run site.yml first")
+
+    @property
+    def tool(self) -> str:
+        """Name of the container that reaches both stores and the database."""
+        return f"{self.project.name}-storage"
+
+    @property
+    def copier(self) -> str:
+        """Name of the container that copies while MLflow serves."""
+        return f"{self.project.name}-storage-copy"
+
+    @property
+    def candidate(self) -> str:
+        """Name of the next server, before it is opened."""
+        return f"{self.project.name}-candidate"
+
+    @property
+    def trainer(self) -> str:
+        """Name of the training job that makes a round trip."""
+        return f"{self.project.name}-train-storage"
+
+    @property
+    def maintenance(self) -> str:
+        """Name of the container that answers while MLflow is closed."""
+        return f"{self.project.name}-maintenance"
+
+    def start_tool(
+        self,
+        name: str,
+        volumes: Sequence[str],
+        *command: str,
+        labels: Mapping[str, str] | None = None,
+        ssh_config: str = "",
+    ) -> None:
+        """Start a container that has the local store, the database and what `volumes` give it besides."""
+        docker.remove(name)
+        docker.run(
+            *("container", "run", "--detach", "--name", name, "--pull=never", "--stop-timeout=2"),
+            *docker.RESTRICTED,
+            *docker.NO_PROXIES,
+            f"--label={LABEL}={self.settings.directory}",
+            *(f"--label={name}={value}" for name, value in (labels or {}).items()),
+            f"--network={self.project.networks[0]}",
+            *(f"--volume={volume}" for volume in (*self._data(), *volumes)),
+            # The value has a password: only the client's environment holds it.
+            "--env=MLFLOW_BACKEND_STORE_URI",
+            "--env=MLFLOW_TRACKING_URI=http://mlflow:5000",
+            *([f"--env=MLFLOW_SFTP_SSH_CONFIG={ssh_config}"] if ssh_config else []),
+            self.project.image,
+            *(command or ("sleep", "infinity")),
+            environment={"MLFLOW_BACKEND_STORE_URI": self.database},
+        )
+        for network in self.project.networks[1:]:
+            docker.run("network", "connect", network, name)
+
+    def credentials(self, directory: Path | None = None, suffix: str = "") -> list[str]:
+        """Return the volumes with an account's credentials, if the directory, by default the stack's, has any."""
+        directory = directory or self.settings.directory
+        if not (directory / "mlflow" / "known_hosts").exists():
+            return []
+        return [
+            f"{directory}/mlflow:{self.settings.config_dir}{suffix}:ro,z",
+            f"{directory}/.secrets/mlflow_sftp_key:{self.settings.key_dir}{suffix}:ro,z",
+        ]
+
+    def configure_both_accounts(self, path: Path) -> None:
+        """Configure OpenSSH for two accounts.
+
+        Both may be on one server, for which OpenSSH takes the first value that it meets: known_hosts lists both files.
+        """
+        here = self.settings.config_dir
+        path.write_text(
+            f"Host *\n  UserKnownHostsFile {here}_next/known_hosts {here}/known_hosts\n"
+            f"Include {here}_next/ssh_config\nInclude {here}/ssh_config\n"
+        )
+        path.chmod(0o600)
+        os.chown(path, self.settings.uid, self.settings.gid)
+
+    def jobs(self) -> list[str]:
+        """Return the names of running jobs of the stack, those of a cutover aside."""
+        filters = (f"label=com.docker.compose.project={self.project.name}", *_JOBS)
+        options = [f"--filter={each}" for each in filters]
+        names = docker.run("container", "ls", *options, "--format={{.Names}}").split()
+        return [name for name in names if name not in (self.candidate, self.trainer)]
+
+    def _data(self) -> list[str]:
+        volumes = [f"{self.project.name}_artifacts:{self.settings.local_root}"]
+        if self.database.startswith("sqlite:"):
+            volumes.append(f"{self.project.name}_database:{_DATABASE}")
+        return volumes
+
+
+class Switch:
+    """The deeds of a storage switch: `engine.Operations` on real containers."""
+
+    def __init__(self, stack: Stack, record: Record) -> None:
+        self._stack = stack
+        self._settings = stack.settings
+        self._directory = self._settings.switches / record.id
+        self._tool: Program | None = None
+        self._candidate: Program | None = None
+
+    @property
+    def work(self) -> Path:
+        """What the tools write."""
+        return self._directory / "work"
+
+    def make_directories(self, record: Record) -> None:
+        """Make the switch's directories, and bring the journal of the switch that this one undoes."""
+        for path in (self._settings.switches, self._directory, self.work):
+            path.mkdir(mode=0o700, exist_ok=True)
+        os.chown(self.work, self._settings.uid, self._settings.gid)
+        journal = self._settings.switches / record.undoes / "work" / "journal.json"
+        if record.undoes and journal.exists() and not (self.work / "undone.json").exists():
+            shutil.copy2(journal, self.work / "undone.json")
+            os.chown(self.work / "undone.json", self._settings.uid, self._settings.gid)
+        if self._has_second_account:
+            self._stack.configure_both_accounts(self.work / "ssh_config")
+
+    def make_next_directory(self, record: Record) -> None:
+        """Begin the directory of the next files, with what does not come from a template."""
+        following = self._directory / "next"
+        shutil.rmtree(following, ignore_errors=True)
+        following.mkdir(mode=0o755)
+        here = self._settings
+        renamed = {f"{name}_next": name for name in (here.config_dir, here.key_dir)}
+        client = self._directory / "client"
+        with _translated("the next files cannot be written"):
+            files.complete(following, here.directory, client if self._has_second_account else None, renamed)
+            (following / ".other_stores.json").write_text(json.dumps(list(record.accounts)))
+
+    def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
+        """Start a container that has both stores, the database and the switch's directory."""
+        volumes = [
+            *self._stack.credentials(),
+            *self._stack.credentials(self._directory / "client", "_next"),
+            f"{self.work}:{WORK}:z",
+        ]
+        ssh_config = f"{WORK}/ssh_config" if self._has_second_account else ""
+        self._stack.start_tool(name, volumes, *command, labels=labels, ssh_config=ssh_config)
+
+    def drain(self) -> None:
+        """Require that no job runs, or stop those that do.
+
+        Raises:
+            RefusedError: Jobs run: a stopped job loses its work, one that goes on would write to the old store.
+        """
+        jobs = self._stack.jobs()
+        if jobs and not self._settings.stop_jobs:
+            raise RefusedError(
+                f"Jobs are running and would lose their work: {', '.join(jobs)}. Everything is copied and nothing "
+                f"else was "
+                "changed",
+                "Run this playbook again when they have ended (it only copies what is new), or with -e "
+                "stop_jobs=true to stop "
+                "them",
+            )
+        if jobs:
+            docker.run("container", "stop", "--time=60", *jobs)
+
+    @property
+    def _has_second_account(self) -> bool:
+        return bool(self._stack.credentials(self._directory / "client"))
+
+    # What follows is `engine.Operations`.
+
+    def write(self, record: Record) -> None:
+        try:
+            self._write(record)
+        except OSError as error:
+            raise CutoverError(
+                f"the record {self._directory / records.FILE} cannot be written: {error.strerror}",
+                "Make room on that file system, or mend it",
+            ) from error
+
+    def announce(self, step: str) -> None:
+        # Nothing depends on it.
+        with contextlib.suppress(OSError):
+            (self._directory / STEP_FILE).write_text(f"{step}\n")
+
+    def prepare(self, record: Record) -> None:
+        self._start_tool()
+        docker.remove(self._stack.candidate)
+        docker.Compose(str(self._directory / "next")).run(
+            *("run", "--detach", "--no-deps", f"--name={self._stack.candidate}"),
+            *(f"--volume={self.work}:{WORK}:z", "mlflow"),
+        )
+        docker.wait_until_healthy(self._stack.candidate, self._settings.wait_timeout)
+        self._candidate = Program(self._stack.candidate, ["read-back", "roundtrip"])
+        self._create_maintenance()
+        self._candidate.wait()
+        self._require_tool().wait()
+
+    def save_files(self, record: Record) -> None:
+        with _translated("the stack's files cannot be kept"):
+            files.save(self._settings.directory, self._directory / "before.tar")
+            # Given up where the file system is full, so that the record of the way back can be written.
+            (self._directory / ".reserve").write_bytes(os.urandom(_RESERVE_BYTES))
+
+    def close(self, record: Record) -> None:
+        docker.remove(self._stack.trainer)
+        if docker.inspect(self._stack.maintenance) is None:
+            self._create_maintenance()
+        self._stack.compose.run("stop", *self._stack.project.stopped)
+        docker.run("container", "start", self._stack.maintenance)
+
+    def copy_rest(self, record: Record) -> None:
+        if record.copies:
+            self._copy(copy_arguments(record))
+
+    def back_up(self, record: Record) -> None:
+        # A resumed cutover finds the backup from before its first change.
+        if not (self.work / "database.backup").exists():
+            self._require_tool().call("backup", f"{WORK}/database.backup")
+
+    def relocate(self, record: Record) -> None:
+        if (self.work / "undone.json").exists():
+            self._require_tool().call("relocate", "undo", "--journal", f"{WORK}/undone.json")
+        if record.moves_rows:
+            self._require_tool().call(
+                *("relocate", "apply", *relocate_arguments(record)),
+                *("--journal", f"{WORK}/journal.json", "--no-backup"),
+            )
+
+    def compare(self, record: Record) -> None:
+        places = self._require_tool().call("info")["database"]["places"]
+        needed = needed_accounts((place["place"] for place in places), record.target)
+        if needed != list(record.accounts):
+            raise CutoverError(
+                f"rows lead to the SFTP accounts {needed}, and the next configuration knows {list(record.accounts)} "
+                f"besides "
+                "the new store: rows have changed since the plan",
+                "Run the switch again",
+            )
+
+    def try_candidate(self, record: Record) -> None:
+        program = self._require_candidate()
+        server = ("--tracking-uri", "http://localhost:5000")
+        asked = self._settings.verify_runs
+        runs = _RUNS_WHILE_CLOSED if asked == "all" else min(int(asked), _RUNS_WHILE_CLOSED)
+        _require_unharmed(
+            program.call(*read_back_arguments(record, str(runs)), *server, accepted=(0, INCOMPLETE))
+        )
+        program.call(
+            "roundtrip", "--experiment", self._settings.experiment, "--access", record.target.access, *server
+        )
+
+    def install_files(self, record: Record) -> None:
+        with _translated("the next files cannot be installed"):
+            files.install(self._directory / "next", self._settings.directory)
+
+    def open(self, record: Record) -> float:
+        docker.remove(self._stack.maintenance, self._stack.candidate)
+        timeout = self._settings.wait_timeout
+        self._stack.compose.run("up", "--detach", "--no-build", "mlflow")
+        opened_at = self._wait_for_answer(timeout)
+        self._stack.compose.run("up", "--detach", "--no-build", "--wait", f"--wait-timeout={timeout}")
+        return opened_at
+
+    def verify(self, record: Record) -> None:
+        project = self._stack.project
+        if "train" in project.services:
+            docker.remove(self._stack.trainer)
+            self._stack.compose.run(
+                *("run", "--detach", "--rm", "--no-deps", f"--name={self._stack.trainer}"),
+                *("train", "sleep", str(_ROUND_TRIP_SECONDS)),
+            )
+        containers = {name: f"{project.name}-{name}-1" for name in project.clients}
+        if "train" in containers:
+            containers["train"] = self._stack.trainer
+        options = (
+            *("--tracking-uri", "http://mlflow:5000", "--experiment", self._settings.experiment),
+            *("--access", record.target.access),
+        )
+        started = {name: run_once(each, "roundtrip", *options) for name, each in containers.items()}
+        self._read_back_rest(record)
+        failures = [f"{name}: {failure}" for name, each in started.items() if (failure := _failure(each))]
+        docker.remove(self._stack.trainer)
+        if failures:
+            raise CutoverError("the round trip failed from " + "; ".join(failures))
+
+    def count_left(self, record: Record) -> int:
+        everything = record.updated(experiments=(), migrate="all")
+        found = self._require_tool().call(
+            "relocate", "plan", *relocate_arguments(everything), accepted=(0, INCOMPLETE)
+        )
+        return int(found["rows_to_move"])
+
+    def prepare_rollback(self, record: Record) -> None:
+        self._start_tool()
+
+    def forget_trial(self, record: Record) -> None:
+        # What stays is a run that bears the round trips' tag: the next purge removes it.
+        with contextlib.suppress(CutoverError):
+            self._require_candidate().call(
+                *purge_arguments(record), "--tracking-uri", "http://localhost:5000"
+            )
+
+    def copy_back(self, record: Record) -> str:
+        command = ["copy", record.target.uri, record.source.uri, "--manifest", f"{WORK}/logged-since.db"]
+        try:
+            self._copy([*command, "--verify", "size"])
+        except CutoverError as error:
+            return str(error)
+        return ""
+
+    def restore_rows(self, record: Record) -> None:
+        if (self.work / "journal.json").exists():
+            self._require_tool().call("relocate", "undo", "--journal", f"{WORK}/journal.json")
+        if (self.work / "undone.json").exists():
+            self._require_tool().call("relocate", "redo", "--journal", f"{WORK}/undone.json")
+
+    def relocate_since(self, record: Record) -> None:
+        back = record.updated(source=record.target, target=record.source, experiments=(), migrate="all")
+        self._require_tool().call(
+            *("relocate", "apply", *relocate_arguments(back)),
+            *("--journal", f"{WORK}/logged-since.json", "--no-backup", "--skip-blocked"),
+        )
+
+    def restore_files(self, record: Record) -> None:
+        with _translated("the files from before the switch cannot be restored"):
+            files.restore(self._directory / "before.tar", self._settings.directory)
+
+    def tidy(self, record: Record) -> None:
+        for program in filter(None, (self._tool, self._candidate)):
+            program.end()
+        self._tool = self._candidate = None
+        containers = [self._stack.tool, self._stack.candidate, self._stack.trainer]
+        if not record.interrupted:
+            containers.append(self._stack.maintenance)
+        with contextlib.suppress(CutoverError):
+            docker.remove(*containers)
+        with contextlib.suppress(OSError):
+            (self._directory / ".reserve").unlink()
+        if record.state in ("done", "undone"):
+            shutil.rmtree(self._directory / "next", ignore_errors=True)
+
+    def purge(self, record: Record) -> None:
+        """Remove for good what the round trips left."""
+        self._start_tool()
+        try:
+            self._require_tool().call(*purge_arguments(record))
+        finally:
+            self.tidy(record)
+
+    def tool(self) -> Program:
+        """Return the program in the tool container, started where it does not run."""
+        if self._tool is None:
+            self._start_tool()
+        return self._require_tool()
+
+    def start_tool_without_directory(self) -> Program:
+        """Return the program in a tool container that can write nothing of the switch, for check mode."""
+        self._stack.start_tool(self._stack.tool, self._stack.credentials())
+        self._tool = Program(self._stack.tool, ["relocate", "copy", "info"])
+        return self._tool
+
+    def _start_tool(self) -> None:
+        if self._tool is None:
+            self.start(self._stack.tool)
+            self._tool = Program(self._stack.tool, ["relocate", "copy", "backup", "info"])
+
+    def _require_tool(self) -> Program:
+        if self._tool is None:
+            self._start_tool()
+        assert self._tool is not None
+        return self._tool
+
+    def _require_candidate(self) -> Program:
+        if self._candidate is None:
+            raise CutoverError("the next server is not running")
+        return self._candidate
+
+    def _copy(self, arguments: Sequence[str]) -> None:
+        found = self._require_tool().call(*arguments, accepted=(0, INCOMPLETE))
+        if found["failed"]:
+            first = "; ".join(f"{path}: {reason}" for path, reason in list(found["failed"].items())[:3])
+            raise CutoverError(f"{len(found['failed'])} files could not be copied: {first}")
+
+    def _create_maintenance(self) -> None:
+        docker.remove(self._stack.maintenance)
+        project = self._stack.project
+        docker.run(
+            *("container", "create", f"--name={self._stack.maintenance}", "--pull=never", "--stop-timeout=2"),
+            *docker.RESTRICTED,
+            *docker.NO_PROXIES,
+            f"--label={LABEL}={self._settings.directory}",
+            f"--label=freegee.mlflow_sftp.project={project.name}",
+            *(f"--network={project.network}", "--network-alias=mlflow", "--restart=unless-stopped"),
+            *(f"--publish={port}" for port in project.ports),
+            *(project.image, "python", "-m", "mlflow_sftp.maintenance_server", "--port", "5000"),
+        )
+
+    def _wait_for_answer(self, seconds: float) -> float:
+        """Return when MLflow answered a question that reaches the database."""
+        url = f"http://{_address(self._stack.project.ports)}/api/2.0/mlflow/experiments/search?max_results=1"
+        container = f"{self._stack.project.name}-mlflow-1"
+        # An address of the Docker host itself.
+        opener = build_opener(ProxyHandler({}))
+        end = time.monotonic() + seconds
+        said = "nothing"
+        while time.monotonic() < end:
+            try:
+                with opener.open(url, timeout=10):
+                    return time.monotonic()
+            except HTTPError as error:
+                said = str(error)
+            except OSError as error:
+                said = str(error.reason) if hasattr(error, "reason") else str(error)
+            time.sleep(0.1)
+        raise CutoverError(
+            f"MLflow did not answer at {url} within {seconds:.0f} s; last was seen: {said}",
+            f"The end of its log: {docker.last_words(container)}",
+        )
+
+    def _read_back_rest(self, record: Record) -> None:
+        asked = self._settings.verify_runs
+        if asked == "all" or int(asked) > _RUNS_WHILE_CLOSED:
+            _require_unharmed(
+                self._require_tool().call(*read_back_arguments(record, asked), accepted=(0, INCOMPLETE))
+            )
+
+    def _write(self, record: Record) -> None:
+        reserve = self._directory / ".reserve"
+        try:
+            records.write(record, self._directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not reserve.exists():
+                raise
+            reserve.unlink()
+            records.write(record, self._directory)
+
+
+def copy_arguments(record: Record) -> list[str]:
+    """Return the copy of a switch, as arguments of the package's program."""
+    return [
+        *("copy", record.source.uri, record.target.uri, "--for-mlflow", "--manifest", f"{WORK}/manifest.db"),
+        *(word for each in record.directories for word in ("--include", each)),
+        *(word for each in record.already_moved for word in ("--exclude", each)),
+    ]
+
+
+def relocate_arguments(record: Record) -> list[str]:
+    """Return which locations change, as arguments of the package's program."""
+    return [
+        *("--from", record.source.root, "--to", record.target.root, "--working-directory", _HOME),
+        *(word for each in record.experiments for word in ("--experiment", str(each))),
+        *(["--new-runs-only"] if record.migrate == "none" else []),
+    ]
+
+
+def read_back_arguments(record: Record, runs: str) -> list[str]:
+    """Return which old runs are read back, as arguments of the package's program."""
+    old = record.source if record.migrate == "none" else record.target
+    manifest = ("--manifest", f"{WORK}/manifest.db") if record.copies else ()
+    return ["read-back", old.root, "--store", old.uri, "--runs", runs, *manifest]
+
+
+def purge_arguments(record: Record) -> list[str]:
+    """Return the purge of the round trips, as arguments of the package's program."""
+    return ["purge-roundtrips", "--destination", record.target.uri]
+
+
+def _require_unharmed(found: Mapping[str, Any]) -> None:
+    problems = found["problems"]
+    if problems:
+        first = "; ".join(" ".join(str(word) for word in each.values() if word) for each in problems[:3])
+        raise CutoverError(f"artifacts are not as they were, {len(problems)} problems: {first}")
+
+
+def _failure(process: subprocess.Popen[str]) -> str:
+    try:
+        output, errors = process.communicate(timeout=_ROUND_TRIP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return f"no answer within {_ROUND_TRIP_SECONDS} s"
+    return failure_of(output, errors) if process.returncode else ""
+
+
+def _address(ports: Sequence[str]) -> str:
+    """Return where the Docker host itself reaches a published port."""
+    address, _, port = ports[0].rpartition(":")[0].rpartition(":")
+    loopback = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # To be compared with.
+    return f"{loopback.get(address, address)}:{port}"
+
+
+@contextlib.contextmanager
+def _translated(failure: str) -> Any:
+    try:
+        yield
+    except OSError as error:
+        raise CutoverError(f"{failure}: {error}") from error

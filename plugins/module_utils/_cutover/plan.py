@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a switch would do, found out without touching anything: the refusals, the text, the record that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import needed_accounts
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+
+NAMED = 3
+_ROWS_A_SECOND = 10_000
+_TABLES = {"logged_models": "logged models", "model_versions": "model versions", "trace_info": "traces"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was asked before, each as the package's program answers with ``--json``.
+
+    Attributes:
+        database: Of ``info``: counts and places.
+        source: Of ``info``: the present store.
+        target: Of ``info``: the new store; None where it is the present one, or could not be asked yet.
+        rows: Of ``relocate plan``; None where no row changes.
+        files: Of ``copy --check``; None where no file is copied, or the new store could not be asked.
+        restart_seconds: How long closing MLflow and opening it again takes.
+    """
+
+    database: Mapping[str, Any]
+    source: Mapping[str, Any]
+    target: Mapping[str, Any] | None
+    rows: Mapping[str, Any] | None
+    files: Mapping[str, Any] | None
+    restart_seconds: float
+
+
+def narrowed(record: Record, rows: Mapping[str, Any] | None) -> Record:
+    """Return the record with the directories that move, and those that have moved already.
+
+    Raises:
+        RefusedError: Nothing moves that was asked for, or something cannot.
+    """
+    if rows is None:
+        return record
+    if record.experiments and not rows["directories"]:
+        named = ", ".join(map(str, record.experiments))
+        raise RefusedError(
+            f"No location below {record.source.root} belongs to the experiments {named}. Nothing was changed"
+        )
+    # What an earlier switch left of runs that are at the new store already must not be copied over them.
+    return record.updated(
+        already_moved=tuple(rows["already_moved"]),
+        directories=tuple(rows["directories"]) if record.experiments else (),
+    )
+
+
+def planned(record: Record, found: Findings) -> Record:
+    """Return the record of the switch that was planned, `narrowed` before.
+
+    Raises:
+        RefusedError: It could not succeed.
+    """
+    if found.rows is not None:
+        _require_movable(found.rows)
+    if found.files is not None:
+        _require_readable(record, found.files)
+        _require_space(record, found.target, found.files)
+    present = [place["place"] for place in found.database["places"]]
+    places = present if found.rows is None else found.rows["places_after"]
+    return record.updated(accounts=tuple(needed_accounts(places, record.target)))
+
+
+def describe(record: Record, found: Findings) -> list[str]:
+    """Return the plan as lines for people."""
+    return [
+        f"From: {record.source}",
+        f"To: {record.target}",
+        *(["New runs go there already; this moves the rest."] if record.rest else []),
+        _database(found.database["counts"]),
+        f"The present store holds {found.source['files']} files, {readable_size(found.source['bytes'])}.",
+        *_copying(record, found),
+        _space(record, found),
+        *_locations(found.rows),
+        _downtime(found),
+    ]
+
+
+def readable_size(count: float) -> str:
+    """Return bytes for people, in powers of 1024."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _require_movable(rows: Mapping[str, Any]) -> None:
+    unmovable = [row for row in rows.get("blocked", ()) if not row["ambiguous"]]
+    if unmovable:
+        raise RefusedError(
+            f"{len(unmovable)} locations cannot move, so nothing was changed. First: "
+            + ". ".join(_blocked(row) for row in unmovable[:NAMED]),
+            "Change them or their rows, or move a part with -e experiments=[...]",
+        )
+
+
+def _require_readable(record: Record, files: Mapping[str, Any]) -> None:
+    if files["unreadable_names"]:
+        raise RefusedError(
+            f"MLflow's local store takes names for URLs and could not read {files['unreadable_names']} files back, "
+            f"so nothing "
+            f"was changed. First: {' '.join(sorted(files['failed'])[:NAMED])}",
+            f"Rename or remove them at {record.source.uri}, or move a part with -e experiments=[...]",
+        )
+
+
+def _require_space(record: Record, target: Mapping[str, Any] | None, files: Mapping[str, Any]) -> None:
+    free = None if target is None else target["free_bytes"]
+    if free is not None and free < files["copied"]["bytes"]:
+        raise RefusedError(
+            f"{record.target.uri} has {readable_size(free)} free, and {readable_size(files['copied']['bytes'])} are "
+            f"to be "
+            "copied. Nothing was changed",
+            "Make room, or move a part with -e experiments=[...]",
+        )
+
+
+def _database(counts: Mapping[str, Mapping[str, int]]) -> str:
+    runs = counts["runs"]
+    further = [f", {counts[name]['total']} {word}" for name, word in _TABLES.items() if name in counts]
+    return (
+        f"MLflow knows {counts['experiments']['total']} experiments, {runs['total']} runs ({runs.get('deleted', 0)} "
+        f"deleted)"
+        f"{''.join(further)}."
+    )
+
+
+def _copying(record: Record, found: Findings) -> Iterator[str]:
+    if found.files is not None:
+        copied = found.files["copied"]
+        yield (
+            f"To copy: {copied['files']} files, {readable_size(copied['bytes'])}; to compare: "
+            f"{found.files['equal']['files']} files that are there already."
+        )
+        for path, reason in found.files["failed"].items():
+            yield f"Cannot be copied: {path}: {reason}"
+    elif record.moves_files and record.migrate == "none":
+        yield "To copy: nothing (migrate=none). Old runs stay where they are and are read from there."
+
+
+def _space(record: Record, found: Findings) -> str:
+    if not record.moves_files:
+        return "The store stays the same; only how it is reached changes."
+    if found.target is None:
+        return (
+            "Free space at the new store is not known: it cannot be asked before the account is provisioned."
+        )
+    free = found.target["free_bytes"]
+    if free is None:
+        return "The new store does not tell how much space is free."
+    return f"Free space at the new store: {readable_size(free)}."
+
+
+def _locations(rows: Mapping[str, Any] | None) -> Iterator[str]:
+    if rows is None:
+        yield "Locations to change: none; they lead to the proxy before and after."
+        return
+    yield f"Locations to change: {rows['rows_to_move']}."
+    for name, counted in sorted(rows["tables"].items()):
+        if counted:
+            yield f"  {name}: " + ", ".join(f"{count} {what}" for what, count in sorted(counted.items()))
+    for row in rows["blocked"]:
+        yield f"Cannot move: {_blocked(row)}"
+    for name, count in sorted(rows["report_only"].items()):
+        yield f"Mentioned, and left as it is: {count} times in {name}"
+
+
+def _blocked(row: Mapping[str, Any]) -> str:
+    key = ", ".join(f"{name} {value}" for name, value in row["key"].items())
+    return f"{row['table']}.{row['column']} ({key}) = {row['value']}: {row['reason']}"
+
+
+def _downtime(found: Findings) -> str:
+    listing = found.files["seconds"] if found.files is not None else 0.0
+    rows = found.rows["rows_to_move"] / _ROWS_A_SECOND if found.rows is not None else 0.0
+    look = f", another look at both stores {listing:.1f} s" if listing else ""
+    return (
+        f"Expected downtime: about {found.restart_seconds + listing + rows:.0f} s (restart "
+        f"{found.restart_seconds:.0f} s{look})."
+    )

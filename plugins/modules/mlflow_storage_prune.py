@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: delete the old copy that a storage switch left."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_storage_prune
+short_description: Delete the old copy that a storage switch left
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Deletes, file by file, what the last switches copied to the deployed store, where that proves to hold the same
+    bytes now. With the
+    account that was left, its own credentials from before the switch are used.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.stack
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Delete the old copy
+  freegee.mlflow_sftp.mlflow_storage_prune:
+    directory: /opt/mlflow-stack
+"""
+
+RETURN = r"""
+deleted:
+  description: Files and bytes that were deleted, or would be in check mode.
+  returned: success
+  type: dict
+  sample: {files: 120, bytes: 1048576}
+kept:
+  description: The first hundred files that stay, with the reason.
+  returned: success
+  type: dict
+message:
+  description: The result for people.
+  returned: success
+  type: str
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decisions import copies
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    STACK_OPTIONS,
+    end,
+    settings_of,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.plan import readable_size
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
+    INCOMPLETE,
+    running_program,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record, load_all
+
+
+@contextlib.contextmanager
+def tool(stack: Stack, copied: list[Record]) -> Iterator[None]:
+    """Run a tool container that has the directories of the copies, and the credentials of the account that was left."""
+    last = copied[-1]
+    directory = stack.settings.switches / last.id
+    works = [str(stack.settings.switches / record.id / "work") for record in copied]
+    volumes = [f"{work}:{work}:z" for work in works]
+    if not last.second_account:
+        stack.start_tool(stack.tool, [*volumes, *stack.credentials()])
+        yield
+        return
+    with tempfile.TemporaryDirectory(dir=directory) as left:
+        files.extract(directory / "before.tar", Path(left))
+        stack.configure_both_accounts(directory / "work" / "ssh_config")
+        accounts = [*stack.credentials(Path(left)), *stack.credentials(directory / "client", "_next")]
+        stack.start_tool(stack.tool, [*volumes, *accounts], ssh_config=f"{works[-1]}/ssh_config")
+        yield
+
+
+def run(module: AnsibleModule) -> dict:
+    """Delete what is proved to be superfluous."""
+    stack = Stack(settings_of(module.params))
+    copied = copies(load_all(stack.settings.switches), stack.store)
+    last = copied[-1]
+    manifests = [
+        word
+        for record in copied
+        for word in ("--manifest", str(stack.settings.switches / record.id / "work" / "manifest.db"))
+    ]
+    check = ["--check"] if module.check_mode else []
+    with locked(stack.settings.switches), tool(stack, copied), running_program(stack.tool) as program:
+        done = program.call(
+            "prune", last.source.uri, last.target.uri, *manifests, *check, accepted=(0, INCOMPLETE)
+        )
+    deleted, before = done["deleted"], done["kept_files"] + done["deleted"]["files"]
+    kept = "".join(f" Kept {path}: {reason}." for path, reason in done["kept"].items())
+    would = "Would delete" if module.check_mode else "Deleted"
+    return {
+        "changed": deleted["files"] > 0,
+        "deleted": deleted,
+        "kept": done["kept"],
+        "message": f"{would} {deleted['files']} files ({readable_size(deleted['bytes'])}) at {last.source.uri}.{kept}",
+        "diff": {"before": f"{before} files\n", "after": f"{done['kept_files']} files\n"},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=STACK_OPTIONS, supports_check_mode=True)
+    end(module, lambda: run(module))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: carry out a storage switch, or undo one that was interrupted."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_storage_switch
+short_description: Carry out a storage switch, or undo one that was interrupted
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Closes MLflow, copies the rest, changes the locations, tries the next server before anybody reaches it, gives
+    the stack its next
+    files, opens MLflow and makes a round trip from every service. If anything of that fails, everything is as it
+    was before.
+  - The next files are in C(switches/ID/next) below O(directory).
+  - Run it with C(async), so that a lost connection does not stop it. Whatever stops it, a later call finishes or
+    undoes the switch.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.stack
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details:
+      - A switch that is done is not done again, M(freegee.mlflow_sftp.mlflow_storage_switch_info) says so.
+options:
+  state:
+    description:
+      - Whether to bring the switch to its end, or to roll back to the state before.
+    type: str
+    choices: [done, undone]
+    default: done
+  record:
+    description:
+      - The switch.
+    type: dict
+    required: true
+  experiment:
+    description:
+      - Experiment of the round trips.
+    type: str
+    default: mlflow-sftp-verify
+  verify_runs:
+    description:
+      - How many old runs are read back and compared, or V(all). Ten at most while MLflow is closed, the others
+        afterwards.
+    type: str
+    default: "10"
+  stop_jobs:
+    description:
+      - Stop running jobs. Otherwise they stop the switch before MLflow is closed.
+    type: bool
+    default: false
+  wait_timeout:
+    description:
+      - Seconds within which services must be healthy.
+    type: int
+    default: 180
+"""
+
+EXAMPLES = r"""
+- name: Switch
+  freegee.mlflow_sftp.mlflow_storage_switch:
+    directory: /opt/mlflow-stack
+    record: "{{ plan.record }}"
+  async: 86400
+  poll: 2
+"""
+
+RETURN = r"""
+record:
+  description: The switch, with its steps, their seconds, and how long MLflow was closed.
+  returned: always
+  type: dict
+lines:
+  description: The result for people.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Engine
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    STACK_OPTIONS,
+    end,
+    settings_of,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Stack, Switch
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import FILE, Record, load
+
+
+def require_unchanged(stack: Stack, record: Record) -> None:
+    """Refuse a switch that another run has taken further meanwhile."""
+    known = load(stack.settings.switches / record.id / FILE)
+    if known.state != record.state:
+        raise RefusedError(
+            f"The switch begun at {record.id} is {known.state} and was {record.state} when this run looked: another "
+            f"run has gone "
+            "on with it. Nothing was changed",
+            "Run this playbook again",
+        )
+
+
+def describe(record: Record, notes: list[str]) -> list[str]:
+    """Return the result for people."""
+    target = record.target
+    old = f"The old copy at {record.source.uri} is untouched: playbooks/storage_prune.yml removes it. "
+    return [
+        f"Artifacts are at {target.uri} ({target.access} access); MLflow was closed for {record.closed_seconds} s.",
+        f"Now put artifact_storage: {target.storage} and mlflow_stack_access: {target.access} into the inventory; "
+        f"site.yml "
+        "refuses another store.",
+        f"{old if record.copies else ''}playbooks/storage_switch.yml -e undo=true rolls back.",
+        *notes,
+    ]
+
+
+def purge(switch: Switch, record: Record) -> list[str]:
+    """Remove what the round trips left; the switch is complete, and stays so if this fails."""
+    try:
+        switch.purge(record)
+    except CutoverError as error:
+        return [f"What the round trips left could not be removed: {error} verify.yml removes it later."]
+    return []
+
+
+def run(module: AnsibleModule) -> dict:
+    """Finish or undo the switch."""
+    options = module.params
+    stack = Stack(settings_of(options, "experiment", "verify_runs", "stop_jobs", "wait_timeout"))
+    record = Record.from_dict(options["record"])
+    if module.check_mode:
+        return {"changed": True, "record": record.as_dict(), "lines": []}
+    switch = Switch(stack, record)
+    with locked(stack.settings.switches):
+        require_unchanged(stack, record)
+        engine = Engine(record, switch)
+        if options["state"] == "undone":
+            record = engine.undo()
+            return {
+                "changed": True,
+                "record": record.as_dict(),
+                "lines": [f"The switch to {record.target} was undone."],
+            }
+        if not record.interrupted:
+            switch.drain()
+        record = engine.finish()
+        return {"changed": True, "record": record.as_dict(), "lines": describe(record, purge(switch, record))}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **STACK_OPTIONS,
+            "state": {"type": "str", "choices": ["done", "undone"], "default": "done"},
+            "record": {"type": "dict", "required": True},
+            "experiment": {"type": "str", "default": "mlflow-sftp-verify"},
+            "verify_runs": {"type": "str", "default": "10"},
+            "stop_jobs": {"type": "bool", "default": False},
+            "wait_timeout": {"type": "int", "default": 180},
+        },
+        supports_check_mode=True,
+    )
+    end(module, lambda: run(module))
+
+
+if __name__ == "__main__":
+    main()

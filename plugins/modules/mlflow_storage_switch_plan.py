@@ -1,0 +1,163 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: plan a storage switch."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_storage_switch_plan
+short_description: Plan a storage switch
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Finds out what a switch would copy and change, refuses one that could not succeed, writes its record, and begins
+    the directory
+    of the stack's next files, C(switches/ID/next) below O(directory). Stores and database stay as they are.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.stack
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: none
+    details:
+      - Each call writes the record.
+options:
+  record:
+    description:
+      - The switch, as M(freegee.mlflow_sftp.mlflow_storage_switch_info) returns it.
+    type: dict
+    required: true
+  restart_seconds:
+    description:
+      - How long closing MLflow and opening it again takes, for the estimate.
+    type: int
+    default: 20
+"""
+
+EXAMPLES = r"""
+- name: Plan the switch
+  freegee.mlflow_sftp.mlflow_storage_switch_plan:
+    directory: /opt/mlflow-stack
+    record: "{{ decision.record }}"
+  register: plan
+"""
+
+RETURN = r"""
+record:
+  description: The switch, with what the plan has found.
+  returned: success
+  type: dict
+lines:
+  description: The plan for people.
+  returned: success
+  type: list
+  elements: str
+others:
+  description: SFTP accounts that rows lead to after the switch, besides the new store.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import contextlib
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import plan
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    STACK_OPTIONS,
+    end,
+    settings_of,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import (
+    Stack,
+    Switch,
+    copy_arguments,
+    relocate_arguments,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+
+MOST_DIFF_LINES = 500
+
+
+def find_out(
+    program: Program, record: Record, restart_seconds: int, check: bool
+) -> tuple[Record, plan.Findings]:
+    """Ask both stores and the database, and return the record with the directories that move."""
+    present = program.call("info", record.source.uri)
+    rows = None
+    if record.moves_rows:
+        accepted = (0, INCOMPLETE)
+        rows = program.call("relocate", "plan", "--rows", *relocate_arguments(record), accepted=accepted)
+    record = plan.narrowed(record, rows)
+    target = files = None
+    if record.moves_files:
+        # In check mode the account may not be provisioned yet.
+        with contextlib.suppress(CutoverError) if check else contextlib.nullcontext():
+            target = program.call("info", record.target.uri)["store"]
+    if record.copies and target is not None:
+        files = program.call(*copy_arguments(record), "--check", accepted=(0, INCOMPLETE))
+    return record, plan.Findings(present["database"], present["store"], target, rows, files, restart_seconds)
+
+
+def diff(rows: Any) -> dict[str, str]:
+    """Return old and new locations, for Ansible to show."""
+    moves = rows["moves"] if rows else []
+    rest = f"... and {len(moves) - MOST_DIFF_LINES} more\n" if len(moves) > MOST_DIFF_LINES else ""
+    lines = [(f"{move['table']}.{move['column']} {move['key']}: ", move) for move in moves[:MOST_DIFF_LINES]]
+    return {
+        "before": "".join(f"{start}{move['old']}\n" for start, move in lines) + rest,
+        "after": "".join(f"{start}{move['new']}\n" for start, move in lines) + rest,
+    }
+
+
+def run(module: AnsibleModule) -> dict:
+    """Plan the switch."""
+    options = module.params
+    stack = Stack(settings_of(options))
+    record = Record.from_dict(options["record"])
+    switch = Switch(stack, record)
+    with contextlib.ExitStack() as held:
+        if not module.check_mode:
+            switch.make_directories(record)
+            held.enter_context(locked(stack.settings.switches))
+        held.callback(switch.tidy, record)
+        program = switch.start_tool_without_directory() if module.check_mode else switch.tool()
+        record, found = find_out(program, record, options["restart_seconds"], module.check_mode)
+        record = plan.planned(record, found)
+        if not module.check_mode:
+            switch.make_next_directory(record)
+            switch.write(record)
+    return {
+        "changed": True,
+        "record": record.as_dict(),
+        "lines": plan.describe(record, found),
+        "others": list(record.accounts),
+        "diff": diff(found.rows) if module.check_mode else {"before": "", "after": ""},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **STACK_OPTIONS,
+            "record": {"type": "dict", "required": True},
+            "restart_seconds": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
+    )
+    end(module, lambda: run(module))
+
+
+if __name__ == "__main__":
+    main()

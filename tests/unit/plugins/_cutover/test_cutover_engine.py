@@ -1,0 +1,275 @@
+"""The machine under everything that closes MLflow, stopped at every step and at every write of its record."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import Store
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import (
+    Engine,
+    RolledBackError,
+    StuckError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+LOCAL = Store.at("local", "direct", "/mlruns")
+SFTP = Store.at("sftp", "direct", "sftp://me@host:22/a")
+PROXIED = Store.at("sftp", "proxied", "sftp://me@host:22/a")
+KINDS = ("fails", "killed before", "killed after")
+
+
+class Killed(BaseException):
+    """The machine is gone in the middle of a deed, as by SIGKILL or a power cut."""
+
+
+@dataclass
+class World:
+    """What there is: `runs` says which store the database leads to, `stored` what each store holds."""
+
+    record: Record
+    files: str = "before"
+    serving: str = "before"
+    saved: bool = False
+    runs: dict[str, str] = field(default_factory=lambda: {"old": "source"})
+    stored: dict[str, set[str]] = field(default_factory=lambda: {"source": {"old"}, "target": set()})
+    logged: int = 0
+
+
+class Deeds:
+    """The operations on a world; the deed at which the count ends fails, or takes the machine with it."""
+
+    def __init__(self, world: World, stop_at: int | None = None, kind: str = "") -> None:
+        self.world = world
+        self._left = stop_at
+        self._kind = kind
+        self.passed = 0
+
+    def _stopping(self) -> bool:
+        self.passed += 1
+        if self._left is None:
+            return False
+        self._left -= 1
+        return self._left == -1
+
+    def _do(self, effect: object) -> None:
+        stops = self._stopping()
+        if stops and self._kind == "fails":
+            raise CutoverError("it failed")
+        if stops and self._kind == "killed before":
+            raise Killed
+        if callable(effect):
+            effect()
+        if stops:
+            raise Killed
+
+    def write(self, record: Record) -> None:
+        self._do(lambda: setattr(self.world, "record", record))
+
+    def announce(self, step: str) -> None:
+        """Nobody looks."""
+
+    def prepare(self, record: Record) -> None:
+        self._do(None)
+
+    def save_files(self, record: Record) -> None:
+        assert self.world.files == "before"
+        self._do(lambda: setattr(self.world, "saved", True))
+
+    def close(self, record: Record) -> None:
+        self._do(lambda: setattr(self.world, "serving", ""))
+
+    def copy_rest(self, record: Record) -> None:
+        self._closed()
+        if record.moves_files:
+            self._do(lambda: self.world.stored["target"].update(self.world.stored["source"]))
+
+    def back_up(self, record: Record) -> None:
+        self._closed()
+        self._do(None)
+
+    def relocate(self, record: Record) -> None:
+        self._closed()
+        if record.moves_rows:
+            self._do(lambda: self.world.runs.update(old="target"))
+
+    def compare(self, record: Record) -> None:
+        self._do(None)
+
+    def try_candidate(self, record: Record) -> None:
+        self._closed()
+        assert record.tried
+        assert self.world.record.tried
+        self._do(lambda: self._log("trial"))
+
+    def install_files(self, record: Record) -> None:
+        assert self.world.saved
+        assert self.world.record.state == "opening"
+        self._do(lambda: setattr(self.world, "files", "after"))
+
+    def open(self, record: Record) -> float:
+        def start() -> None:
+            self.world.serving = self.world.files
+            self.world.logged += 1
+            self._log(f"new {self.world.logged}")
+
+        self._do(start)
+        return 0.0
+
+    def verify(self, record: Record) -> None:
+        assert self.world.serving == "after"
+        self._do(None)
+
+    def count_left(self, record: Record) -> int:
+        self._do(None)
+        return 0
+
+    def prepare_rollback(self, record: Record) -> None:
+        self._do(None)
+
+    def forget_trial(self, record: Record) -> None:
+        self._do(lambda: self.world.runs.pop("trial", None))
+
+    def copy_back(self, record: Record) -> str:
+        self._closed()
+        self._do(lambda: self.world.stored["source"].update(self.world.stored["target"]))
+        return ""
+
+    def restore_rows(self, record: Record) -> None:
+        self._closed()
+        self._do(lambda: self.world.runs.update(old="source"))
+
+    def relocate_since(self, record: Record) -> None:
+        self._closed()
+        self._do(lambda: self.world.runs.update(dict.fromkeys(self.world.runs, "source")))
+
+    def restore_files(self, record: Record) -> None:
+        self._closed()
+        assert self.world.saved
+        self._do(lambda: setattr(self.world, "files", "before"))
+
+    def tidy(self, record: Record) -> None:
+        """Not stopped: whatever it leaves, the next run removes."""
+
+    def _closed(self) -> None:
+        assert self.world.serving == "", "files and rows change behind the server"
+
+    def _log(self, run: str) -> None:
+        record = self.world.record
+        after = run == "trial" or self.world.files == "after"
+        if record.moves_rows:
+            self.world.runs[run] = "target" if after else "source"
+        else:
+            self.world.runs[run] = "source"
+        self.world.stored["target" if after and record.moves_files else "source"].add(run)
+
+
+def run(world: World, deeds: Deeds, resume: str) -> None:
+    """Go on as a later call does, with what the record says; what fails is reported, not raised."""
+    record = world.record
+    engine = Engine(record, deeds, clock=lambda: 0.0)
+    try:
+        if record.state == "undoing" or (record.interrupted and resume == "undo"):
+            engine.undo()
+        elif record.state not in ("done", "undone"):
+            engine.finish()
+    except (RolledBackError, StuckError, CutoverError, Killed):
+        pass
+
+
+def require_one_side(world: World) -> None:
+    """What comes out is all before, or all after, and nothing that was logged is lost."""
+    side = {"copying": "before", "undone": "before", "done": "after"}[world.record.state]
+    assert world.files == side
+    assert world.serving == side
+    store = "source" if side == "before" else "target"
+    for run_id, place in world.runs.items():
+        if run_id == "trial":
+            continue
+        if world.record.moves_rows:
+            assert place == store, (run_id, world)
+        assert run_id in world.stored[store if world.record.moves_files else "source"], (run_id, world)
+
+
+def switch(source: Store, target: Store, **changes: object) -> Record:
+    return Record(id="20260101T000000Z", source=source, target=target, **changes)
+
+
+SWITCHES = {
+    "moved": switch(LOCAL, SFTP),
+    "same root": switch(replace(LOCAL, access="proxied", root="mlflow-artifacts:/"), PROXIED),
+    "same store": switch(SFTP, PROXIED),
+}
+
+
+def interruptions() -> Iterator[tuple[int, str]]:
+    return itertools.product(range(20), KINDS)
+
+
+@pytest.mark.parametrize("record", SWITCHES.values(), ids=SWITCHES)
+@pytest.mark.parametrize("resume", ["finish", "undo"])
+def test_whatever_stops_it_a_later_run_brings_one_side(record: Record, resume: str) -> None:
+    for first, second in itertools.product(interruptions(), repeat=2):
+        world = World(record)
+        run(world, Deeds(world, *first), "finish")
+        run(world, Deeds(world, *second), resume)
+        for _ in range(3):
+            run(world, Deeds(world), resume)
+        require_one_side(world)
+
+
+@given(
+    st.sampled_from(list(SWITCHES.values())),
+    st.lists(st.tuples(st.integers(0, 20), st.sampled_from(KINDS), st.sampled_from(["finish", "undo"]))),
+)
+@settings(max_examples=1000, deadline=None)
+def test_interrupted_again_and_again(record: Record, stops: list[tuple[int, str, str]]) -> None:
+    world = World(record)
+    for count, kind, resume in stops:
+        run(world, Deeds(world, count, kind), resume)
+    for _ in range(3):
+        run(world, Deeds(world), "finish")
+    require_one_side(world)
+
+
+def test_the_first_error_is_the_one_to_report() -> None:
+    world = World(SWITCHES["moved"])
+    passed = Deeds(world)
+    Engine(world.record, passed, clock=lambda: 0.0).finish()
+    assert world.record.state == "done"
+    assert [step["status"] for step in Engine(world.record, passed).record.steps] == ["ok"] * 11
+    for stop_at in range(3, passed.passed):
+        world = World(SWITCHES["moved"])
+        with pytest.raises(RolledBackError, match=r"it failed.* was undone: MLflow answers"):
+            Engine(world.record, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
+        assert "it failed" in world.record.error
+
+
+def test_before_it_is_closed_nothing_has_to_be_undone() -> None:
+    for stop_at in range(3):
+        world = World(SWITCHES["moved"])
+        with pytest.raises(CutoverError, match="it failed"):
+            Engine(world.record, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
+        assert (world.files, world.serving, world.record.state) == ("before", "before", "copying")
+
+
+def test_a_way_back_that_is_barred_says_so_and_is_gone_later() -> None:
+    class Barred(Deeds):
+        def try_candidate(self, record: Record) -> None:
+            raise CutoverError("the key is missing")
+
+        def restore_files(self, record: Record) -> None:
+            raise CutoverError("the disk is full")
+
+    world = World(SWITCHES["moved"])
+    with pytest.raises(
+        StuckError, match=r"the key is missing.*The rollback failed as well: .*the disk is full"
+    ):
+        Engine(world.record, Barred(world), clock=lambda: 0.0).finish()
+    assert world.record.state == "undoing"
+    assert "the key is missing" in world.record.error
+    Engine(world.record, Deeds(world), clock=lambda: 0.0).undo()
+    require_one_side(world)

@@ -1,0 +1,96 @@
+"""The stack's files, kept and replaced."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
+
+KEYS = ".secrets/mlflow_sftp_key"
+
+
+def stack(directory: Path, word: str, key: str = "id_ed25519") -> Path:
+    (directory / "mlflow").mkdir(parents=True)
+    (directory / KEYS).mkdir(parents=True, mode=0o700)
+    (directory / "mlflow" / "ssh_config").write_text(f"IdentityFile /run/key_next/{key}\n# {word}\n")
+    (directory / KEYS / key).write_text(word)
+    (directory / KEYS / key).chmod(0o600)
+    for name in files.FILES:
+        (directory / name).write_text(word)
+    (directory / ".env").chmod(0o600)
+    return directory
+
+
+def content(directory: Path) -> dict[str, tuple[str, int]]:
+    paths = (path for path in directory.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(directory)): (path.read_text(), path.stat().st_mode & 0o777) for path in paths
+    }
+
+
+def test_the_next_files_and_back(tmp_path: Path) -> None:
+    present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new", "id_rsa")
+    (present / "switches").mkdir()
+    (present / ".secrets" / "notebook_token").write_text("token")
+    before = content(present)
+    files.save(present, tmp_path / "before.tar")
+    files.install(following, present)
+    assert content(present) == {**content(following), ".secrets/notebook_token": ("token", 0o644)}
+    files.restore(tmp_path / "before.tar", present)
+    assert content(present) == before
+    assert (tmp_path / "before.tar").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_mounted_directory_stays_the_same_one(tmp_path: Path) -> None:
+    present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
+    inodes = [os.stat(present / name).st_ino for name in files.DIRECTORIES]
+    files.install(following, present)
+    assert [os.stat(present / name).st_ino for name in files.DIRECTORIES] == inodes
+
+
+def test_compose_yml_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
+    order = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, to: (order.append(Path(to).name), replace(path, to)))
+    files.install(following, present)
+    assert order[-1] == "compose.yml"
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_the_next_credentials_are_the_second_account_s_or_the_stack_s(tmp_path: Path, second: bool) -> None:
+    present, client = stack(tmp_path / "stack", "old"), stack(tmp_path / "client", "new", "id_rsa")
+    (tmp_path / "next").mkdir()
+    files.complete(tmp_path / "next", present, client if second else None, {"/run/key_next": "/run/key"})
+    made = content(tmp_path / "next")
+    if second:
+        assert made["mlflow/ssh_config"][0] == "IdentityFile /run/key/id_rsa\n# new\n"
+        assert made[f"{KEYS}/id_rsa"] == ("new", 0o600)
+        assert f"{KEYS}/id_ed25519" not in made
+    else:
+        assert made[f"{KEYS}/id_ed25519"] == ("old", 0o600)
+        assert made["mlflow/ssh_config"] == content(present)["mlflow/ssh_config"]
+    assert (tmp_path / "next" / KEYS).stat().st_mode & 0o777 == 0o700
+    assert not (tmp_path / "next" / ".env").exists()
+
+
+def test_a_stack_without_credentials_has_none_next(tmp_path: Path) -> None:
+    (tmp_path / "stack").mkdir()
+    (tmp_path / "next").mkdir()
+    files.complete(tmp_path / "next", tmp_path / "stack", None, {})
+    assert list((tmp_path / "next").iterdir()) == []
+
+
+def test_a_second_run_is_told_who_holds_the_lock_and_since_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "alice")
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.7 50000 192.0.2.1 22")
+    with locked(tmp_path):
+        told = rf"user alice from 192\.0\.2\.7, process {os.getpid()}, since \d{{4}}-.* UTC\. Nothing was changed"
+        with pytest.raises(RefusedError, match=told), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass

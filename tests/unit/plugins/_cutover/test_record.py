@@ -1,0 +1,103 @@
+"""The record of a cutover on disk."""
+
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import Store
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+
+LOCAL = Store.at("local", "direct", "/mlruns")
+SFTP = Store.at("sftp", "proxied", "sftp://me@host:22/a")
+RECORD = Record(
+    id="20260101T000000Z",
+    source=LOCAL,
+    target=SFTP,
+    experiments=(1, 2),
+    state="opening",
+    already_moved=("1/a",),
+    accounts=("sftp://other@host:22",),
+    steps=({"name": "Close MLflow", "status": "ok", "seconds": 1.5},),
+)
+# As the release before this engine wrote them.
+EARLIER = {
+    "id": "20250101T000000Z",
+    "state": "done",
+    "from": LOCAL.as_dict(),
+    "to": SFTP.as_dict(),
+    "migrate": "all",
+    "experiments": [],
+    "undoes": "",
+    "rest": False,
+    "settled": ["1/a"],
+    "closed_seconds": 20.5,
+}
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    records.write(RECORD, tmp_path)
+    assert records.load(tmp_path / records.FILE) == RECORD
+    assert stat.S_IMODE((tmp_path / records.FILE).stat().st_mode) == 0o600
+    records.write(replace(RECORD, state="done"), tmp_path)
+    assert records.load(tmp_path / records.FILE).state == "done"
+    assert [path.name for path in tmp_path.iterdir()] == [records.FILE]
+
+
+def test_a_write_that_fails_leaves_the_record_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.write(RECORD, tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        records.write(replace(RECORD, state="done"), tmp_path)
+    assert records.load(tmp_path / records.FILE) == RECORD
+
+
+def test_all_records_the_earliest_first(tmp_path: Path) -> None:
+    for name in ("20260102T000000Z", "20260101T000000Z"):
+        (tmp_path / name).mkdir()
+        records.write(replace(RECORD, id=name), tmp_path / name)
+    (tmp_path / "20260103T000000Z" / "work").mkdir(parents=True)
+    assert [record.id for record in records.load_all(tmp_path)] == ["20260101T000000Z", "20260102T000000Z"]
+    assert records.load_all(tmp_path / "nowhere") == []
+
+
+def test_a_record_of_the_release_before() -> None:
+    record = Record.from_dict(EARLIER)
+    assert (record.version, record.already_moved, record.closed_seconds) == (1, ("1/a",), 20.5)
+    assert record.target == SFTP
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            json.dumps({**EARLIER, "version": 3}),
+            ["of version 3", "knows 2 at most", "Run the playbook with the version"],
+        ),
+        (json.dumps({**EARLIER, "version": "new"}), ["of version new"]),
+        (json.dumps({**EARLIER, "state": "melting"}), ["unknown state 'melting'"]),
+        (json.dumps({**EARLIER, "from": {"uri": "/"}}), ["cannot be understood"]),
+        (
+            json.dumps({name: value for name, value in EARLIER.items() if name != "to"}),
+            ["cannot be understood: 'to'"],
+        ),
+        ("{", ["cannot be read", "Restore the file from a backup"]),
+        ("[]", ["no JSON object"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_records_that_mean_nothing(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / records.FILE
+    path.write_text(text)
+    with pytest.raises(RefusedError) as refused:
+        records.load(path)
+    assert [word for word in words if word not in str(refused.value)] == []
+    with pytest.raises(RefusedError, match=path.name):
+        records.load(tmp_path / "nowhere" / records.FILE)
