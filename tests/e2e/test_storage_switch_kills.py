@@ -1,59 +1,97 @@
-"""A switch, killed (-9) at many points: it is finished or undone, and nothing is left between the stores.
+"""A switch, killed (-9) at every step, with what it had started: finished or undone, nothing is between the stores.
 
-Some three minutes a point, so it only runs when asked for: pytest -m sweep tests/e2e.
+Some ten minutes, so it only runs when asked for: pytest -m sweep tests/e2e.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from tests.support.ansible import COLLECTION, REPOSITORY, Outcome, run_module
 from tests.support.lab import Lab
-from tests.support.stack import SWITCH, Stack, filled_stack, passes
+from tests.support.stack import SWITCH, Stack, fails, filled_stack, passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.sweep, pytest.mark.timeout(1800)]
 
 SFTP = "sftp://freegee@tajo.host.ch:13241/agent.freegee.ch/artifacts"
-STORES = {"/mlruns": "local", SFTP: "sftp"}
-
-
-@dataclass(frozen=True)
-class Kill:
-    """At which task, how many seconds after it began, and what is done about it later."""
-
-    task: str
-    seconds: float
-    resume: str
-
-    def __str__(self) -> str:
-        return f"{self.task} +{self.seconds} s, {self.resume}"
-
-
-KILLS = [
-    Kill("Check whether the copy has ended", 0, "again"),
-    Kill("Archive the stack's files from before the switch", 0, "again"),
-    Kill("Stop the services", 0, "undo"),
-    Kill("Stop the services", 1, "finish"),
-    Kill("Start the maintenance page", 0.5, "finish"),
-    Kill("Copy files that were written since the first copy", 0.5, "undo"),
-    Kill("Back up the database", 0.5, "finish"),
-    Kill("Relocate the database to the new store", 0, "undo"),
-    Kill("Relocate the database to the new store", 0.7, "undo"),
-    Kill("Relocate the database to the new store", 0.7, "finish"),
-    Kill("Record that files and database are at the new store", 0, "finish"),
-    Kill("Read which further stores the database needs after the relocation", 0, "undo"),
-    Kill("Write .env", 0.5, "undo"),
-    Kill("Remove the maintenance page", 0.3, "finish"),
-    Kill("Start a healthy MLflow server", 3, "undo"),
-    Kill("Read back old runs", 0.5, "undo"),
-    Kill("Record that the switch is complete", 0, "finish"),
+STEPS = [
+    "Prepare the cutover",
+    "Close MLflow",
+    "Copy files that were written since the first copy",
+    "Back up the database",
+    "Change the locations",
+    "Compare the changed locations with the plan",
+    "Try the next server",
+    "Install the next files",
+    "Open MLflow",
+    "Verify new and old runs from every service",
 ]
-# While it rolls back a cutover that was killed.
-KILLS_IN_THE_ROLLBACK = [
-    Kill("Restore the old locations from the journal", 0.5, "undo"),
-    Kill("Restore the stack's files from before the switch", 0.3, "undo"),
-    Kill("Record that the rollback is complete", 0, "undo"),
-]
+BACK = ["Restore the old locations", "Restore the stack's files from before the switch", "Open MLflow"]
+
+
+class Planned:
+    """A switch that is planned and copied, of which every test gets a fresh copy."""
+
+    def __init__(self, stack: Stack, kept: Path) -> None:
+        self.stack = stack
+        self._kept = kept
+        jobs = ("run", "--detach", "--rm", "train", "sleep", "600")
+        job = stack.lab.compose(*jobs).strip()
+        refused = fails(stack.lab.play(SWITCH, artifact_storage="sftp"))
+        assert "Jobs are running and would lose their work" in refused
+        subprocess.run(["docker", "rm", "-f", job], check=True, capture_output=True)
+        self.directory = next(path.parent for path in stack.lab.stack.glob("switches/*/switch.json"))
+        shutil.copytree(self.directory, kept)
+
+    def again(self) -> None:
+        """Have the switch as it was planned."""
+        shutil.rmtree(self.directory)
+        subprocess.run(["cp", "-a", self._kept, self.directory], check=True)
+
+    def options(self, state: str) -> dict[str, object]:
+        record = json.loads((self.directory / "switch.json").read_text())
+        return {"directory": str(self.stack.lab.stack), "record": record, "state": state}
+
+    def stop(self, step: str, state: str, act: Callable[[], None] | None = None) -> None:
+        """Begin; in a step call `act`, or kill the engine with all that it started."""
+        (self.directory / "step").unlink(missing_ok=True)
+        module = f"ansible_collections.{COLLECTION}.plugins.modules.mlflow_storage_switch"
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / ".ansible/collections")}
+        with subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": self.options(state)}).encode())
+            process.stdin.close()
+            while process.poll() is None and self.step() != step:
+                time.sleep(0.002)
+            assert self.step() == step
+            if act is not None:
+                act()
+            else:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def step(self) -> str:
+        with suppress(FileNotFoundError):
+            return (self.directory / "step").read_text().strip()
+        return ""
+
+    def go_on(self, state: str) -> Outcome:
+        return run_module("mlflow_storage_switch", self.options(state))
 
 
 @pytest.fixture(scope="module")
@@ -63,31 +101,59 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield filled
 
 
-@pytest.mark.parametrize("kill", KILLS, ids=str)
-def test_killed_on_the_way(stack: Stack, kill: Kill) -> None:
-    here, _ = stack.stored()
-    there = other_than(here)
-    goal = {"artifact_storage": STORES[there]}
-    stack.lab.play_until(kill.task, SWITCH, after=kill.seconds, **goal)
-    passes(stack.lab.play(SWITCH, **(goal if kill.resume == "again" else {"resume": kill.resume})))
-    require_all_at(stack, here if kill.resume == "undo" else there)
+@pytest.fixture(scope="module")
+def planned(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Planned:
+    return Planned(stack, tmp_path_factory.mktemp("planned") / "switch")
 
 
-@pytest.mark.parametrize("kill", KILLS_IN_THE_ROLLBACK, ids=str)
-def test_killed_on_the_way_back(stack: Stack, kill: Kill) -> None:
-    here, _ = stack.stored()
-    stack.lab.play_until("Read back old runs", SWITCH, artifact_storage=STORES[other_than(here)])
-    stack.lab.play_until(kill.task, SWITCH, after=kill.seconds, resume="undo")
-    passes(stack.lab.play(SWITCH, resume=kill.resume))
-    require_all_at(stack, here)
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_and_undone(planned: Planned, step: str) -> None:
+    planned.again()
+    planned.stop(step, "done")
+    # What was killed before MLflow was closed has only left containers, which the next run replaces.
+    done = planned.go_on("undone" if step != "Prepare the cutover" else "done")
+    assert not done.failed, done.output
+    if step == "Prepare the cutover":
+        passes(planned.stack.lab.play(SWITCH, undo=True))
+    require_all_at(planned.stack, "/mlruns")
 
 
-def other_than(store: str) -> str:
-    return next(each for each in STORES if each != store)
+@pytest.mark.parametrize("step", BACK)
+def test_killed_on_the_way_back(planned: Planned, step: str) -> None:
+    planned.again()
+    planned.stop("Open MLflow", "done")
+    planned.stop(step, "undone")
+    done = planned.go_on("undone")
+    assert not done.failed, done.output
+    require_all_at(planned.stack, "/mlruns")
+
+
+def test_the_candidate_is_killed(planned: Planned) -> None:
+    candidate = ["docker", "kill", f"{planned.stack.lab.name}-candidate"]
+    planned.again()
+    planned.stop("Close MLflow", "done", lambda: subprocess.run(candidate, check=True, capture_output=True))
+    require_all_at(planned.stack, "/mlruns")
+
+
+@pytest.mark.parametrize("step", [*STEPS[1:3], *STEPS[7:9]])
+def test_killed_and_finished(planned: Planned, step: str) -> None:
+    planned.again()
+    planned.stop(step, "done")
+    done = planned.go_on("done")
+    assert not done.failed, done.output
+    require_all_at(planned.stack, SFTP)
+    passes(planned.stack.lab.play(SWITCH, undo=True))
+    require_all_at(planned.stack, "/mlruns")
 
 
 def require_all_at(stack: Stack, store: str) -> None:
-    assert stack.stored() == (store, store)
+    other = SFTP if store == "/mlruns" else "/mlruns"
     assert stack.answers()
+    assert stack.stored() == (store, store)
     assert stack.read() == stack.content
-    assert [found for found in stack.locations(other_than(store)) if found["kind"] == "location"] == []
+    assert [found for found in stack.locations(other) if found["kind"] == "location"] == []
+    names = subprocess.run(
+        ["docker", "ps", "-a", "--format={{.Names}}"], check=True, capture_output=True, text=True
+    )
+    beside = {f"{stack.lab.name}-{name}" for name in ("candidate", "storage", "maintenance", "train-storage")}
+    assert beside.isdisjoint(names.stdout.split())
