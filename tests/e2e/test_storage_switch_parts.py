@@ -144,7 +144,7 @@ def test_a_name_that_local_storage_cannot_give_back_is_refused_before_anything_c
     containers = stack.lab.containers()
     output = fails(stack.lab.play(SWITCH, **SECOND | {"artifact_storage": "local"}))
     assert "could not read 1 files back, so nothing was changed. First: " in output
-    assert f"{run}/artifacts/50%25#.txt Rename or remove them at {SECOND_URI}" in output
+    assert f"{run}/artifacts/50%25#.txt. Rename or remove them at {SECOND_URI}" in output
     assert stack.lab.containers() == containers
 
 
