@@ -75,6 +75,50 @@ def test_a_change_recreates_only_the_service_it_touches_whatever_proxy_docker_ha
     assert any(line.startswith("NO_PROXY=localhost,127.0.0.1,::1,mlflow,") for line in environment)
 
 
+def deployed(demo: Demo) -> dict[str, bytes]:
+    return {
+        name: (demo.lab.stack / name).read_bytes() for name in ("compose.yml", ".env", "mlflow/known_hosts")
+    }
+
+
+def test_a_deployment_that_does_not_start_goes_back(demo: Demo) -> None:
+    files, services = deployed(demo), demo.lab.containers().keys()
+    limits = dict.fromkeys(("mlflow", "notebook", "experiment-service", "train", "postgres"), "2g")
+    changed = {"mlflow_stack_memory_limits": {**limits, "mlflow": "24m"}, "mlflow_stack_wait_timeout": 60}
+    outcome = demo.lab.play("site.yml", "--tags", "stack", **changed)
+    output = " ".join(outcome.output.split())
+    assert outcome.failed
+    assert "Start the stack and wait until every service is healthy, on docker-host: " in output
+    assert (
+        "The files and containers from before the deployment were restored: MLflow answers as before."
+        in output
+    )
+    assert deployed(demo) == files
+    assert demo.lab.containers().keys() == services
+    inspect = ["docker", "inspect", "--format={{.HostConfig.Memory}} {{.State.Health.Status}}"]
+    server = subprocess.run(
+        [*inspect, f"{demo.lab.name}-mlflow-1"], capture_output=True, text=True, check=True
+    )
+    assert server.stdout == f"{2 << 30} healthy\n"
+
+
+@pytest.mark.full
+def test_a_deployment_that_fails_its_verification_goes_back(demo: Demo) -> None:
+    files, sftp = deployed(demo), f"{demo.lab.name}-sftp"
+    directory = "/srv/sftp/freegee/agent.freegee.ch/artifacts"
+    subprocess.run(["docker", "exec", sftp, "chmod", "0555", directory], check=True)
+    try:
+        changed = {"mlflow_stack_notebook_port": demo.lab.port + 2, "mlflow_stack_pids_limit": 500}
+        outcome = demo.lab.play("site.yml", "--tags", "stack,verify", **changed)
+    finally:
+        subprocess.run(["docker", "exec", sftp, "chmod", "0755", directory], check=True)
+    output = " ".join(outcome.output.split())
+    assert outcome.failed
+    assert "path_read_only" in output
+    assert "MLflow answers as before" in output
+    assert deployed(demo) == files
+
+
 def test_a_run_does_not_begin_with_warnings(demo: Demo) -> None:
     run = "import mlflow; mlflow.start_run(); mlflow.log_text('logged', 'a.txt'); mlflow.end_run()"
     said = demo.lab.compose("exec", "-T", "experiment-service", "sh", "-c", f'python -c "{run}" 2>&1')

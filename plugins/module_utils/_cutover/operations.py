@@ -186,6 +186,40 @@ class Stack:
         names = docker.run("container", "ls", *options, "--format={{.Names}}").split()
         return [name for name in names if name not in (self.candidate, self.trainer)]
 
+    def start(self, seconds: int, *options: str) -> float:
+        """Start MLflow, then the other services; return when MLflow answered.
+
+        Raises:
+            CutoverError: They are not well within so many seconds.
+        """
+        up = ("up", "--detach", "--no-build")
+        self.compose.run(*up, "mlflow")
+        answered_at = self._wait_for_answer(seconds)
+        self.compose.run(*up, *options, "--wait", f"--wait-timeout={seconds}")
+        return answered_at
+
+    def _wait_for_answer(self, seconds: float) -> float:
+        """Return when MLflow answered a question that reaches the database."""
+        url = f"http://{_address(self.project.ports)}/api/2.0/mlflow/experiments/search?max_results=1"
+        container = f"{self.project.name}-mlflow-1"
+        # An address of the Docker host itself.
+        opener = build_opener(ProxyHandler({}))
+        end = time.monotonic() + seconds
+        said = "nothing"
+        while time.monotonic() < end:
+            try:
+                with opener.open(url, timeout=10):
+                    return time.monotonic()
+            except HTTPError as error:
+                said = str(error)
+            except OSError as error:
+                said = str(error.reason) if hasattr(error, "reason") else str(error)
+            time.sleep(0.1)
+        raise CutoverError(
+            f"MLflow did not answer at {url} within {seconds:.0f} s; last was seen: {said}",
+            f"The end of its log: {docker.last_words(container)}",
+        )
+
     def _data(self) -> list[str]:
         volumes = [f"{self.project.name}_artifacts:{self.settings.local_root}"]
         if self.database.startswith("sqlite:"):
@@ -354,11 +388,7 @@ class Switch:
 
     def open(self, record: Record) -> float:
         docker.remove(self._stack.maintenance, self._stack.candidate)
-        timeout = self._settings.wait_timeout
-        self._stack.compose.run("up", "--detach", "--no-build", "mlflow")
-        opened_at = self._wait_for_answer(timeout)
-        self._stack.compose.run("up", "--detach", "--no-build", "--wait", f"--wait-timeout={timeout}")
-        return opened_at
+        return self._stack.start(self._settings.wait_timeout)
 
     def verify(self, record: Record) -> None:
         project = self._stack.project
@@ -492,28 +522,6 @@ class Switch:
             *(f"--network={project.network}", "--network-alias=mlflow", "--restart=unless-stopped"),
             *(f"--publish={port}" for port in project.ports),
             *(project.image, "python", "-m", "mlflow_sftp.maintenance_server", "--port", "5000"),
-        )
-
-    def _wait_for_answer(self, seconds: float) -> float:
-        """Return when MLflow answered a question that reaches the database."""
-        url = f"http://{_address(self._stack.project.ports)}/api/2.0/mlflow/experiments/search?max_results=1"
-        container = f"{self._stack.project.name}-mlflow-1"
-        # An address of the Docker host itself.
-        opener = build_opener(ProxyHandler({}))
-        end = time.monotonic() + seconds
-        said = "nothing"
-        while time.monotonic() < end:
-            try:
-                with opener.open(url, timeout=10):
-                    return time.monotonic()
-            except HTTPError as error:
-                said = str(error)
-            except OSError as error:
-                said = str(error.reason) if hasattr(error, "reason") else str(error)
-            time.sleep(0.1)
-        raise CutoverError(
-            f"MLflow did not answer at {url} within {seconds:.0f} s; last was seen: {said}",
-            f"The end of its log: {docker.last_words(container)}",
         )
 
     def _read_back_rest(self, record: Record) -> None:
