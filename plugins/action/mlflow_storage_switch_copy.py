@@ -18,13 +18,14 @@ class ActionModule(ActionBase):
         """Return what the module returned last."""
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
-        seconds, changed = 1, False
+        seconds, changed, begin = 1, False, True
         while True:
             result |= self._execute_module(
-                module_args={**self._task.args, "seconds": seconds}, task_vars=variables
+                module_args={**self._task.args, "seconds": seconds, "begin": begin}, task_vars=variables
             )
             changed = changed or bool(result.get("changed"))
             if result.get("failed") or result["ended"]:
                 return {**result, "changed": changed}
             Display().display(f"{variables.get('inventory_hostname', '')}: {result['progress']}")
+            begin = False
             seconds = min(seconds * 2, LONGEST_WAIT_SECONDS)

@@ -72,7 +72,13 @@ audit:
       type: dict
 """
 
+import contextlib
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decisions import (
+    require_none_interrupted,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
@@ -83,6 +89,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
     INCOMPLETE,
     running_program,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import load_all
 
 
 def run(module: AnsibleModule) -> dict:
@@ -90,8 +97,12 @@ def run(module: AnsibleModule) -> dict:
     stack = Stack(settings_of(module.params))
     moves = ["--quarantine"] if module.params["quarantine"] else []
     check = ["--check"] if module.check_mode else []
-    stack.start_tool(stack.tool, stack.credentials())
-    with running_program(stack.tool) as program:
+    with contextlib.ExitStack() as held:
+        if moves and stack.settings.switches.is_dir():
+            held.enter_context(locked(stack.settings.switches))
+            require_none_interrupted(load_all(stack.settings.switches))
+        stack.start_tool(stack.planner, stack.credentials())
+        program = held.enter_context(running_program(stack.planner))
         found = program.call(
             "audit", stack.store.root, "--store", stack.store.uri, *moves, *check, accepted=(0, INCOMPLETE)
         )

@@ -91,7 +91,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Engine
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
-    RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
@@ -99,20 +98,12 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     end,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Stack, Switch
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import FILE, Record, load
-
-
-def require_unchanged(stack: Stack, record: Record) -> None:
-    """Refuse a switch that another run has taken further meanwhile."""
-    known = load(stack.settings.switches / record.id / FILE)
-    if known.state != record.state:
-        raise RefusedError(
-            f"The switch begun at {record.id} is {known.state} and was {record.state} when this run looked: another "
-            f"run has gone "
-            "on with it. Nothing was changed",
-            "Run this playbook again",
-        )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import (
+    Stack,
+    Switch,
+    require_state,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 
 
 def describe(record: Record, notes: list[str]) -> list[str]:
@@ -147,19 +138,17 @@ def run(module: AnsibleModule) -> dict:
         return {"changed": True, "record": record.as_dict(), "lines": []}
     switch = Switch(stack, record)
     with locked(stack.settings.switches):
-        require_unchanged(stack, record)
-        engine = Engine(record, switch)
+        engine = Engine(require_state(stack, record), switch)
         if options["state"] == "undone":
             record = engine.undo()
-            return {
-                "changed": True,
-                "record": record.as_dict(),
-                "lines": [f"The switch to {record.target} was undone."],
-            }
+            lines = [f"The switch to {record.target} was undone.", record.left_behind]
+            return {"changed": True, "record": record.as_dict(), "lines": list(filter(None, lines))}
         if not record.interrupted:
-            switch.drain()
+            # Again right before MLflow is closed; here, before anything is started.
+            switch.drain(record)
         record = engine.finish()
-        return {"changed": True, "record": record.as_dict(), "lines": describe(record, purge(switch, record))}
+        notes = [*switch.notes, *purge(switch, record)]
+        return {"changed": True, "record": record.as_dict(), "lines": describe(record, notes)}
 
 
 def main() -> None:

@@ -44,6 +44,11 @@ options:
       - How long to wait for the end.
     type: int
     default: 1
+  begin:
+    description:
+      - Whether a copy that has ended before is nothing to join. The task sets it for its first call.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -83,7 +88,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.opera
     WORK,
     Stack,
     Switch,
-    copy_arguments,
+    require_state,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.plan import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
@@ -96,14 +101,16 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 SWITCH = "freegee.mlflow_sftp.switch"
 
 
-def start(stack: Stack, switch: Switch, record: Record, bandwidth: int) -> None:
-    """Start the copy, unless it runs or has ended unseen."""
+def start(stack: Stack, switch: Switch, record: Record, options: dict) -> None:
+    """Start the copy, unless it runs, or has ended since this run has begun to wait for it."""
     found = docker.inspect(stack.copier)
-    if found is not None and found["Config"]["Labels"].get(SWITCH) == record.id:
+    ours = found is not None and found["Config"]["Labels"].get(SWITCH) == record.id
+    if ours and found is not None and (found["State"]["Running"] or not options["begin"]):
         return
+    bandwidth = options["bandwidth"]
     limit = ("--bwlimit", str(bandwidth)) if bandwidth else ()
     progress = ("--progress-file", f"{WORK}/progress.json")
-    command = (PYTHON, "-m", "mlflow_sftp", *copy_arguments(record), *limit, *progress, "--json")
+    command = (PYTHON, "-m", "mlflow_sftp", *switch.copy_command(record), *limit, *progress, "--json")
     (switch.work / "progress.json").unlink(missing_ok=True)
     switch.start(stack.copier, *command, labels={SWITCH: record.id})
 
@@ -150,7 +157,10 @@ def conclude(stack: Stack) -> dict[str, Any]:
             f"Copying stopped: {failure_of(output, errors)}",
             "What was copied until then is kept: run this playbook again",
         )
-    report = json.loads(output[output.index("{") :])
+    try:
+        report = json.loads(output[output.index("{") :])
+    except ValueError as error:
+        raise CutoverError(f"The copy has ended without a report: {failure_of(output, errors)}") from error
     failed = "".join(f" Not copied yet: {path}: {reason}." for path, reason in report["failed"].items())
     copied = report["copied"]
     return {
@@ -172,7 +182,8 @@ def run(module: AnsibleModule) -> dict:
     stack = Stack(settings_of(options))
     switch = Switch(stack, record)
     with locked(stack.settings.switches):
-        start(stack, switch, record, options["bandwidth"])
+        require_state(stack, record)
+        start(stack, switch, record, options)
         if wait(stack, options["seconds"]):
             return conclude(stack)
     return {"changed": True, "ended": False, "progress": describe(switch.work / "progress.json")}
@@ -186,6 +197,7 @@ def main() -> None:
             "record": {"type": "dict", "required": True},
             "bandwidth": {"type": "int", "default": 0},
             "seconds": {"type": "int", "default": 1},
+            "begin": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

@@ -60,6 +60,11 @@ options:
       - Undo the last switch.
     type: bool
     default: false
+  verify_runs:
+    description:
+      - How many old runs are to be read back, or V(all).
+    type: str
+    default: "10"
 """
 
 EXAMPLES = r"""
@@ -121,20 +126,37 @@ image:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decisions import Options, decide
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decisions import (
+    Options,
+    decide,
+    interrupted,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Settings, Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record, load_all
+
+
+def require_nobody(settings: Settings, records: list[Record]) -> None:
+    """Refuse to call a switch interrupted that somebody carries out.
+
+    Raises:
+        RefusedError: Somebody does.
+    """
+    held_by = holder(settings.switches) if interrupted(records) is not None else ""
+    if held_by:
+        raise RefusedError(held_by, "Wait until it has ended")
 
 
 def look(module: AnsibleModule) -> dict:
     """Return the decision."""
     given = module.params
-    settings = settings_of(given)
+    settings = settings_of(given, "verify_runs")
     stack = Stack(settings)
     options = Options(
         storage=given["storage"],
@@ -147,7 +169,9 @@ def look(module: AnsibleModule) -> dict:
         check=module.check_mode,
         now=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
     )
-    decision = decide(stack.store, load_all(settings.switches), options)
+    records = load_all(settings.switches)
+    require_nobody(settings, records)
+    decision = decide(stack.store, records, options)
     return {
         "action": decision.action,
         "message": str(decision),
@@ -171,6 +195,7 @@ def main() -> None:
             "experiments": {"type": "list", "elements": "int", "default": []},
             "resume": {"type": "str", "choices": ["", "finish", "undo"], "default": ""},
             "undo": {"type": "bool", "default": False},
+            "verify_runs": {"type": "str", "default": "10"},
         },
         supports_check_mode=True,
     )

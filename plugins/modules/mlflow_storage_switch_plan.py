@@ -55,7 +55,7 @@ record:
   type: dict
 lines:
   description: The plan for people.
-  returned: success
+  returned: success, or failure because of what was found
   type: list
   elements: str
 others:
@@ -66,11 +66,15 @@ others:
 """
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import plan
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, plan
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
@@ -83,7 +87,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.opera
     copy_arguments,
     relocate_arguments,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
+    INCOMPLETE,
+    Program,
+    running_program,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 
 MOST_DIFF_LINES = 500
@@ -120,27 +128,55 @@ def diff(rows: Any) -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def prepared(module: AnsibleModule, stack: Stack, switch: Switch, record: Record) -> Iterator[Program]:
+    """Run the program beside whatever goes on; in check mode, it can write nothing of the switch."""
+    with contextlib.ExitStack() as held:
+        volumes, ssh_config = stack.credentials(), ""
+        if not module.check_mode:
+            switch.make_directories(record)
+            held.enter_context(locked(stack.settings.switches))
+            volumes, ssh_config = switch.volumes(), switch.ssh_config
+        stack.start_tool(stack.planner, volumes, ssh_config=ssh_config)
+        yield held.enter_context(running_program(stack.planner, "relocate", "copy", "info"))
+
+
+def require_images(stack: Stack) -> None:
+    """Refuse a stack that could not be started again.
+
+    Raises:
+        RefusedError: An image is gone.
+    """
+    for image in stack.project.images:
+        try:
+            docker.run("image", "inspect", "--format={{.Id}}", image)
+        except CutoverError as error:
+            raise RefusedError(
+                f"The image {image} of the stack is not there: {error.seen}", "Run site.yml first"
+            ) from error
+
+
 def run(module: AnsibleModule) -> dict:
     """Plan the switch."""
     options = module.params
     stack = Stack(settings_of(options))
+    require_images(stack)
     record = Record.from_dict(options["record"])
     switch = Switch(stack, record)
-    with contextlib.ExitStack() as held:
-        if not module.check_mode:
-            switch.make_directories(record)
-            held.enter_context(locked(stack.settings.switches))
-        held.callback(switch.tidy, record)
-        program = switch.start_tool_without_directory() if module.check_mode else switch.tool()
+    with prepared(module, stack, switch, record) as program:
         record, found = find_out(program, record, options["restart_seconds"], module.check_mode)
-        record = plan.planned(record, found)
+        lines = plan.describe(record, found)
+        try:
+            record = plan.planned(record, found)
+        except CutoverError as error:
+            module.fail_json(msg=str(error), lines=lines)
         if not module.check_mode:
             switch.make_next_directory(record)
             switch.write(record)
     return {
         "changed": True,
         "record": record.as_dict(),
-        "lines": plan.describe(record, found),
+        "lines": lines,
         "others": list(record.accounts),
         "diff": diff(found.rows) if module.check_mode else {"before": "", "after": ""},
     }

@@ -5,10 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import Store
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
+    ID_FORMAT,
+    VERSION,
+    Record,
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def decide(deployed: Store, records: Sequence[Record], options: Options) -> Deci
     if deployed == desired and rest is None:
         return Decision("none", None, deployed, goal)
     record = Record(
-        id=options.now,
+        id=_new_id(options.now, records),
         source=rest.source if rest else deployed,
         target=desired,
         migrate=previous.migrate if goal and previous else options.migrate,
@@ -114,7 +119,7 @@ def decide(deployed: Store, records: Sequence[Record], options: Options) -> Deci
     # A copy that was interrupted goes on under its own record.
     going = [known for known in records if known.state == "copying" and known.same_switch(record)]
     record = going[-1] if going else record
-    return Decision("start", record.updated(rest=rest is not None), deployed, goal)
+    return Decision("start", record.updated(rest=rest is not None, version=VERSION), deployed, goal)
 
 
 def interrupted(records: Sequence[Record]) -> Record | None:
@@ -154,6 +159,14 @@ def copies(records: Sequence[Record], deployed: Store) -> list[Record]:
             "proved to be superfluous"
         )
     return [record for record in led if record.source.uri == led[-1].source.uri]
+
+
+def _new_id(now: str, records: Sequence[Record]) -> str:
+    """Return an id that sorts behind all there are, whatever the clock says."""
+    last = max((record.id for record in records), default="")
+    if now > last:
+        return now
+    return (datetime.strptime(last, ID_FORMAT) + timedelta(seconds=1)).strftime(ID_FORMAT)
 
 
 def _check_resume(begun: Record | None, options: Options) -> None:

@@ -81,6 +81,7 @@ class Project:
         network: Name of the network on which the services find each other.
         ports: What it publishes, as ``docker run --publish`` takes it.
         services: All services.
+        images: Of all services.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Project:
     network: str
     ports: tuple[str, ...]
     services: tuple[str, ...]
+    images: tuple[str, ...]
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Project:
@@ -103,6 +105,7 @@ class Project:
             network=networks.get("default", {}).get("name", names[0]),
             ports=tuple(_published(port) for port in server.get("ports", ())),
             services=tuple(config["services"]),
+            images=tuple(sorted({each["image"] for each in config["services"].values() if "image" in each})),
         )
 
     @property

@@ -64,6 +64,14 @@ def remove(*containers: str) -> None:
         run("container", "rm", "--force", "--volumes", *shown)
 
 
+def is_well(container: str) -> bool:
+    """Return whether a container runs, and its health check, if it has one, is content."""
+    found = inspect(container)
+    state: Mapping[str, Any] = found["State"] if found else {}
+    health: Mapping[str, Any] = state.get("Health") or {}
+    return bool(state.get("Running")) and health.get("Status", "healthy") == "healthy"
+
+
 def wait_until_healthy(container: str, seconds: float) -> None:
     """Wait until the health check of a container is content.
 

@@ -9,8 +9,7 @@ written before each step after which the stores may differ from what it says.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
@@ -37,6 +36,9 @@ class Operations(Protocol):
 
     def save_files(self, record: Record) -> None:
         """Keep the stack's files as they are before the cutover."""
+
+    def drain(self, record: Record) -> None:
+        """Require that no job runs, or stop those that do."""
 
     def close(self, record: Record) -> None:
         """Stop the services and answer in their place."""
@@ -103,13 +105,18 @@ class RolledBackError(CutoverError):
 
 
 class StuckError(CutoverError):
-    """A step failed, and so did the way back."""
+    """The way back failed."""
 
     def __init__(self, record: Record, second: CutoverError) -> None:
+        first = (
+            f"{record.error.rstrip('.')} | The rollback failed as well"
+            if record.error
+            else "The rollback failed"
+        )
         super().__init__(
-            f"{record.error.rstrip('.')} | The rollback failed as well: {str(second).rstrip('.')} | Nothing is "
-            f"lost, but MLflow "
-            "may be closed. Mend what stopped it and run this playbook with -e resume=undo"
+            f"{first}: {str(second).rstrip('.')} | Nothing is lost, but MLflow may be closed. Mend what stopped it "
+            f"and run this "
+            "playbook with -e resume=undo"
         )
         self.record = record
 
@@ -129,30 +136,44 @@ class Engine:
         Raises:
             CutoverError: Nothing was changed; or what went wrong, after everything was put back.
         """
-        if not self.record.interrupted:
-            # A failure until here changes nothing that would have to be put back.
-            with self._tidying_after_failure():
-                self._step("Prepare the cutover", self._operations.prepare)
-                self._step("Save the stack's files", self._operations.save_files)
-                self._write(state="cutting")
-        elif self.record.state == "cutting":
-            self._step("Prepare the cutover", self._operations.prepare)
+        resumed = self.record.interrupted
+        if not resumed:
+            self._begin()
         try:
-            self._forward()
+            self._forward(resumed)
         except CutoverError as error:
             self._roll_back(error)
         self._operations.tidy(self.record)
         return self.record
 
     def undo(self) -> Record:
-        """Roll back to the state before; raises CutoverError where that fails."""
-        self._back()
-        self._operations.tidy(self.record)
+        """Roll back to the state before; raises StuckError where that fails."""
+        try:
+            self._back()
+        except CutoverError as error:
+            raise StuckError(self.record, error) from error
+        finally:
+            self._operations.tidy(self.record)
         return self.record
 
-    def _forward(self) -> None:
+    def _begin(self) -> None:
+        """Do what changes nothing that would have to be put back."""
+        run = self._operations
+        try:
+            self._step("Save the stack's files", run.save_files)
+            self._step("Prepare the cutover", run.prepare)
+            # Whoever began meanwhile would write to the old store after the last copy.
+            self._step("Drain the running jobs", run.drain)
+            self._write(state="cutting")
+        except CutoverError:
+            run.tidy(self.record)
+            raise
+
+    def _forward(self, resumed: bool) -> None:
         run = self._operations
         if self.record.state == "cutting":
+            if resumed:
+                self._step("Prepare the cutover", run.prepare)
             self._close()
             self._step("Copy files that were written since the first copy", run.copy_rest)
             self._step("Back up the database", run.back_up)
@@ -183,30 +204,31 @@ class Engine:
         run = self._operations
         self._write(state="undoing")
         self._step("Prepare the rollback", run.prepare_rollback)
-        if self.record.tried and not self.record.opened:
-            self._step("Remove the trial's run", run.forget_trial)
         self._close()
-        unreachable = ""
-        # Where the target was in use before as well, what was logged to it may stay there.
-        brings_back = self.record.opened and not self.record.rest
-        if brings_back and self.record.moves_files:
-            unreachable = self._step("Copy files back that were written to the new store", run.copy_back)
-        self._step("Restore the old locations", run.restore_rows)
-        if (
-            (self.record.tried or brings_back)
-            and self.record.moves_rows
-            and not unreachable
-            and not self.record.rest
-        ):
-            self._step("Relocate runs that were logged since the opening", run.relocate_since)
+        if not self.record.brought_back:
+            self._bring_back()
         self._step("Restore the stack's files from before the switch", run.restore_files)
         self._open()
+        self._write(state="undone")
+
+    def _bring_back(self) -> None:
+        """Put rows and files back. Once MLflow was open again, the target's copies are the older ones."""
+        run, unreachable = self._operations, ""
+        if self.record.tried and not self.record.opened:
+            self._step("Remove the trial's run", run.forget_trial)
+        # Where the target was in use before as well, what was logged to it may stay there.
+        since = self.record.opened and not self.record.rest
+        if since and self.record.moves_files:
+            unreachable = self._step("Copy files back that were written to the new store", run.copy_back)
+        self._step("Restore the old locations", run.restore_rows)
+        if since and self.record.moves_rows and not unreachable:
+            self._step("Relocate runs that were logged since the opening", run.relocate_since)
         behind = (
             f"What was logged in the meantime could not be fetched from there: {unreachable}"
             if unreachable
             else ""
         )
-        self._write(state="undone", left_behind=behind)
+        self._write(brought_back=True, left_behind=behind)
 
     def _close(self) -> None:
         if self._closed_at is None:
@@ -225,10 +247,11 @@ class Engine:
         try:
             result = deed(self.record)
             status = "ok"
-        except StepError:
-            raise
         except CutoverError as error:
             raise StepError(name, error.seen, error.remedy) from error
+        except Exception as error:
+            # A fault of ours must not keep MLflow closed either.
+            raise StepError(name, f"{type(error).__name__}: {error}") from error
         finally:
             step = {"name": name, "status": status, "seconds": round(self._clock() - begun, 2)}
             self.record = self.record.updated(steps=(*self.record.steps, step))
@@ -238,11 +261,3 @@ class Engine:
         record = self.record.updated(**changes)
         self._operations.write(record)
         self.record = record
-
-    @contextmanager
-    def _tidying_after_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except CutoverError:
-            self._operations.tidy(self.record)
-            raise

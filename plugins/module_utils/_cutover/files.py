@@ -34,7 +34,14 @@ def save(stack: Path, archive: Path) -> None:
 
 
 def extract(archive: Path, directory: Path) -> None:
-    """Write the files of an archive into a directory."""
+    """Write the files of an archive into a directory; raises OSError."""
+    try:
+        _extract(archive, directory)
+    except tarfile.TarError as error:
+        raise OSError(f"{archive} cannot be read: {error}") from error
+
+
+def _extract(archive: Path, directory: Path) -> None:
     with tarfile.open(archive) as tar:
         # Ours, and only root could have changed it.
         tar.extraction_filter = getattr(tarfile, "tar_filter", None)
@@ -42,10 +49,13 @@ def extract(archive: Path, directory: Path) -> None:
 
 
 def restore(archive: Path, stack: Path) -> None:
-    """Give a stack the files of an archive."""
+    """Give a stack the files of an archive, and none that it did not have."""
     with tempfile.TemporaryDirectory(dir=archive.parent) as directory:
         extract(archive, Path(directory))
         install(Path(directory), stack)
+        for name in FILES:
+            if not (Path(directory) / name).exists():
+                (stack / name).unlink(missing_ok=True)
 
 
 def install(source: Path, stack: Path) -> None:

@@ -36,6 +36,17 @@ def locked(directory: Path) -> Iterator[None]:
         yield
 
 
+def holder(directory: Path) -> str:
+    """Return who holds the lock; empty for nobody."""
+    try:
+        with locked(directory):
+            return ""
+    except RefusedError as error:
+        return error.seen
+    except OSError:
+        return ""
+
+
 def _holder() -> str:
     user = os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
     came = os.environ.get("SSH_CONNECTION", "").split(" ")[0]

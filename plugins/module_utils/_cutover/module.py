@@ -27,10 +27,20 @@ def settings_of(options: Mapping[str, Any], *further: str) -> Settings:
     return Settings(**{**given, "directory": Path(options["directory"])})
 
 
+def _remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "Set become for this host."
+    return "Mend it and run this again: what was done until then is kept."
+
+
 def end(module: Module, action: Callable[[], dict[str, Any]]) -> NoReturn:
     """End the module with what `action` returns, or with what stopped it."""
     try:
         result = action()
     except CutoverError as error:
-        module.fail_json(msg=str(error), seen=error.seen, remedy=error.remedy)
+        record = getattr(error, "record", None)
+        steps = {"record": record.as_dict()} if record is not None else {}
+        module.fail_json(msg=str(error), seen=error.seen, remedy=error.remedy, **steps)
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or 'A file'} on this host: {error.strerror}. {_remedy(error)}")
     module.exit_json(**result)

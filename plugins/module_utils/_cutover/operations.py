@@ -29,6 +29,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.plan import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
     INCOMPLETE,
     Program,
@@ -46,6 +47,7 @@ _DATABASE = "/var/lib/mlflow"
 # How many old runs are read back while MLflow is closed; what is asked for beyond them follows afterwards.
 _RUNS_WHILE_CLOSED = 10
 _ROUND_TRIP_SECONDS = 900
+_RESERVE = ".reserve"
 _RESERVE_BYTES = 4 << 20
 _JOBS = ("label=com.docker.compose.oneoff=True",)
 
@@ -78,6 +80,11 @@ class Settings:
     verify_runs: str = "10"
     stop_jobs: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what means no number of runs."""
+        if self.verify_runs != "all" and not (self.verify_runs.isdecimal() and int(self.verify_runs)):
+            raise RefusedError(f"verify_runs is {self.verify_runs!r}", "Give a number above 0, or all")
+
     @property
     def switches(self) -> Path:
         """The directory of all records."""
@@ -93,6 +100,10 @@ class Stack:
         try:
             environment = environment_of((settings.directory / ".env").read_text())
             self.project = Project.from_config(self.compose.config())
+        except PermissionError as error:
+            raise RefusedError(
+                f"{error.filename} cannot be read by user {os.getuid()}", "Set become for this host"
+            ) from error
         except (OSError, KeyError, CutoverError) as error:
             raise RefusedError(
                 f"{settings.directory} holds no deployed stack ({error})".rstrip("."), "Run site.yml first"
@@ -111,6 +122,11 @@ class Stack:
     def copier(self) -> str:
         """Name of the container that copies while MLflow serves."""
         return f"{self.project.name}-storage-copy"
+
+    @property
+    def planner(self) -> str:
+        """Name of the container that only looks, beside whatever goes on."""
+        return f"{self.project.name}-storage-look"
 
     @property
     def candidate(self) -> str:
@@ -139,6 +155,8 @@ class Stack:
         docker.remove(name)
         docker.run(
             *("container", "run", "--detach", "--name", name, "--pull=never", "--stop-timeout=2"),
+            # What the copy reports is read from there.
+            "--log-driver=json-file",
             *docker.RESTRICTED,
             *docker.NO_PROXIES,
             f"--label={LABEL}={self.settings.directory}",
@@ -153,8 +171,12 @@ class Stack:
             *(command or ("sleep", "infinity")),
             environment={"MLFLOW_BACKEND_STORE_URI": self.database},
         )
-        for network in self.project.networks[1:]:
-            docker.run("network", "connect", network, name)
+        try:
+            for network in self.project.networks[1:]:
+                docker.run("network", "connect", network, name)
+        except CutoverError:
+            docker.remove(name)
+            raise
 
     def credentials(self, directory: Path | None = None, suffix: str = "") -> list[str]:
         """Return the volumes with an account's credentials, if the directory, by default the stack's, has any."""
@@ -193,15 +215,23 @@ class Stack:
             CutoverError: They are not well within so many seconds.
         """
         up = ("up", "--detach", "--no-build")
-        self.compose.run(*up, "mlflow")
-        answered_at = self._wait_for_answer(seconds)
-        self.compose.run(*up, *options, "--wait", f"--wait-timeout={seconds}")
+        try:
+            self.compose.run(*up, "mlflow")
+            answered_at = self._wait_for_answer(seconds)
+            self.compose.run(*up, *options, "--wait", f"--wait-timeout={seconds}")
+        except CutoverError as error:
+            raise CutoverError(error.seen, self._complaints()) from error
         return answered_at
+
+    def _complaints(self) -> str:
+        """Return the end of the log of each service that is not well."""
+        containers = (f"{self.project.name}-{name}-1" for name in self.project.services if name != "train")
+        unwell = [name for name in containers if not docker.is_well(name)]
+        return "; ".join(f"the end of the log of {name}: {docker.last_words(name)}" for name in unwell)
 
     def _wait_for_answer(self, seconds: float) -> float:
         """Return when MLflow answered a question that reaches the database."""
         url = f"http://{_address(self.project.ports)}/api/2.0/mlflow/experiments/search?max_results=1"
-        container = f"{self.project.name}-mlflow-1"
         # An address of the Docker host itself.
         opener = build_opener(ProxyHandler({}))
         end = time.monotonic() + seconds
@@ -215,10 +245,7 @@ class Stack:
             except OSError as error:
                 said = str(error.reason) if hasattr(error, "reason") else str(error)
             time.sleep(0.1)
-        raise CutoverError(
-            f"MLflow did not answer at {url} within {seconds:.0f} s; last was seen: {said}",
-            f"The end of its log: {docker.last_words(container)}",
-        )
+        raise CutoverError(f"MLflow did not answer at {url} within {seconds:.0f} s; last was seen: {said}")
 
     def _data(self) -> list[str]:
         volumes = [f"{self.project.name}_artifacts:{self.settings.local_root}"]
@@ -236,6 +263,7 @@ class Switch:
         self._directory = self._settings.switches / record.id
         self._tool: Program | None = None
         self._candidate: Program | None = None
+        self.notes: list[str] = []
 
     @property
     def work(self) -> Path:
@@ -254,6 +282,21 @@ class Switch:
         if self._has_second_account:
             self._stack.configure_both_accounts(self.work / "ssh_config")
 
+    def copy_command(self, record: Record) -> list[str]:
+        """Return the copy as a command; the directories of all runs would be too many for one, and are in files."""
+        for name, paths in (("include", record.directories), ("exclude", record.already_moved)):
+            path = self.work / f"{name}.json"
+            path.write_text(json.dumps(list(paths)))
+            os.chown(path, self._settings.uid, self._settings.gid)
+        everything = copy_arguments(record.updated(directories=(), already_moved=()))
+        return [
+            *everything,
+            "--include-from",
+            f"{WORK}/include.json",
+            "--exclude-from",
+            f"{WORK}/exclude.json",
+        ]
+
     def make_next_directory(self, record: Record) -> None:
         """Begin the directory of the next files, with what does not come from a template."""
         following = self._directory / "next"
@@ -266,38 +309,31 @@ class Switch:
             files.complete(following, here.directory, client if self._has_second_account else None, renamed)
             (following / ".other_stores.json").write_text(json.dumps(list(record.accounts)))
 
-    def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
-        """Start a container that has both stores, the database and the switch's directory."""
-        volumes = [
-            *self._stack.credentials(),
+    def volumes(self) -> list[str]:
+        """Return what a container needs for both stores, and the switch's directory."""
+        return [
+            *self._stack.credentials(self._before if self._before.exists() else None),
             *self._stack.credentials(self._directory / "client", "_next"),
             f"{self.work}:{WORK}:z",
         ]
-        ssh_config = f"{WORK}/ssh_config" if self._has_second_account else ""
-        self._stack.start_tool(name, volumes, *command, labels=labels, ssh_config=ssh_config)
 
-    def drain(self) -> None:
-        """Require that no job runs, or stop those that do.
+    @property
+    def ssh_config(self) -> str:
+        """Where such a container has OpenSSH's configuration; empty for where the stack's containers have it."""
+        return f"{WORK}/ssh_config" if self._has_second_account else ""
 
-        Raises:
-            RefusedError: Jobs run: a stopped job loses its work, one that goes on would write to the old store.
-        """
-        jobs = self._stack.jobs()
-        if jobs and not self._settings.stop_jobs:
-            raise RefusedError(
-                f"Jobs are running and would lose their work: {', '.join(jobs)}. Everything is copied and nothing "
-                f"else was "
-                "changed",
-                "Run this playbook again when they have ended (it only copies what is new), or with -e "
-                "stop_jobs=true to stop "
-                "them",
-            )
-        if jobs:
-            docker.run("container", "stop", "--time=60", *jobs)
+    def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
+        """Start a container that has both stores, the database and the switch's directory."""
+        self._stack.start_tool(name, self.volumes(), *command, labels=labels, ssh_config=self.ssh_config)
 
     @property
     def _has_second_account(self) -> bool:
         return bool(self._stack.credentials(self._directory / "client"))
+
+    @property
+    def _before(self) -> Path:
+        """The files from before, which the tools go on with once the stack has others."""
+        return self._directory / "before"
 
     # What follows is `engine.Operations`.
 
@@ -316,23 +352,42 @@ class Switch:
             (self._directory / STEP_FILE).write_text(f"{step}\n")
 
     def prepare(self, record: Record) -> None:
-        self._start_tool()
-        docker.remove(self._stack.candidate)
+        self._restart_tool()
+        docker.remove(self._stack.candidate, self._stack.copier)
         docker.Compose(str(self._directory / "next")).run(
             *("run", "--detach", "--no-deps", f"--name={self._stack.candidate}"),
             *(f"--volume={self.work}:{WORK}:z", "mlflow"),
         )
         docker.wait_until_healthy(self._stack.candidate, self._settings.wait_timeout)
         self._candidate = Program(self._stack.candidate, ["read-back", "roundtrip"])
-        self._create_maintenance()
+        if docker.inspect(self._stack.maintenance) is None:
+            self._create_maintenance()
         self._candidate.wait()
         self._require_tool().wait()
 
     def save_files(self, record: Record) -> None:
         with _translated("the stack's files cannot be kept"):
             files.save(self._settings.directory, self._directory / "before.tar")
+            shutil.rmtree(self._before, ignore_errors=True)
+            self._before.mkdir(mode=0o755)
+            files.extract(self._directory / "before.tar", self._before)
             # Given up where the file system is full, so that the record of the way back can be written.
-            (self._directory / ".reserve").write_bytes(os.urandom(_RESERVE_BYTES))
+            (self._directory / _RESERVE).write_bytes(os.urandom(_RESERVE_BYTES))
+
+    def drain(self, record: Record) -> None:
+        # A stopped job loses its work, one that goes on would write to the old store.
+        jobs = self._stack.jobs()
+        if jobs and not self._settings.stop_jobs:
+            raise RefusedError(
+                f"Jobs are running and would lose their work: {', '.join(jobs)}. Everything is copied and nothing "
+                f"else was "
+                "changed",
+                "Run this playbook again when they have ended (it only copies what is new), or with -e "
+                "stop_jobs=true to stop "
+                "them",
+            )
+        if jobs:
+            docker.run("container", "stop", "-t=60", *jobs)
 
     def close(self, record: Record) -> None:
         docker.remove(self._stack.trainer)
@@ -362,7 +417,8 @@ class Switch:
     def compare(self, record: Record) -> None:
         places = self._require_tool().call("info")["database"]["places"]
         needed = needed_accounts((place["place"] for place in places), record.target)
-        if needed != list(record.accounts):
+        # What the next files depend on is whether there are any.
+        if bool(needed) != bool(record.accounts):
             raise CutoverError(
                 f"rows lead to the SFTP accounts {needed}, and the next configuration knows {list(record.accounts)} "
                 f"besides "
@@ -371,15 +427,11 @@ class Switch:
             )
 
     def try_candidate(self, record: Record) -> None:
-        program = self._require_candidate()
         server = ("--tracking-uri", "http://localhost:5000")
-        asked = self._settings.verify_runs
-        runs = _RUNS_WHILE_CLOSED if asked == "all" else min(int(asked), _RUNS_WHILE_CLOSED)
-        _require_unharmed(
-            program.call(*read_back_arguments(record, str(runs)), *server, accepted=(0, INCOMPLETE))
-        )
-        program.call(
-            "roundtrip", "--experiment", self._settings.experiment, "--access", record.target.access, *server
+        self._read_back(self._require_candidate(), record, self._runs_while_closed, *server)
+        # In an experiment of its own, which goes with it.
+        self._require_candidate().call(
+            "roundtrip", "--access", record.target.access, *server, seconds=_ROUND_TRIP_SECONDS
         )
 
     def install_files(self, record: Record) -> None:
@@ -420,13 +472,20 @@ class Switch:
         return int(found["rows_to_move"])
 
     def prepare_rollback(self, record: Record) -> None:
-        self._start_tool()
+        (self._directory / _RESERVE).unlink(missing_ok=True)
+        if self._candidate is None:
+            docker.remove(self._stack.candidate)
+        # The one that runs may be what failed.
+        self._restart_tool()
 
     def forget_trial(self, record: Record) -> None:
-        # What stays is a run that bears the round trips' tag: the next purge removes it.
+        # What stays is a deleted run, and an experiment of round trips: the next purge removes both.
         with contextlib.suppress(CutoverError):
             self._require_candidate().call(
-                *purge_arguments(record), "--tracking-uri", "http://localhost:5000"
+                *purge_arguments(record),
+                "--tracking-uri",
+                "http://localhost:5000",
+                seconds=_ROUND_TRIP_SECONDS,
             )
 
     def copy_back(self, record: Record) -> str:
@@ -444,7 +503,7 @@ class Switch:
             self._require_tool().call("relocate", "redo", "--journal", f"{WORK}/undone.json")
 
     def relocate_since(self, record: Record) -> None:
-        back = record.updated(source=record.target, target=record.source, experiments=(), migrate="all")
+        back = record.updated(source=record.target, target=record.source)
         self._require_tool().call(
             *("relocate", "apply", *relocate_arguments(back)),
             *("--journal", f"{WORK}/logged-since.json", "--no-backup", "--skip-blocked"),
@@ -464,9 +523,10 @@ class Switch:
         with contextlib.suppress(CutoverError):
             docker.remove(*containers)
         with contextlib.suppress(OSError):
-            (self._directory / ".reserve").unlink()
+            (self._directory / _RESERVE).unlink()
         if record.state in ("done", "undone"):
-            shutil.rmtree(self._directory / "next", ignore_errors=True)
+            for path in (self._directory / "next", self._before):
+                shutil.rmtree(path, ignore_errors=True)
 
     def purge(self, record: Record) -> None:
         """Remove for good what the round trips left."""
@@ -476,17 +536,11 @@ class Switch:
         finally:
             self.tidy(record)
 
-    def tool(self) -> Program:
-        """Return the program in the tool container, started where it does not run."""
-        if self._tool is None:
-            self._start_tool()
-        return self._require_tool()
-
-    def start_tool_without_directory(self) -> Program:
-        """Return the program in a tool container that can write nothing of the switch, for check mode."""
-        self._stack.start_tool(self._stack.tool, self._stack.credentials())
-        self._tool = Program(self._stack.tool, ["relocate", "copy", "info"])
-        return self._tool
+    def _restart_tool(self) -> None:
+        if self._tool is not None:
+            self._tool.end()
+            self._tool = None
+        self._start_tool()
 
     def _start_tool(self) -> None:
         if self._tool is None:
@@ -526,13 +580,26 @@ class Switch:
 
     def _read_back_rest(self, record: Record) -> None:
         asked = self._settings.verify_runs
-        if asked == "all" or int(asked) > _RUNS_WHILE_CLOSED:
-            _require_unharmed(
-                self._require_tool().call(*read_back_arguments(record, asked), accepted=(0, INCOMPLETE))
-            )
+        if asked != self._runs_while_closed:
+            self._read_back(self._require_tool(), record, asked)
+
+    @property
+    def _runs_while_closed(self) -> str:
+        asked = self._settings.verify_runs
+        return str(_RUNS_WHILE_CLOSED if asked == "all" else min(int(asked), _RUNS_WHILE_CLOSED))
+
+    def _read_back(self, program: Program, record: Record, runs: str, *server: str) -> None:
+        limit = _ROUND_TRIP_SECONDS if server else None
+        arguments = read_back_arguments(record, runs)
+        found = program.call(*arguments, *server, accepted=(0, INCOMPLETE), seconds=limit)
+        _require_unharmed(found)
+        self.notes = [
+            f"Read back and compared: {found['runs']} runs and {found['models']} models, {found['files']} files, "
+            f"{readable_size(found['bytes'])}."
+        ]
 
     def _write(self, record: Record) -> None:
-        reserve = self._directory / ".reserve"
+        reserve = self._directory / _RESERVE
         try:
             records.write(record, self._directory)
         except OSError as error:
@@ -540,6 +607,23 @@ class Switch:
                 raise
             reserve.unlink()
             records.write(record, self._directory)
+
+
+def require_state(stack: Stack, record: Record) -> Record:
+    """Return a record as it is on disk.
+
+    Raises:
+        RefusedError: Another run has gone on with it.
+    """
+    known = records.load(stack.settings.switches / record.id / records.FILE)
+    if known.state != record.state:
+        raise RefusedError(
+            f"The switch begun at {record.id} is {known.state} and was {record.state} when this run looked: another "
+            f"run has "
+            "gone on with it. Nothing was changed",
+            "Run this playbook again",
+        )
+    return known
 
 
 def copy_arguments(record: Record) -> list[str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,18 +41,22 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             bufsize=1,
         )
         self._ready = False
 
-    def call(self, *arguments: str, accepted: Collection[int] = (0,)) -> Mapping[str, Any]:
-        """Run a command with ``--json`` and return what it prints.
+    def call(
+        self, *arguments: str, accepted: Collection[int] = (0,), seconds: float | None = None
+    ) -> Mapping[str, Any]:
+        """Run a command with ``--json`` and return what it prints; without an answer in time, the program is ended.
 
         Raises:
             CutoverError: It failed, or the container is gone.
         """
         self.wait()
-        answer = self._exchange([*arguments, "--json"])
+        with self._ended_after(seconds):
+            answer = self._exchange([*arguments, "--json"])
         result: Mapping[str, Any] = answer["result"] or {}
         if answer["exit"] in accepted and "error" not in result:
             return result
@@ -73,6 +78,18 @@ class Program:
         self._process.kill()
         self._process.communicate()
 
+    @contextlib.contextmanager
+    def _ended_after(self, seconds: float | None) -> Iterator[None]:
+        if seconds is None:
+            yield
+            return
+        timer = threading.Timer(seconds, self._process.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def _exchange(self, arguments: Sequence[str]) -> Any:
         assert self._process.stdin is not None
         # Where it has ended, what it said last tells why.
@@ -84,8 +101,10 @@ class Program:
         assert self._process.stdout is not None
         said = ""
         for line in self._process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
+            with contextlib.suppress(ValueError):
+                answer = json.loads(line)
+                if isinstance(answer, dict):
+                    return answer
             # What libraries print past Python.
             said = line.strip() or said
         raise CutoverError(

@@ -17,6 +17,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 # Grows when an engine of before could not finish or undo what this one has begun.
 VERSION = 2
 FILE = "switch.json"
+# Ids are names of directories, and sort by time.
+ID_FORMAT = "%Y%m%dT%H%M%SZ"
 
 STATES = ("copying", "cutting", "opening", "undoing", "done", "undone")
 # In which files and database may be between the stores.
@@ -41,6 +43,7 @@ class Record:
         accounts: Further SFTP accounts that rows lead to afterwards.
         tried: Whether a round trip may have logged to the target.
         opened: Whether anybody may have.
+        brought_back: Whether rows and files are back at the source.
         error: What went wrong first.
         left_behind: What could not be brought back to the source.
         left: Locations that stay at the source.
@@ -48,7 +51,6 @@ class Record:
         closed_seconds: How long MLflow was closed.
         steps: What was done: name, seconds, status.
         version: Of the engine's records.
-        further: What records of other versions hold besides.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Record:
     accounts: tuple[str, ...] = ()
     tried: bool = False
     opened: bool = False
+    brought_back: bool = False
     error: str = ""
     left_behind: str = ""
     left: int = 0

@@ -2,6 +2,7 @@
 """`mlflow-sftp copy`."""
 
 import importlib.util
+import json
 import re
 import sys
 import time
@@ -36,12 +37,30 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
     return float(match[1]) * 1024.0 ** " kMG".index(match[2] or " ")
 
 
+def _paths(ctx: click.Context, param: click.Parameter, value: Path | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    try:
+        paths = json.loads(value.read_text())
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{value}: {error}", ctx, param) from error
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise click.BadParameter(f"{value}: expected a list of paths", ctx, param)
+    return tuple(paths)
+
+
 @click.command("copy", cls=ErrorReportingCommand)
 @click.argument("source")
 @click.argument("target")
 @click.option("--manifest", type=FILE, help="Remember here what is done: a later call only does the rest.")
 @click.option("--include", multiple=True, help="Directory below SOURCE to keep to; repeatable.")
 @click.option("--exclude", multiple=True, help="Directory below SOURCE to leave out; repeatable.")
+@click.option(
+    "--include-from", type=FILE, callback=_paths, help="JSON file with a list of further --include."
+)
+@click.option(
+    "--exclude-from", type=FILE, callback=_paths, help="JSON file with a list of further --exclude."
+)
 @click.option(
     "--for-mlflow", is_flag=True, help="Leave out, and name, what MLflow's local store could not read."
 )
@@ -60,7 +79,17 @@ def _bytes_a_second(ctx: click.Context, param: click.Parameter, value: str | Non
 )
 @click.option("--check", is_flag=True, help="Only tell what would be done.")
 @json_option
-def copy_command(source: str, target: str, progress_file: Path | None, as_json: bool, **options: Any) -> None:
+def copy_command(
+    source: str,
+    target: str,
+    include: tuple[str, ...],
+    include_from: tuple[str, ...],
+    exclude: tuple[str, ...],
+    exclude_from: tuple[str, ...],
+    progress_file: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Copy a file, or all that a directory holds, and prove it.
 
     Each side is a path or an sftp:// URI; TARGET names the copy itself. Nothing is ever deleted. What is there
@@ -68,7 +97,14 @@ def copy_command(source: str, target: str, progress_file: Path | None, as_json: 
     files could not be copied.
     """
     with _progress(None if options["check"] else progress_file) as on_progress:
-        report = copy(source, target, on_progress=on_progress, **options)
+        report = copy(
+            source,
+            target,
+            include=include + include_from,
+            exclude=exclude + exclude_from,
+            on_progress=on_progress,
+            **options,
+        )
     if as_json:
         print_json(report.as_dict())
     else:

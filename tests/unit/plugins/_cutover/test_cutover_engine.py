@@ -28,14 +28,17 @@ class Killed(BaseException):
 
 @dataclass
 class World:
-    """What there is: `runs` says which store the database leads to, `stored` what each store holds."""
+    """What there is: `runs` says which store the database leads to, `stored` what each store holds.
+
+    One run is at the target before, as after an earlier switch of a part.
+    """
 
     record: Record
     files: str = "before"
     serving: str = "before"
     saved: bool = False
-    runs: dict[str, str] = field(default_factory=lambda: {"old": "source"})
-    stored: dict[str, set[str]] = field(default_factory=lambda: {"source": {"old"}, "target": set()})
+    runs: dict[str, str] = field(default_factory=lambda: {"old": "source", "there": "target"})
+    stored: dict[str, set[str]] = field(default_factory=lambda: {"source": {"old"}, "target": {"there"}})
     logged: int = 0
 
 
@@ -78,6 +81,9 @@ class Deeds:
     def save_files(self, record: Record) -> None:
         assert self.world.files == "before"
         self._do(lambda: setattr(self.world, "saved", True))
+
+    def drain(self, record: Record) -> None:
+        self._do(None)
 
     def close(self, record: Record) -> None:
         self._do(lambda: setattr(self.world, "serving", ""))
@@ -140,6 +146,7 @@ class Deeds:
 
     def restore_rows(self, record: Record) -> None:
         self._closed()
+        assert not self.world.record.brought_back
         self._do(lambda: self.world.runs.update(old="source"))
 
     def relocate_since(self, record: Record) -> None:
@@ -160,10 +167,7 @@ class Deeds:
     def _log(self, run: str) -> None:
         record = self.world.record
         after = run == "trial" or self.world.files == "after"
-        if record.moves_rows:
-            self.world.runs[run] = "target" if after else "source"
-        else:
-            self.world.runs[run] = "source"
+        self.world.runs[run] = "target" if after and record.moves_rows else "source"
         self.world.stored["target" if after and record.moves_files else "source"].add(run)
 
 
@@ -186,12 +190,15 @@ def require_one_side(world: World) -> None:
     assert world.files == side
     assert world.serving == side
     store = "source" if side == "before" else "target"
-    for run_id, place in world.runs.items():
-        if run_id == "trial":
+    moves_rows, moves_files = world.record.moves_rows, world.record.moves_files
+    for name, place in world.runs.items():
+        # The trial's own run is deleted, and the next purge takes it.
+        if name == "trial" or (name == "there" and not (moves_rows and moves_files)):
             continue
-        if world.record.moves_rows:
-            assert place == store, (run_id, world)
-        assert run_id in world.stored[store if world.record.moves_files else "source"], (run_id, world)
+        if moves_rows and name != "there":
+            assert place == store, (name, world)
+        where = place if moves_rows else store
+        assert name in world.stored[where if moves_files else "source"], (name, world)
 
 
 def switch(source: Store, target: Store, **changes: object) -> Record:
@@ -240,8 +247,8 @@ def test_the_first_error_is_the_one_to_report() -> None:
     passed = Deeds(world)
     Engine(world.record, passed, clock=lambda: 0.0).finish()
     assert world.record.state == "done"
-    assert [step["status"] for step in Engine(world.record, passed).record.steps] == ["ok"] * 11
-    for stop_at in range(3, passed.passed):
+    assert [step["status"] for step in Engine(world.record, passed).record.steps] == ["ok"] * 12
+    for stop_at in range(4, passed.passed):
         world = World(SWITCHES["moved"])
         with pytest.raises(RolledBackError, match=r"it failed.* was undone: MLflow answers"):
             Engine(world.record, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
@@ -249,7 +256,7 @@ def test_the_first_error_is_the_one_to_report() -> None:
 
 
 def test_before_it_is_closed_nothing_has_to_be_undone() -> None:
-    for stop_at in range(3):
+    for stop_at in range(4):
         world = World(SWITCHES["moved"])
         with pytest.raises(CutoverError, match="it failed"):
             Engine(world.record, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
@@ -266,10 +273,56 @@ def test_a_way_back_that_is_barred_says_so_and_is_gone_later() -> None:
 
     world = World(SWITCHES["moved"])
     with pytest.raises(
-        StuckError, match=r"the key is missing.*The rollback failed as well: .*the disk is full"
+        StuckError, match=r"the key is missing.*The rollback failed as well: .*the disk is full.*resume=undo"
     ):
         Engine(world.record, Barred(world), clock=lambda: 0.0).finish()
     assert world.record.state == "undoing"
     assert "the key is missing" in world.record.error
     Engine(world.record, Deeds(world), clock=lambda: 0.0).undo()
+    require_one_side(world)
+
+
+def test_a_fault_of_ours_does_not_keep_mlflow_closed() -> None:
+    class Faulty(Deeds):
+        def compare(self, record: Record) -> None:
+            raise KeyError("database")
+
+    world = World(SWITCHES["moved"])
+    with pytest.raises(
+        RolledBackError, match=r"Compare the changed locations with the plan: KeyError: 'database'"
+    ):
+        Engine(world.record, Faulty(world), clock=lambda: 0.0).finish()
+    require_one_side(world)
+
+
+def test_a_run_that_was_at_the_target_before_stays_there_if_nobody_was_let_in() -> None:
+    class Failing(Deeds):
+        def try_candidate(self, record: Record) -> None:
+            raise CutoverError("it failed")
+
+    world = World(SWITCHES["moved"])
+    with pytest.raises(RolledBackError):
+        Engine(world.record, Failing(world), clock=lambda: 0.0).finish()
+    assert {name: world.runs[name] for name in ("old", "there")} == {"old": "source", "there": "target"}
+
+
+def test_once_everything_is_back_the_target_s_older_copies_do_not_come_again() -> None:
+    class Counting(Deeds):
+        copied_back = 0
+
+        def copy_back(self, record: Record) -> str:
+            type(self).copied_back += 1
+            return super().copy_back(record)
+
+    world = World(SWITCHES["moved"])
+    total = Deeds(World(SWITCHES["moved"]))
+    Engine(total.world.record, total, clock=lambda: 0.0).finish()
+    with pytest.raises(Killed):
+        Engine(world.record, Counting(world, total.passed - 1, "killed before"), clock=lambda: 0.0).finish()
+    # The last deed of the way back is to record that it is done.
+    with pytest.raises(StuckError):
+        Engine(world.record, Counting(world, 9, "fails"), clock=lambda: 0.0).undo()
+    assert (world.serving, world.record.state) == ("before", "undoing")
+    Engine(world.record, Counting(world), clock=lambda: 0.0).undo()
+    assert Counting.copied_back == 1
     require_one_side(world)

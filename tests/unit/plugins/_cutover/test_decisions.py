@@ -148,6 +148,15 @@ def test_a_copy_that_was_interrupted_goes_on_under_its_own_record() -> None:
         assert started(LOCAL, [other], TO_SFTP).id == LATER
 
 
+def test_a_copy_of_an_earlier_version_goes_on_as_one_of_this() -> None:
+    assert started(LOCAL, [made("copying", version=1)], TO_SFTP) == Record(id=ID, source=LOCAL, target=SFTP)
+
+
+def test_a_clock_that_was_set_back_gives_a_later_id_all_the_same() -> None:
+    record = replace(made("done", SFTP, LOCAL), id="20991231T235959Z")
+    assert started(LOCAL, [record], TO_SFTP).id == "21000101T000000Z"
+
+
 def test_undoing_is_a_switch_to_where_the_last_one_came_from() -> None:
     decision = decide(SFTP, [made("done", experiments=(4,))], replace(UNDO, storage="sftp"))
     assert decision.goal == LOCAL
@@ -244,4 +253,5 @@ def test_a_compose_project() -> None:
     assert (project.network, project.image) == ("shared", "server:1")
     assert project.ports == ("127.0.0.1:5000:5000", "[::1]:5001:5000")
     assert project.stopped == ["mlflow", "notebook"]
+    assert project.images == ("server:1",)
     assert project.clients == ["mlflow", "notebook", "train"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder, locked
 
 KEYS = ".secrets/mlflow_sftp_key"
 
@@ -41,6 +41,22 @@ def test_the_next_files_and_back(tmp_path: Path) -> None:
     files.restore(tmp_path / "before.tar", present)
     assert content(present) == before
     assert (tmp_path / "before.tar").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_not_there_before_is_not_there_again(tmp_path: Path) -> None:
+    present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
+    (present / ".other_stores.json").unlink()
+    before = content(present)
+    files.save(present, tmp_path / "before.tar")
+    files.install(following, present)
+    files.restore(tmp_path / "before.tar", present)
+    assert content(present) == before
+
+
+def test_an_archive_that_is_cut_short_is_an_error_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "before.tar").write_bytes(b"no archive")
+    with pytest.raises(OSError, match=r"before\.tar cannot be read"):
+        files.restore(tmp_path / "before.tar", stack(tmp_path / "stack", "old"))
 
 
 def test_a_mounted_directory_stays_the_same_one(tmp_path: Path) -> None:
@@ -92,5 +108,8 @@ def test_a_second_run_is_told_who_holds_the_lock_and_since_when(
         told = rf"user alice from 192\.0\.2\.7, process {os.getpid()}, since \d{{4}}-.* UTC\. Nothing was changed"
         with pytest.raises(RefusedError, match=told), locked(tmp_path):
             pass
+        assert "user alice from 192.0.2.7" in holder(tmp_path)
     with locked(tmp_path):
         pass
+    assert holder(tmp_path) == ""
+    assert holder(tmp_path / "nowhere") == ""
