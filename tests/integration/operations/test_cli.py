@@ -39,6 +39,39 @@ def test_copy_tells_what_it_did(sshd: SshServer, source: Path, tmp_path: Path) -
     assert (sshd.root / "target" / "a" / "1").read_bytes() == bytes(3000)
 
 
+def test_directories_may_come_from_a_file(sshd: SshServer, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "some.json").write_text('["a"]')
+    copied = call(sshd, source, sshd.uri("some"), "--include-from", tmp_path / "some.json", "--json")
+    assert json.loads(copied.stdout)["copied"] == {"files": 1, "bytes": 3000}
+    copied = call(sshd, source, sshd.uri("others"), "--exclude-from", tmp_path / "some.json", "--json")
+    assert json.loads(copied.stdout)["copied"] == {"files": 1, "bytes": 48}
+    for wrong in ("{", "[1]", '{"a": 1}'):
+        (tmp_path / "some.json").write_text(wrong)
+        assert call(sshd, source, sshd.uri("none"), "--include-from", tmp_path / "some.json").exit_code == 2
+
+
+def test_commands_that_come_one_after_the_other(sshd: SshServer, source: Path) -> None:
+    (source / "gone").symlink_to("nowhere")
+    program = [sys.executable, "-m", "mlflow_sftp", "serve", "--preload", "copy"]
+    environment = os.environ | {"MLFLOW_SFTP_SSH_CONFIG": str(sshd.ssh_config)}
+    commands = [
+        ["copy", str(source), sshd.uri("served"), "--json"],
+        ["copy", str(source / "nowhere"), sshd.uri("served"), "--json"],
+        ["info", sshd.uri("served"), "--json"],
+        ["info", "--unknown"],
+    ]
+    text = "".join(json.dumps(command) + "\n" for command in commands)
+    done = subprocess.run(program, input=text, env=environment, capture_output=True, text=True, check=True)
+    ready, copied, missing, found, wrong = map(json.loads, done.stdout.splitlines())
+    assert ready == {"ready": True}
+    assert (copied["exit"], copied["result"]["copied"]["files"]) == (3, 2)
+    assert "not copied: gone" in copied["errors"]
+    assert (missing["exit"], missing["result"]["error"]["cause"]) == (1, "missing_store")
+    assert (found["exit"], found["result"]["store"]["files"]) == (0, 2)
+    assert (wrong["exit"], wrong["result"]) == (2, None)
+    assert "--unknown" in wrong["errors"]
+
+
 def test_files_left_behind_have_their_own_exit_code(sshd: SshServer, source: Path) -> None:
     (source / "gone").symlink_to("nowhere")
     result = call(sshd, source, sshd.uri("target"), "--bwlimit", "10M")

@@ -31,6 +31,8 @@ def test_plan_apply_state_scan_undo(sqlite_copy: Filled, tmp_path: Path) -> None
     assert plan["directories"]
     assert all((sqlite_copy.content.root / directory).is_dir() for directory in plan["directories"])
     assert plan["already_moved"] == []
+    # One location is not below the root.
+    assert plan["places_after"] == ["local", "sftp://freegee@tajo.host.ch:2121"]
     text = call(sqlite_copy, "plan", *roots, "--rows").stdout
     assert "runs.artifact_uri                        5 move" in text
     assert "freegee:***@tajo" in text
