@@ -110,8 +110,8 @@ class Project:
 
     @property
     def stopped(self) -> list[str]:
-        """The services that do not run while MLflow is closed."""
-        return [name for name in self.services if name not in ("train", "postgres")]
+        """The services that do not run while MLflow is closed, the server aside."""
+        return [name for name in self.services if name not in ("mlflow", "train", "postgres")]
 
     @property
     def clients(self) -> list[str]:

@@ -40,8 +40,8 @@ class Operations(Protocol):
     def drain(self, record: Record) -> None:
         """Require that no job runs, or stop those that do."""
 
-    def close(self, record: Record) -> None:
-        """Stop the services and answer in their place."""
+    def close(self, record: Record) -> float:
+        """Stop the services and answer in MLflow's place; return since when it is closed."""
 
     def copy_rest(self, record: Record) -> None:
         """Copy what was written since the first copy."""
@@ -231,9 +231,9 @@ class Engine:
         self._write(brought_back=True, left_behind=behind)
 
     def _close(self) -> None:
+        closed_at = self._step("Close MLflow", self._operations.close)
         if self._closed_at is None:
-            self._closed_at = self._clock()
-        self._step("Close MLflow", self._operations.close)
+            self._closed_at = closed_at
 
     def _open(self) -> None:
         opened_at = self._step("Open MLflow", self._operations.open)

@@ -389,12 +389,17 @@ class Switch:
         if jobs:
             docker.run("container", "stop", "-t=60", *jobs)
 
-    def close(self, record: Record) -> None:
+    def close(self, record: Record) -> float:
         docker.remove(self._stack.trainer)
         if docker.inspect(self._stack.maintenance) is None:
             self._create_maintenance()
-        self._stack.compose.run("stop", *self._stack.project.stopped)
+        # Whoever uses MLflow from elsewhere need not wait for these to end.
+        if self._stack.project.stopped:
+            self._stack.compose.run("stop", *self._stack.project.stopped)
+        closed_at = time.monotonic()
+        self._stack.compose.run("stop", "mlflow")
         docker.run("container", "start", self._stack.maintenance)
+        return closed_at
 
     def copy_rest(self, record: Record) -> None:
         if record.copies:
@@ -439,8 +444,12 @@ class Switch:
             files.install(self._directory / "next", self._settings.directory)
 
     def open(self, record: Record) -> float:
-        docker.remove(self._stack.maintenance, self._stack.candidate)
-        return self._stack.start(self._settings.wait_timeout)
+        # Made while there is still an answer.
+        self._stack.compose.run("up", "--no-start", "--no-build", "mlflow")
+        docker.remove(self._stack.maintenance)
+        opened_at = self._stack.start(self._settings.wait_timeout)
+        docker.remove(self._stack.candidate)
+        return opened_at
 
     def verify(self, record: Record) -> None:
         project = self._stack.project

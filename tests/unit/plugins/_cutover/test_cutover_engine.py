@@ -85,8 +85,9 @@ class Deeds:
     def drain(self, record: Record) -> None:
         self._do(None)
 
-    def close(self, record: Record) -> None:
+    def close(self, record: Record) -> float:
         self._do(lambda: setattr(self.world, "serving", ""))
+        return 0.0
 
     def copy_rest(self, record: Record) -> None:
         self._closed()

@@ -252,6 +252,6 @@ def test_a_compose_project() -> None:
     assert project.networks == ("shared", "stack_database")
     assert (project.network, project.image) == ("shared", "server:1")
     assert project.ports == ("127.0.0.1:5000:5000", "[::1]:5001:5000")
-    assert project.stopped == ["mlflow", "notebook"]
+    assert project.stopped == ["notebook"]
     assert project.images == ("server:1",)
     assert project.clients == ["mlflow", "notebook", "train"]
