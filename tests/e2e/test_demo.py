@@ -1,12 +1,14 @@
 """bin/demo on a lab of its own, and what operations do to it afterwards."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.docker import docker, unused_name
 from tests.support.stack import INSIDE
 
 from .conftest import Demo
@@ -73,6 +75,22 @@ def test_a_change_recreates_only_the_service_it_touches_whatever_proxy_docker_ha
     environment = demo.lab.compose("exec", "-T", "notebook", "printenv").splitlines()
     assert {"HTTP_PROXY=", "https_proxy="} <= set(environment)
     assert any(line.startswith("NO_PROXY=localhost,127.0.0.1,::1,mlflow,") for line in environment)
+
+
+@pytest.mark.full
+def test_images_are_built_by_the_engine_s_own_builder(demo: Demo, tmp_path: Path) -> None:
+    """The default that the user has chosen is another one, in which the base image is unknown."""
+    config = {"DOCKER_CONFIG": str(tmp_path)}
+    create = ["docker", "buildx", "create", "--driver", "docker-container", "--name", unused_name(), "--use"]
+    subprocess.run(create, env={**os.environ, **config}, check=True, capture_output=True)
+    # Another comment is another image, whose layers are all there.
+    outcome = demo.lab.play(
+        "site.yml", "--tags", "install", environment=config, ansible_managed="Another builder is the default"
+    )
+    assert not outcome.failed, outcome.output[-5000:]
+    built = set(re.findall(r"freegee/mlflow-(?:server|client):\w+", outcome.output))
+    assert len(built) == 2
+    docker("image", "rm", *built)
 
 
 def test_a_run_does_not_begin_with_warnings(demo: Demo) -> None:
