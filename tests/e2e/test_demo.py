@@ -11,7 +11,7 @@ import pytest
 from tests.support.docker import docker, unused_name
 from tests.support.stack import INSIDE
 
-from .conftest import Demo
+from .conftest import OWNER, Demo
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -75,6 +75,14 @@ def test_a_change_recreates_only_the_service_it_touches_whatever_proxy_docker_ha
     environment = demo.lab.compose("exec", "-T", "notebook", "printenv").splitlines()
     assert {"HTTP_PROXY=", "https_proxy="} <= set(environment)
     assert any(line.startswith("NO_PROXY=localhost,127.0.0.1,::1,mlflow,") for line in environment)
+
+
+def test_whoever_runs_ansible_reads_the_pin_and_writes_reports(demo: Demo) -> None:
+    """The lab's files are made as root; the lookup of the pin and the reports do without become."""
+    status = demo.lab.directory.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (os.getuid() or OWNER, 0o755)
+    key = demo.lab.directory / "ssh_host_ed25519_key"
+    assert [path.stat().st_mode & 0o777 for path in (key, key.with_suffix(".pub"))] == [0o600, 0o644]
 
 
 @pytest.mark.full
