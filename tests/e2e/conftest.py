@@ -11,6 +11,8 @@ import pytest
 from tests.support.ansible import REPOSITORY
 from tests.support.lab import Lab
 
+OWNER = 23456
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -22,7 +24,9 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    lab = Lab("mlflow-e2e", tmp_path_factory.mktemp("e2e") / "lab", 13121)
+    # As if another user than root ran Ansible.
+    settings: dict[str, object] = {"lab_owner": OWNER} if os.getuid() == 0 else {}
+    lab = Lab("mlflow-e2e", tmp_path_factory.mktemp("e2e") / "lab", 13121, settings)
     with lab.cleared():
         done = subprocess.run(
             ["bin/demo", "-vvv", "--diff", "--extra-vars", json.dumps(lab.variables)],

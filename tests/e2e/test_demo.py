@@ -1,15 +1,17 @@
 """bin/demo on a lab of its own, and what operations do to it afterwards."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.docker import docker, unused_name
 from tests.support.stack import INSIDE
 
-from .conftest import Demo
+from .conftest import OWNER, Demo
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -117,6 +119,30 @@ def test_a_deployment_that_fails_its_verification_goes_back(demo: Demo) -> None:
     assert "path_read_only" in output
     assert "MLflow answers as before" in output
     assert deployed(demo) == files
+
+
+def test_whoever_runs_ansible_reads_the_pin_and_writes_reports(demo: Demo) -> None:
+    """The lab's files are made as root; the lookup of the pin and the reports do without become."""
+    status = demo.lab.directory.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (os.getuid() or OWNER, 0o755)
+    key = demo.lab.directory / "ssh_host_ed25519_key"
+    assert [path.stat().st_mode & 0o777 for path in (key, key.with_suffix(".pub"))] == [0o600, 0o644]
+
+
+@pytest.mark.full
+def test_images_are_built_by_the_engine_s_own_builder(demo: Demo, tmp_path: Path) -> None:
+    """The default that the user has chosen is another one, in which the base image is unknown."""
+    config = {"DOCKER_CONFIG": str(tmp_path)}
+    create = ["docker", "buildx", "create", "--driver", "docker-container", "--name", unused_name(), "--use"]
+    subprocess.run(create, env={**os.environ, **config}, check=True, capture_output=True)
+    # Another comment is another image, whose layers are all there.
+    outcome = demo.lab.play(
+        "site.yml", "--tags", "install", environment=config, ansible_managed="Another builder is the default"
+    )
+    assert not outcome.failed, outcome.output[-5000:]
+    built = set(re.findall(r"freegee/mlflow-(?:server|client):\w+", outcome.output))
+    assert len(built) == 2
+    docker("image", "rm", *built)
 
 
 def test_a_run_does_not_begin_with_warnings(demo: Demo) -> None:

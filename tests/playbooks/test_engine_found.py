@@ -45,7 +45,7 @@ def container() -> Iterator[str]:
         docker("rm", "--force", name)
 
 
-def play(container: str, directory: Path, **variables: object) -> Outcome:
+def play(container: str, directory: Path, playbook: Path = PLAYBOOK, **variables: object) -> Outcome:
     host = {
         "ansible_connection": "community.docker.docker",
         "ansible_host": container,
@@ -54,7 +54,7 @@ def play(container: str, directory: Path, **variables: object) -> Outcome:
     }
     inventory = directory / "hosts.json"
     inventory.write_text(json.dumps({"docker_hosts": {"hosts": {"found": host}}}))
-    return run_playbook(PLAYBOOK, "-i", str(inventory), "--extra-vars", json.dumps(variables))
+    return run_playbook(playbook, "-i", str(inventory), "--extra-vars", json.dumps(variables))
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,20 @@ def test_what_an_earlier_release_left_in_apt_is_removed_and_nothing_else(
     assert not outcome.failed, outcome.output
     assert docker("exec", container, "sh", "-c", f"ls {sources} {pin} 2>/dev/null; true") == pin
     assert "changed=0" in play(container, tmp_path, part="remove").output
+
+
+def test_a_stack_whose_engine_is_stopped(container: str, tmp_path: Path) -> None:
+    """It is there, whatever cannot be asked; see also test_nothing_is_installed_over_what_is_there."""
+    stack = "mkdir -p /opt/mlflow-stack/.secrets; echo '# freegee.mlflow_sftp' >/opt/mlflow-stack/compose.yml"
+    docker("exec", container, "sh", "-c", CLEAN)
+    docker("exec", container, "sh", "-ec", PACKAGE + stack)
+    before = docker("exec", container, "sh", "-ec", FINGERPRINT)
+    account = {"sftp_host": "nowhere.example", "sftp_port": 22, "sftp_user": "nobody", "sftp_path": "/a"}
+    variables = {**account, "mlflow_stack_dir": "/opt/mlflow-stack", "mlflow_stack_project": unused_name()}
+    for name in ("verify", "audit", "storage_switch", "teardown"):
+        outcome = play(container, tmp_path, REPOSITORY / f"playbooks/{name}.yml", **variables)
+        output = " ".join(outcome.output.split())
+        assert outcome.failed, output
+        assert "Docker is installed on found, but does not answer" in output, output
+        assert "changed=0" in output
+    assert docker("exec", container, "sh", "-ec", FINGERPRINT) == before
