@@ -47,3 +47,12 @@ def test_part_whose_ground_is_not_laid(tmp_path: Path, options: tuple[str, ...],
         assert word in output
     assert "changed=0" in output
     assert not lab.exists()
+
+
+@pytest.mark.parametrize("playbook", ["verify", "storage_switch", "storage_prune", "audit", "teardown"])
+def test_limit_that_leaves_no_docker_host(playbook: str) -> None:
+    outcome = run_playbook(REPOSITORY / f"playbooks/{playbook}.yml", "--limit", "tajo.host.ch")
+    output = " ".join(outcome.output.split())
+    assert outcome.failed, output
+    assert "--limit tajo.host.ch leaves out every Docker host" in output
+    assert "changed=0" in output
