@@ -7,10 +7,14 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.health import describe, service_of
+
+# Of a log that is shown.
+_LINES = 15
 
 # The client puts the proxy of its configuration into every container that does not say otherwise; no tool needs one.
 NO_PROXIES = tuple(
@@ -64,14 +68,6 @@ def remove(*containers: str) -> None:
         run("container", "rm", "--force", "--volumes", *shown)
 
 
-def is_well(container: str) -> bool:
-    """Return whether a container runs, and its health check, if it has one, is content."""
-    found = inspect(container)
-    state: Mapping[str, Any] = found["State"] if found else {}
-    health: Mapping[str, Any] = state.get("Health") or {}
-    return bool(state.get("Running")) and health.get("Status", "healthy") == "healthy"
-
-
 def wait_until_healthy(container: str, seconds: float) -> None:
     """Wait until the health check of a container is content.
 
@@ -85,13 +81,15 @@ def wait_until_healthy(container: str, seconds: float) -> None:
         if state.get("Health", {}).get("Status") == "healthy":
             return
         if not state.get("Running") or state.get("Restarting") or time.monotonic() > end:
-            raise CutoverError(
-                f"{container} is not healthy after {seconds:.0f} s"
-                if state.get("Running")
-                else f"{container} ended",
-                f"The end of its log: {last_words(container)}",
-            )
+            raise CutoverError(f"{container} is not healthy after {seconds:.0f} s", complaints([container]))
         time.sleep(0.3)
+
+
+def complaints(containers: Iterable[str]) -> str:
+    """Return why containers are not well, and the end of their logs, secrets hidden; empty where all are."""
+    shown = [found for found in map(inspect, containers) if found is not None]
+    services = [service_of(found, _last_words(found["Id"])) for found in shown]
+    return describe(services, _LINES)
 
 
 def logs(container: str) -> tuple[str, str]:
@@ -101,13 +99,12 @@ def logs(container: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def last_words(container: str, lines: int = 15) -> str:
-    """Return the end of a container's log."""
-    command = ["docker", "container", "logs", "--tail", str(lines), container]
+def _last_words(container: str) -> str:
+    command = ["docker", "container", "logs", "--tail", str(_LINES), container]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
     )
-    return " / ".join(line.strip() for line in done.stdout.splitlines() if line.strip())
+    return done.stdout
 
 
 class Compose:

@@ -220,14 +220,9 @@ class Stack:
             answered_at = self._wait_for_answer(seconds)
             self.compose.run(*up, *options, "--wait", f"--wait-timeout={seconds}")
         except CutoverError as error:
-            raise CutoverError(error.seen, self._complaints()) from error
+            services = (f"{self.project.name}-{name}-1" for name in self.project.services)
+            raise CutoverError(error.seen, docker.complaints(services)) from error
         return answered_at
-
-    def _complaints(self) -> str:
-        """Return the end of the log of each service that is not well."""
-        containers = (f"{self.project.name}-{name}-1" for name in self.project.services if name != "train")
-        unwell = [name for name in containers if not docker.is_well(name)]
-        return "; ".join(f"the end of the log of {name}: {docker.last_words(name)}" for name in unwell)
 
     def _wait_for_answer(self, seconds: float) -> float:
         """Return when MLflow answered a question that reaches the database."""
