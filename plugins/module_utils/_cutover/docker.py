@@ -29,7 +29,7 @@ def run(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run a command of Docker's client and return what it prints.
 
     Raises:
-        CutoverError: It failed; with the last line of what it said.
+        CutoverError: It failed; with the last lines of what it said.
     """
     done = subprocess.run(
         ["docker", *arguments],
@@ -41,9 +41,9 @@ def run(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
         check=False,
     )
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-2:]
         raise CutoverError(
-            f"docker {arguments[0]} ended with exit code {done.returncode}: {said[-1] if said else 'it said nothing'}"
+            f"docker {arguments[0]} ended with exit code {done.returncode}: {'; '.join(said) or 'it said nothing'}"
         )
     return done.stdout
 
