@@ -110,8 +110,11 @@ def describe(record: Record, notes: list[str]) -> list[str]:
     """Return the result for people."""
     target = record.target
     old = f"The old copy at {record.source.uri} is untouched: playbooks/storage_prune.yml removes it. "
+    closed = "for how long MLflow was closed is not known, because the switch was interrupted"
+    if record.closed_seconds is not None:
+        closed = f"MLflow was closed for {record.closed_seconds} s"
     return [
-        f"Artifacts are at {target.uri} ({target.access} access); MLflow was closed for {record.closed_seconds} s.",
+        f"Artifacts are at {target.uri} ({target.access} access); {closed}.",
         f"Now put artifact_storage: {target.storage} and mlflow_stack_access: {target.access} into the inventory; "
         f"site.yml "
         "refuses another store.",

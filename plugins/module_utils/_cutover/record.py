@@ -48,7 +48,7 @@ class Record:
         left_behind: What could not be brought back to the source.
         left: Locations that stay at the source.
         finished: When it was done.
-        closed_seconds: How long MLflow was closed.
+        closed_seconds: How long MLflow was closed; None where that is not known.
         steps: What was done: name, seconds, status.
         version: Of the engine's records.
     """
@@ -71,7 +71,7 @@ class Record:
     left_behind: str = ""
     left: int = 0
     finished: str = ""
-    closed_seconds: float = 0.0
+    closed_seconds: float | None = None
     steps: tuple[Mapping[str, Any], ...] = ()
     version: int = VERSION
 
