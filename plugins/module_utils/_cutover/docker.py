@@ -80,7 +80,9 @@ def wait_until_healthy(container: str, seconds: float) -> None:
         state: Mapping[str, Any] = found["State"] if found else {}
         if state.get("Health", {}).get("Status") == "healthy":
             return
-        if not state.get("Running") or state.get("Restarting") or time.monotonic() > end:
+        if not state.get("Running") or state.get("Restarting"):
+            raise CutoverError(f"{container} ended before it was healthy", complaints([container]))
+        if time.monotonic() > end:
             raise CutoverError(f"{container} is not healthy after {seconds:.0f} s", complaints([container]))
         time.sleep(0.3)
 
