@@ -35,7 +35,7 @@ class Deployed:
 
     def record(self, state: str, start: dict[str, str] = LOCAL, end: dict[str, str] = REMOTE) -> None:
         record = {"id": "20260101T000000Z", "state": state, "from": start, "to": end}
-        record |= {"migrate": "all", "experiments": [], "undoes": ""}
+        record |= {"migrate": "all", "experiments": [], "undoes": "", "version": 2}
         path = self.directory / "switches" / record["id"] / "switch.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(record))

@@ -9,8 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+
+_FILE = ".lock"
 
 
 @contextmanager
@@ -20,16 +23,10 @@ def locked(directory: Path) -> Iterator[None]:
     Raises:
         RefusedError: Somebody else holds it.
     """
-    path = directory / ".lock"
-    with open(path, "a+", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise RefusedError(
-                f"Another run works on this stack: {file.read().strip() or 'it has not said who'}. Nothing was changed",
-                "Wait until it has ended",
-            ) from None
+    with open(directory / _FILE, "a+", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        told = _refusal(file)
+        if told:
+            raise RefusedError(told, "Wait until it has ended")
         file.truncate(0)
         file.write(_holder())
         file.flush()
@@ -37,14 +34,23 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def holder(directory: Path) -> str:
-    """Return who holds the lock; empty for nobody."""
+    """Return what to tell of whoever holds the lock; empty for nobody. Writes nothing."""
     try:
-        with locked(directory):
-            return ""
-    except RefusedError as error:
-        return error.seen
-    except OSError:
+        with (directory / _FILE).open() as file:
+            return _refusal(file)
+    except FileNotFoundError:
         return ""
+
+
+def _refusal(file: TextIO) -> str:
+    """Lock a file, or return who holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        said = file.read().strip() or "it has not said who"
+        return f"Another run works on this stack: {said}. Nothing was changed"
+    return ""
 
 
 def _holder() -> str:
