@@ -13,11 +13,9 @@ author:
   - FreeGee engineering (@freegee)
 description:
   - With V(kept), archives the files of a stack whose MLflow server is healthy. Of one that is not, nothing is kept,
-    and what was
-    kept before is removed.
-  - With V(restored), gives the stack the files that were kept, starts the containers of them and waits for an
-    answer. The message
-    says how that went; it does not fail, so that the error of the deployment remains the one to report.
+    and what was kept before is removed.
+  - With V(restored), gives the stack the files that were kept, starts the containers of them and waits for an answer.
+    The message says how that went; it does not fail, so that the error of the deployment remains the one to report.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack

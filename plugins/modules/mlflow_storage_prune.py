@@ -13,8 +13,7 @@ author:
   - FreeGee engineering (@freegee)
 description:
   - Deletes, file by file, what the last switches copied to the deployed store, where that proves to hold the same
-    bytes now. With the
-    account that was left, its own credentials from before the switch are used.
+    bytes now. With the account that was left, its own credentials from before the switch are used.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack

@@ -12,10 +12,9 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - Closes MLflow, copies the rest, changes the locations, tries the next server before anybody reaches it, gives
-    the stack its next
-    files, opens MLflow and makes a round trip from every service. If anything of that fails, everything is as it
-    was before.
+  - Closes MLflow, copies the rest, changes the locations, tries the next server before anybody reaches it, gives the
+    stack its next files, opens MLflow and makes a round trip from every service. If anything of that fails,
+    everything is as it was before.
   - The next files are in C(switches/ID/next) below O(directory).
   - Run it with C(async), so that a lost connection does not stop it. Whatever stops it, a later call finishes or
     undoes the switch.
@@ -115,9 +114,8 @@ def describe(record: Record, notes: list[str]) -> list[str]:
         closed = f"MLflow was closed for {record.closed_seconds} s"
     return [
         f"Artifacts are at {target.uri} ({target.access} access); {closed}.",
-        f"Now put artifact_storage: {target.storage} and mlflow_stack_access: {target.access} into the inventory; "
-        f"site.yml "
-        "refuses another store.",
+        f"Now put artifact_storage: {target.storage} and mlflow_stack_access: {target.access} into the "
+        "inventory; site.yml refuses another store.",
         f"{old if record.copies else ''}playbooks/storage_switch.yml -e undo=true rolls back.",
         *notes,
     ]

@@ -12,12 +12,10 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - Starts a container that copies, or joins the one that an earlier call has started, and waits. A controller that
-    is lost does
-    not take the copy with it.
-  - As a task, it waits until the copy has ended, and shows a line about its progress now and then. The module
-    itself returns
-    after O(seconds) at the latest.
+  - Starts a container that copies, or joins the one that an earlier call has started, and waits. A controller that is
+    lost does not take the copy with it.
+  - As a task, it waits until the copy has ended, and shows a line about its progress now and then. The module itself
+    returns after O(seconds) at the latest.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack

@@ -12,9 +12,8 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - Reads what store a deployed stack uses and which switches were begun before, and decides whether a switch is to
-    be started,
-    finished or undone, or why that cannot be.
+  - Reads what store a deployed stack uses and which switches were begun before, and decides whether a switch is to be
+    started, finished or undone, or why that cannot be.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only

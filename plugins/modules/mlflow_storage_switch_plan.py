@@ -13,8 +13,8 @@ author:
   - FreeGee engineering (@freegee)
 description:
   - Finds out what a switch would copy and change, refuses one that could not succeed, writes its record, and begins
-    the directory
-    of the stack's next files, C(switches/ID/next) below O(directory). Stores and database stay as they are.
+    the directory of the stack's next files, C(switches/ID/next) below O(directory). Stores and database stay as they
+    are.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack

@@ -97,9 +97,8 @@ def decide(deployed: Store, records: Sequence[Record], options: Options) -> Deci
     previous = _last(records, deployed)
     if options.undo and previous is None:
         raise RefusedError(
-            f"No completed switch led to what is deployed now ({deployed.uri}, {deployed.access} access), so there "
-            f"is none "
-            "to undo",
+            f"No completed switch led to what is deployed now ({deployed.uri}, {deployed.access} access), so "
+            "there is none to undo",
             "Name the store to move to: -e artifact_storage=local|sftp",
         )
     goal = previous.source if options.undo and previous is not None else None
@@ -155,8 +154,7 @@ def copies(records: Sequence[Record], deployed: Store) -> list[Record]:
     if not led:
         raise RefusedError(
             f"No completed switch copied artifacts to what is deployed now ({deployed.uri}), so there is no old "
-            f"copy that is "
-            "proved to be superfluous"
+            "copy that is proved to be superfluous"
         )
     return [record for record in led if record.source.uri == led[-1].source.uri]
 
@@ -182,8 +180,8 @@ def _check_resume(begun: Record | None, options: Options) -> None:
         raise RefusedError(
             f"A switch from {begun.source} to {begun.target} was begun at {begun.id} and interrupted while "
             f"{begun.state}{error}",
-            "Run this playbook with -e resume=finish to finish it, or with -e resume=undo to roll back to the state "
-            "before",
+            "Run this playbook with -e resume=finish to finish it, or with -e resume=undo to roll back to the "
+            "state before",
         )
     if options.resume == "finish" and begun.state == "undoing":
         raise RefusedError(
@@ -195,8 +193,8 @@ def _check_resume(begun: Record | None, options: Options) -> None:
 def _resume(begun: Record, deployed: Store, options: Options) -> Decision:
     if begun.version == 1:
         raise RefusedError(
-            f"The switch begun at {begun.id} was interrupted under an earlier version of the collection, which works "
-            "otherwise",
+            f"The switch begun at {begun.id} was interrupted under an earlier version of the collection, which "
+            "works otherwise",
             "Finish or undo it with that version",
         )
     if options.resume == "undo":
@@ -223,16 +221,14 @@ def _check_part(deployed: Store, desired: Store, options: Options) -> None:
         return
     if "proxied" in (deployed.access, desired.access):
         raise RefusedError(
-            "With proxied access every location is mlflow-artifacts:/ and leads to the one store that the server "
-            "serves, so "
-            "all artifacts move together",
+            "With proxied access every location is mlflow-artifacts:/ and leads to the one store that the "
+            "server serves, so all artifacts move together",
             "Leave migrate and experiments out",
         )
     if "local" not in (deployed.storage, desired.storage) and deployed.account != desired.account:
         raise RefusedError(
-            f"The services hold the credentials of one SFTP account, so what stays at {deployed.uri} could not be "
-            f"read any "
-            "more",
+            f"The services hold the credentials of one SFTP account, so what stays at {deployed.uri} could not "
+            "be read any more",
             "Leave migrate and experiments out",
         )
 

@@ -2,8 +2,7 @@
 """The one machine under everything that closes MLflow: the order of its steps, what is recorded, and the way back.
 
 Every step may be repeated, so whatever stops the machine, a later run finishes the cutover or rolls it back. The
-record is
-written before each step after which the stores may differ from what it says.
+record is written before each step after which the stores may differ from what it says.
 """
 
 from __future__ import annotations
@@ -97,8 +96,8 @@ class RolledBackError(CutoverError):
 
     def __init__(self, record: Record) -> None:
         super().__init__(
-            f"{record.error.rstrip('.')} | The switch to {record.target} was undone: MLflow answers, and everything "
-            f"is where "
+            f"{record.error.rstrip('.')} | The switch to {record.target} was undone: MLflow answers, and "
+            "everything is where "
             f"it was before. {record.left_behind}".rstrip(". ")
         )
         self.record = record
@@ -114,9 +113,8 @@ class StuckError(CutoverError):
             else "The rollback failed"
         )
         super().__init__(
-            f"{first}: {str(second).rstrip('.')} | Nothing is lost, but MLflow may be closed. Mend what stopped it "
-            f"and run this "
-            "playbook with -e resume=undo"
+            f"{first}: {str(second).rstrip('.')} | Nothing is lost, but MLflow may be closed. Mend what stopped "
+            "it and run this playbook with -e resume=undo"
         )
         self.record = record
 
@@ -192,12 +190,7 @@ class Engine:
 
     def _roll_back(self, error: CutoverError) -> None:
         self.record = self.record.updated(error=str(error))
-        try:
-            self._back()
-        except CutoverError as second:
-            raise StuckError(self.record, second) from error
-        finally:
-            self._operations.tidy(self.record)
+        self.undo()
         raise RolledBackError(self.record) from error
 
     def _back(self) -> None:

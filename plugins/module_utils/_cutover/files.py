@@ -2,8 +2,7 @@
 """The stack's files: kept from before, and replaced one by one by those of after.
 
 Directories are not swapped: a container's bind mount follows the directory that it was started with, and what is
-mounted
-alone follows the file. So a file is written beside the present one, and takes its name.
+mounted alone follows the file. So a file is written beside the present one, and takes its name.
 """
 
 from __future__ import annotations

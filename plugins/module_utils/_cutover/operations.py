@@ -49,7 +49,6 @@ _RUNS_WHILE_CLOSED = 10
 _ROUND_TRIP_SECONDS = 900
 _RESERVE = ".reserve"
 _RESERVE_BYTES = 4 << 20
-_JOBS = ("label=com.docker.compose.oneoff=True",)
 
 
 @dataclass(frozen=True)
@@ -203,7 +202,10 @@ class Stack:
 
     def jobs(self) -> list[str]:
         """Return the names of running jobs of the stack, those of a cutover aside."""
-        filters = (f"label=com.docker.compose.project={self.project.name}", *_JOBS)
+        filters = (
+            f"label=com.docker.compose.project={self.project.name}",
+            "label=com.docker.compose.oneoff=True",
+        )
         options = [f"--filter={each}" for each in filters]
         names = docker.run("container", "ls", *options, "--format={{.Names}}").split()
         return [name for name in names if name not in (self.candidate, self.trainer)]
@@ -355,8 +357,7 @@ class Switch:
         )
         docker.wait_until_healthy(self._stack.candidate, self._settings.wait_timeout)
         self._candidate = Program(self._stack.candidate, ["read-back", "roundtrip"])
-        if docker.inspect(self._stack.maintenance) is None:
-            self._create_maintenance()
+        self._provide_maintenance()
         self._candidate.wait()
         self._require_tool().wait()
 
@@ -374,20 +375,17 @@ class Switch:
         jobs = self._stack.jobs()
         if jobs and not self._settings.stop_jobs:
             raise RefusedError(
-                f"Jobs are running and would lose their work: {', '.join(jobs)}. Everything is copied and nothing "
-                f"else was "
-                "changed",
+                f"Jobs are running and would lose their work: {', '.join(jobs)}. Everything is copied and "
+                "nothing else was changed",
                 "Run this playbook again when they have ended (it only copies what is new), or with -e "
-                "stop_jobs=true to stop "
-                "them",
+                "stop_jobs=true to stop them",
             )
         if jobs:
             docker.run("container", "stop", "-t=60", *jobs)
 
     def close(self, record: Record) -> float:
         docker.remove(self._stack.trainer)
-        if docker.inspect(self._stack.maintenance) is None:
-            self._create_maintenance()
+        self._provide_maintenance()
         # Whoever uses MLflow from elsewhere need not wait for these to end.
         if self._stack.project.stopped:
             self._stack.compose.run("stop", *self._stack.project.stopped)
@@ -420,9 +418,8 @@ class Switch:
         # What the next files depend on is whether there are any.
         if bool(needed) != bool(record.accounts):
             raise CutoverError(
-                f"rows lead to the SFTP accounts {needed}, and the next configuration knows {list(record.accounts)} "
-                f"besides "
-                "the new store: rows have changed since the plan",
+                f"rows lead to the SFTP accounts {needed}, and the next configuration knows "
+                f"{list(record.accounts)} besides the new store: rows have changed since the plan",
                 "Run the switch again",
             )
 
@@ -534,7 +531,6 @@ class Switch:
 
     def purge(self, record: Record) -> None:
         """Remove for good what the round trips left."""
-        self._start_tool()
         try:
             self._require_tool().call(*purge_arguments(record))
         finally:
@@ -568,8 +564,9 @@ class Switch:
             first = "; ".join(f"{path}: {reason}" for path, reason in list(found["failed"].items())[:3])
             raise CutoverError(f"{len(found['failed'])} files could not be copied: {first}")
 
-    def _create_maintenance(self) -> None:
-        docker.remove(self._stack.maintenance)
+    def _provide_maintenance(self) -> None:
+        if docker.inspect(self._stack.maintenance) is not None:
+            return
         project = self._stack.project
         docker.run(
             *("container", "create", f"--name={self._stack.maintenance}", "--pull=never", "--stop-timeout=2"),
@@ -622,9 +619,8 @@ def require_state(stack: Stack, record: Record) -> Record:
     known = records.load(stack.settings.switches / record.id / records.FILE)
     if known.state != record.state:
         raise RefusedError(
-            f"The switch begun at {record.id} is {known.state} and was {record.state} when this run looked: another "
-            f"run has "
-            "gone on with it. Nothing was changed",
+            f"The switch begun at {record.id} is {known.state} and was {record.state} when this run looked: "
+            "another run has gone on with it. Nothing was changed",
             "Run this playbook again",
         )
     return known

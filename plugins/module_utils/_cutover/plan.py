@@ -110,9 +110,8 @@ def _require_movable(rows: Mapping[str, Any]) -> None:
 def _require_readable(record: Record, files: Mapping[str, Any]) -> None:
     if files["unreadable_names"]:
         raise RefusedError(
-            f"MLflow's local store takes names for URLs and could not read {files['unreadable_names']} files back, "
-            f"so nothing "
-            f"was changed. First: {' '.join(sorted(files['failed'])[:NAMED])}",
+            f"MLflow's local store takes names for URLs and could not read {files['unreadable_names']} files "
+            f"back, so nothing was changed. First: {' '.join(sorted(files['failed'])[:NAMED])}",
             f"Rename or remove them at {record.source.uri}, or move a part with -e experiments=[...]",
         )
 
@@ -121,9 +120,8 @@ def _require_space(record: Record, target: Mapping[str, Any] | None, files: Mapp
     free = None if target is None else target["free_bytes"]
     if free is not None and free < files["copied"]["bytes"]:
         raise RefusedError(
-            f"{record.target.uri} has {readable_size(free)} free, and {readable_size(files['copied']['bytes'])} are "
-            f"to be "
-            "copied. Nothing was changed",
+            f"{record.target.uri} has {readable_size(free)} free, and {readable_size(files['copied']['bytes'])} "
+            "are to be copied. Nothing was changed",
             "Make room, or move a part with -e experiments=[...]",
         )
 
@@ -132,9 +130,8 @@ def _database(counts: Mapping[str, Mapping[str, int]]) -> str:
     runs = counts["runs"]
     further = [f", {counts[name]['total']} {word}" for name, word in _TABLES.items() if name in counts]
     return (
-        f"MLflow knows {counts['experiments']['total']} experiments, {runs['total']} runs ({runs.get('deleted', 0)} "
-        f"deleted)"
-        f"{''.join(further)}."
+        f"MLflow knows {counts['experiments']['total']} experiments, {runs['total']} runs "
+        f"({runs.get('deleted', 0)} deleted){''.join(further)}."
     )
 
 

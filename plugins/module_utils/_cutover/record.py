@@ -131,8 +131,8 @@ class Record:
         version = value.get("version", 1)
         if not isinstance(version, int) or version > VERSION:
             raise RefusedError(
-                f"The record {value.get('id', '')} is of version {version}, and this collection knows {VERSION} at "
-                f"most",
+                f"The record {value.get('id', '')} is of version {version}, and this collection knows {VERSION} "
+                "at most",
                 "Run the playbook with the version of the collection that made the record, or a later one",
             )
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
