@@ -21,7 +21,7 @@ COMMANDS = {
     "prune": ("prune.prune_command", "Delete from SOURCE what a copy brought to TARGET."),
     "purge-roundtrips": (
         "purge_round_trips.purge_round_trips_command",
-        "Remove for good what round trips left in MLflow.",
+        "Remove for good what round trips left in MLflow, rows and artifacts.",
     ),
     "read-back": (
         "read_back.read_back_command",
@@ -36,7 +36,7 @@ COMMANDS = {
         "round_trip.round_trip_command",
         "Log, list, download and compare artifacts through MLflow.",
     ),
-    "serve": ("serve.serve_command", "Carry out commands that come as lines of JSON."),
+    "serve": ("serve.serve_command", "Carry out commands that come as lines of JSON, and answer likewise."),
 }
 # What brings a package that is not installed.
 _EXTRAS = {"sqlalchemy": "mlflow-sftp[database]", "mlflow": "mlflow"}

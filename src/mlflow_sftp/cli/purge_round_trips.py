@@ -20,7 +20,10 @@ from mlflow_sftp.operations.purge import purge
 def purge_round_trips_command(
     database: Database, tracking_uri: str, destination: str | None, check: bool, as_json: bool
 ) -> None:
-    """Remove for good, rows and artifacts, what round trips left in MLflow, and nothing that anybody else made."""
+    """Remove for good what round trips left in MLflow, rows and artifacts.
+
+    Nothing that anybody else made is touched.
+    """
     shorten_waits(sftp=5, http=20)
     purged = purge(database, tracking_uri, destination=destination, check=check)
     if as_json:

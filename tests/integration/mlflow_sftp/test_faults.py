@@ -1,5 +1,6 @@
 """Servers that die, links that stall, disks that fill: each ends in success or a clear error, in bounded time."""
 
+import dataclasses
 import gc
 import os
 import signal
@@ -64,6 +65,11 @@ def _cut_off(link: Link, work: Callable[[], object], when: Callable[[], object])
         wait_until(when, 30)
         link.refuse()
         link.cut()
+
+
+def _patient(settings: Settings) -> Settings:
+    """The settings of the next process: the one that gave up may still be ending its last connection."""
+    return dataclasses.replace(settings, retry_timeout=20.0)
 
 
 def _has_files(root: Path, count: int) -> bool:
@@ -335,7 +341,7 @@ def test_a_leftover_with_other_bytes_is_not_resumed(sshd: SshServer, tmp_path: P
         (leftover,) = sshd.root.iterdir()
         with leftover.open("r+b") as file:
             file.write(b"\xff" * 40_000)
-        storage.upload(str(source), "f")
+        SftpStorage(uri, _patient(settings)).upload(str(source), "f")
     assert (sshd.root / "f").read_bytes() == pattern(size)
 
 
@@ -357,7 +363,7 @@ def test_an_interrupted_download_leaves_nothing_of_that_name_and_resumes(
         assert not (tmp_path / "d/f").exists()
         link.refuse(False)
         before = link.bytes_down
-        storage.download("f", str(tmp_path / "d/f"))
+        SftpStorage(uri, _patient(settings)).download("f", str(tmp_path / "d/f"))
         assert link.bytes_down - before < size - 8_000_000
     assert files_below(tmp_path / "d") == {"f": pattern(size)}
 
