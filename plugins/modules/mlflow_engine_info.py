@@ -25,6 +25,12 @@ options:
     type: list
     elements: path
     default: []
+  users:
+    description:
+      - Users who are to use Docker, for RV(unknown_users).
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -71,6 +77,11 @@ own_files:
   elements: str
 strange_files:
   description: Those of O(files) that somebody else has written.
+  returned: success
+  type: list
+  elements: str
+unknown_users:
+  description: Those of O(users) whom the host does not know.
   returned: success
   type: list
   elements: str
@@ -205,6 +216,15 @@ def routes() -> list[str]:
     return found
 
 
+def is_known(user: str) -> bool:
+    """Say whether the host has a user of that name."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Look at the host and decide."""
     host = look(module)
@@ -224,6 +244,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         else engine.read_daemon(host.daemon_json),
         "own_files": sorted(own),
         "strange_files": sorted(present.keys() - own),
+        "unknown_users": [user for user in module.params["users"] if not is_known(user)],
         "refusal": f"{error}. {error.remedy}" if error else "",
         "cause": error.cause.code if error else "",
     }
@@ -232,7 +253,10 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"files": {"type": "list", "elements": "path", "default": []}},
+        argument_spec={
+            "files": {"type": "list", "elements": "path", "default": []},
+            "users": {"type": "list", "elements": "str", "default": []},
+        },
         supports_check_mode=True,
     )
     # Where a program was found, it is also to be run: sudo's own path lacks some of these.

@@ -112,6 +112,6 @@ def test_a_stack_whose_engine_is_stopped(container: str, tmp_path: Path) -> None
         outcome = play(container, tmp_path, REPOSITORY / f"playbooks/{name}.yml", **variables)
         output = " ".join(outcome.output.split())
         assert outcome.failed, output
-        assert "Docker is installed on found, but does not answer" in output, output
+        assert "found: Docker is installed, but does not answer" in output, output
         assert "changed=0" in output
     assert docker("exec", container, "sh", "-ec", FINGERPRINT) == before

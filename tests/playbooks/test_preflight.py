@@ -1,6 +1,7 @@
 """Bad input is refused by the preflight with a clear error, before anything is changed."""
 
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def test_good_input_passes(preflight: Preflight) -> None:
         ({"mlflow_stack_min_free_mb": 10**9}, ["MiB free", "mlflow_stack_min_free_mb"]),
         (
             {"mlflow_stack_uid": 1, "mlflow_stack_gid": 1},
-            ["daemon on docker-host has the id", "sftp_client_uid"],
+            ["docker-host: daemon on this host has the id", "sftp_client_uid"],
         ),
         ({"mlflow_stack_access": "both"}, ["mlflow_stack_access must be one of: direct, proxied"]),
         ({"sftp_port": "ssh"}, ["sftp_port"]),
@@ -95,7 +96,12 @@ def test_booleans_from_the_command_line_are_text(preflight: Preflight, tmp_path:
 def test_port_taken(preflight: Preflight) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refuses(preflight(mlflow_stack_port=port), f"Port {port} on 127.0.0.1 is taken", "mlflow_stack_port")
+        refuses(
+            preflight(mlflow_stack_port=port),
+            f"Port {port} on 127.0.0.1 is taken",
+            "mlflow_stack_port",
+            f"process {os.getpid()}",
+        )
 
 
 def key_file(path: Path, *options: str) -> Path:

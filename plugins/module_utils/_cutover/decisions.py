@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import Store
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
     ID_FORMAT,
     VERSION,
     Record,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,6 @@ from urllib.request import ProxyHandler, build_opener
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import (
-    Project,
-    Store,
-    environment_of,
-    needed_accounts,
-)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -38,6 +32,12 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
+    Project,
+    Store,
+    environment_of,
+    needed_accounts,
+)
 
 WORK = "/var/lib/mlflow-storage"
 # Says which step a cutover is at.

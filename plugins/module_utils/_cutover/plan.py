@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import needed_accounts
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import needed_accounts
 
 NAMED = 3
 _ROWS_A_SECOND = 10_000

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import Store
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 # Grows when an engine of before could not finish or undo what this one has begun.
 VERSION = 2

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
     KeyTextError,
     parse_key_text,
@@ -54,7 +55,7 @@ def value_problems(given: Values, specs: Specs, key_file: KeyFile | None = None)
     usable = {name: option["default"] for name, option in specs.items() if "default" in option}
     usable |= {name: value for name, value in given.items() if name not in wrong and value is not None}
     found = [*wrong.values()]
-    for check in (_paths, _addresses, _pins):
+    for check in (_paths, _addresses, _pins, _database):
         found += check(usable, wrong)
     return [*found, *_key(usable, wrong, key_file)]
 
@@ -138,7 +139,11 @@ def _bind_problem(bind: str) -> str:
 def _pins(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     name = "sftp_host_key_fingerprints"
     pins = values.get(name, [])
-    if name in wrong or (values.get("sftp_host_key_policy") == "accept_new" and not pins):
+    if (
+        "sftp_host" not in values
+        or name in wrong
+        or (values.get("sftp_host_key_policy") == "accept_new" and not pins)
+    ):
         return
     if not pins:
         yield (
@@ -154,7 +159,17 @@ def _pins(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
             )
 
 
+def _database(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    return database_problems(
+        str(values.get("mlflow_stack_backend_store", "sqlite")),
+        str(values.get("mlflow_stack_postgres_image") or ""),
+        values.get("mlflow_stack_memory_limits") or {},
+    )
+
+
 def _key(values: Values, wrong: Mapping[str, str], file: KeyFile | None) -> Iterator[str]:
+    if "sftp_host" not in values:
+        return
     text = str(values.get("sftp_private_key") or "")
     generated = str(values.get("sftp_client_generate_key", False)).lower() in _BOOLEANS[:7]
     sources = [bool(text), file is not None, generated]

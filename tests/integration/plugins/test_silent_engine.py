@@ -28,5 +28,7 @@ def test_a_silent_engine_is_told_from_one_that_holds_nothing(version: str, tmp_p
         "variables": {"project": "mlflow_stack_project", "directory": "mlflow_stack_dir"},
     }
     environment = {"PATH": f"{client.parent}:{os.environ['PATH']}"}
-    told = run_module("mlflow_ownership_info", options, environment=environment)
+    told = run_module("mlflow_stack_info", options, environment=environment)
     assert told.result["engine"] == "silent", told.output
+    (finding,) = told.result["findings"]
+    assert "does not answer" in finding

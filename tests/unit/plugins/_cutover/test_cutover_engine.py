@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import Store
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import (
     Engine,
     RolledBackError,
@@ -13,6 +12,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engin
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

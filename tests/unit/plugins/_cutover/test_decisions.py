@@ -9,14 +9,14 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decis
     copies,
     decide,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import STATES, Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
     Project,
     Store,
     environment_of,
     needed_accounts,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import STATES, Record
 
 URI = "sftp://me@host:22/a"
 LOCAL = Store.at("local", "direct", "/mlruns")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import plan
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import Store
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 LOCAL = Store.at("local", "direct", "/mlruns")
 SFTP = Store.at("sftp", "direct", "sftp://me@host:22/a")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deployment import Store
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 LOCAL = Store.at("local", "direct", "/mlruns")
 SFTP = Store.at("sftp", "proxied", "sftp://me@host:22/a")

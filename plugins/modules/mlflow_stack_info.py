@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module: what of a Docker host's things was made for a stack or a lab, and what is somebody else's."""
+"""Module: what a Docker host has for a stack or a lab, and why it cannot take one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: mlflow_ownership_info
-short_description: Tell what on a Docker host was made for a stack or a lab, and what is somebody else's
+module: mlflow_stack_info
+short_description: Tell what a Docker host has for a stack or a lab, and why it cannot take one
 version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
@@ -16,6 +16,8 @@ description:
     at the directory of the stack. Each is ours only where it bears the label C(freegee.mlflow_sftp.owner) with that
     directory, or where a release before that label left proof of having made it.
   - Whatever stops, recreates, mounts, adopts or deletes something asks first, and leaves alone what is not ours.
+  - Answers in one call what the roles have to know of the host besides, and compares it with what is to be deployed,
+    as far as the options say. RV(findings) has every reason that is against it at once.
   - Where Docker is not installed or does not answer, there is nothing to tell of it, and RV(engine) says so.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
@@ -72,14 +74,74 @@ options:
     type: path
   variables:
     description:
-      - The variable that chooses another C(container), C(volume), C(network) or C(directory), for RV(refusal).
+      - The variable that chooses another C(container), C(volume), C(network) or C(directory), for RV(findings).
     type: dict
     required: true
+  engine_expected:
+    description:
+      - Whether Docker has to answer where it is installed. Otherwise the same run may start it.
+    type: bool
+    default: true
+  bind:
+    description:
+      - Address of the host that O(ports) are published on.
+    type: str
+    default: 127.0.0.1
+  ports:
+    description:
+      - Ports that have to be free or published by what was made for O(directory), each by the variable that chooses it;
+        0 for any.
+    type: dict
+    default: {}
+  uid:
+    description:
+      - User id that nobody may have on the host before there is a stack.
+    type: int
+  gid:
+    description:
+      - Group id that nobody may have on the host before there is a stack.
+    type: int
+  min_free_mb:
+    description:
+      - MiB that have to be free on the engine's disk.
+    type: int
+  store:
+    description:
+      - Where artifacts have to be if a stack is deployed already.
+    type: dict
+    suboptions:
+      storage:
+        description:
+          - V(local) or V(sftp).
+        type: str
+        choices: [local, sftp]
+        required: true
+      access:
+        description:
+          - V(direct) or V(proxied).
+        type: str
+        choices: [direct, proxied]
+        required: true
+      uri:
+        description:
+          - The store itself, a directory in the containers or an C(sftp:) URI.
+        type: str
+        required: true
+  database:
+    description:
+      - Scheme and place of the database that has to be MLflow's if a stack is deployed already.
+    type: str
+  files:
+    description:
+      - Files of the host, for RV(present_files).
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
 - name: Ask what is there already
-  freegee.mlflow_sftp.mlflow_ownership_info:
+  freegee.mlflow_sftp.mlflow_stack_info:
     directory: /opt/mlflow-stack
     project: mlflow
     volumes: [mlflow_artifacts, mlflow_database]
@@ -91,12 +153,15 @@ EXAMPLES = r"""
       volume: mlflow_stack_project
       network: mlflow_stack_project
       directory: mlflow_stack_dir
-  register: ownership
+    ports:
+      mlflow_stack_port: 5000
+    min_free_mb: 4096
+  register: stack
 
-- name: Require that nothing is somebody else's
+- name: Require a host that the stack can use
   ansible.builtin.assert:
-    that: ownership.refusal == ''
-    fail_msg: "{{ ownership.refusal }}"
+    that: stack.findings | length == 0
+    fail_msg: "{{ stack.findings | join(' ') }}"
 """
 
 RETURN = r"""
@@ -154,24 +219,59 @@ directory:
     maker:
       description: Why it is somebody else's; empty where it is not.
       type: str
-refusal:
-  description: Why nothing may be done, and what to change; empty where nothing is somebody else's.
+findings:
+  description:
+    - Why the host cannot take what is to be deployed, a sentence or two each, with what to change; empty for no reason.
   returned: success
-  type: str
+  type: list
+  elements: str
+deployed:
+  description: What is deployed already, as its files say.
+  returned: success
+  type: dict
+  contains:
+    store:
+      description:
+        - Where it keeps its artifacts, with C(storage), C(access), C(uri) and C(root); C(uri) is empty without a stack.
+      type: dict
+    database:
+      description: Scheme and place of MLflow's database; empty without a stack.
+      type: str
+      sample: postgresql://postgres:5432/mlflow
+    other_stores:
+      description: Further stores that rows of the database lead to.
+      type: list
+      elements: str
+present_files:
+  description: Those of O(files) that are there.
+  returned: success
+  type: list
+  elements: str
+bridge_mtu:
+  description: The MTU of the engine's own bridge, which networks of one's own do not inherit.
+  returned: success
+  type: int
+  sample: 1500
 cause:
-  description: Code of the refusal, see C(docs/troubleshooting.md); empty without one.
+  description:
+    - Code of the reason why names or the directory are somebody else's, see C(docs/troubleshooting.md).
+    - Empty where they are not.
   returned: success
   type: str
   sample: name_taken
 """
 
+import grp
 import json
 import os
+import pwd
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import (
     COMPOSE_FILES,
     Directory,
@@ -183,7 +283,23 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.owners
     judge_directory,
     refusal,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ports import holder, is_taken
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.things import thing_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
+    Store,
+    environment_of,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.findings import (
+    Found,
+    Port,
+    Wanted,
+    stack_findings,
+)
+
+_DEFAULT_ROOT = "/var/lib/docker"
+_MTU = "com.docker.network.driver.mtu"
+_DEFAULT_MTU = 1500
 
 
 def inspect(module: AnsibleModule, kind: str, names: list[str]) -> list[Thing]:
@@ -257,8 +373,61 @@ def describe(verdicts: list[Verdict]) -> dict[str, Any]:
     }
 
 
-def run(module: AnsibleModule) -> dict[str, Any]:
-    """Look at the host and decide."""
+def free_mb(root_directory: str) -> int:
+    """Return the MiB free where the engine keeps images, or will."""
+    place = next(path for path in (root_directory or _DEFAULT_ROOT, "/var/lib", "/") if Path(path).is_dir())
+    free = os.statvfs(place)
+    return free.f_bavail * free.f_frsize >> 20
+
+
+def bridge_mtu(module: AnsibleModule) -> int:
+    """Return the MTU of the engine's own bridge."""
+    _, output, _ = module.run_command(["docker", "network", "inspect", "bridge"])
+    options = next((shown.get("Options") or {} for shown in json.loads(output or "[]")), {})
+    return int(options.get(_MTU, _DEFAULT_MTU))
+
+
+def taken_ports(options: Mapping[str, Any], own: list[int]) -> list[Port]:
+    """Return those of the ports that somebody else holds."""
+    return [
+        Port(variable, options["bind"], int(number), holder(int(number)))
+        for variable, number in options["ports"].items()
+        if int(number) and int(number) not in own and is_taken(options["bind"], int(number))
+    ]
+
+
+def taken_ids(options: Mapping[str, Any]) -> Iterator[str]:
+    """Return the users and groups of the host that have the containers' ids."""
+    owners: tuple[tuple[int | None, Callable[[int], Any]], ...] = (
+        (options["uid"], pwd.getpwuid),
+        (options["gid"], grp.getgrgid),
+    )
+    for number, look_up in owners:
+        try:
+            if number is not None:
+                yield look_up(number)[0]
+        except KeyError:
+            continue
+
+
+def read_file(path: Path) -> str:
+    """Return the text of a file; empty without one."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def deployed(path: str) -> tuple[Store, str, list[str]]:
+    """Return store, database and further stores of the stack in a directory."""
+    environment = environment_of(read_file(Path(path) / ".env"))
+    others = json.loads(read_file(Path(path) / ".other_stores.json") or "[]")
+    database = database_place(environment.get("MLFLOW_BACKEND_STORE_URI", ""))
+    return Store.from_environment(environment), database, others
+
+
+def ownership(module: AnsibleModule, answering: str) -> tuple[dict[str, Any], DiagnosedError | None]:
+    """Return whose names and directory are, and why they may not be used."""
     options = module.params
     path = os.path.realpath(options["directory"])
     directory, compose, sealed = read_directory(options, path)
@@ -268,15 +437,48 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if options["project"]
         else Lab(path, sealed, stack_directory)
     )
-    answering, root_directory = engine(module)
     verdicts = look(module, home) if answering == "answers" else []
     error = refusal(verdicts, directory, options["directory"], options["variables"])
+    return {**describe(verdicts), "directory": asdict(directory)}, error
+
+
+def wanted(options: Mapping[str, Any]) -> Wanted:
+    """Return what is to be deployed."""
+    home = f"this stack (project {options['project']})" if options["project"] else "this lab"
+    store = Store.at(**options["store"]) if options["store"] else None
+    return Wanted(
+        home,
+        options["directory"],
+        options["engine_expected"],
+        options["min_free_mb"],
+        store,
+        options["database"],
+    )
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Look at the host and decide."""
+    options = module.params
+    answering, root_directory = engine(module)
+    owned, error = ownership(module, answering)
+    store, database, others = deployed(options["directory"])
+    found = Found(
+        answering,
+        ownership=f"{error}. {error.remedy}" if error else "",
+        ports=taken_ports(options, owned["ports"]),
+        ids=sorted(set(taken_ids(options))) if not owned["directory"]["known"] else [],
+        free_mb=free_mb(root_directory),
+        store=store,
+        database=database,
+    )
     return {
         "engine": answering,
         "root_directory": root_directory,
-        **describe(verdicts),
-        "directory": asdict(directory),
-        "refusal": f"{error}. {error.remedy}" if error else "",
+        **owned,
+        "deployed": {"store": store.as_dict(), "database": database, "other_stores": others},
+        "present_files": [path for path in options["files"] if Path(path).exists()],
+        "bridge_mtu": bridge_mtu(module) if answering == "answers" else _DEFAULT_MTU,
+        "findings": stack_findings(wanted(options), found),
         "cause": error.cause.code if error else "",
     }
 
@@ -295,10 +497,31 @@ def main() -> None:
             "seal": {"type": "str", "required": True},
             "stack_directory": {"type": "path"},
             "variables": {"type": "dict", "required": True},
+            "engine_expected": {"type": "bool", "default": True},
+            "bind": {"type": "str", "default": "127.0.0.1"},
+            "ports": {"type": "dict", "default": {}},
+            "uid": {"type": "int"},
+            "gid": {"type": "int"},
+            "min_free_mb": {"type": "int"},
+            "store": {
+                "type": "dict",
+                "options": {
+                    "storage": {"type": "str", "choices": ["local", "sftp"], "required": True},
+                    "access": {"type": "str", "choices": ["direct", "proxied"], "required": True},
+                    "uri": {"type": "str", "required": True},
+                },
+            },
+            "database": {"type": "str"},
+            "files": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
-    module.exit_json(**run(module))
+    try:
+        module.exit_json(**run(module))
+    except OSError as error:
+        module.fail_json(
+            f"cannot read {error.filename}: {error.strerror}. If this user may not, set ansible_become: true."
+        )
 
 
 if __name__ == "__main__":
