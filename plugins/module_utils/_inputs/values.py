@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_problems
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.paths import path_problem
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
     KeyTextError,
     parse_key_text,
@@ -96,19 +97,10 @@ def _paths(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     for name in ("mlflow_stack_dir", "sftp_client_dir", "artifact_storage_local_root", "sftp_path"):
         value = values.get(name)
         # Only what is given as it is: defaults are templates.
-        if isinstance(value, str) and "{{" not in value and (problem := _path_problem(name, value)):
+        if not isinstance(value, str) or "{{" in value:
+            continue
+        if problem := path_problem(value, without_spaces=name == "sftp_path"):
             yield f"{name} is '{value}'; {problem}"
-
-
-def _path_problem(name: str, path: str) -> str:
-    if not path.startswith("/") or not path.strip("/"):
-        return "expected an absolute directory other than '/'."
-    tidy = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
-    if ".." in tidy.split("/"):
-        return "expected a path without '..'."
-    if name == "sftp_path" and re.search(r"\s", path):
-        return "expected a path without spaces."
-    return f"write it as '{tidy}'." if path != tidy else ""
 
 
 def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:

@@ -10,7 +10,9 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
@@ -21,6 +23,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sshd.configur
     Settings,
     Unit,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sshd.ownership import Account, Entry
 
 _UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
 _LISTENING = "0A"
@@ -29,6 +32,7 @@ _LOG_TAIL = 200_000
 _SHOWN_LINES = 4
 # That directory is missing until sshd's first start where systemd starts it on demand.
 _NO_ERROR = "privilege separation directory"
+_NO_LOGIN = re.compile(r"(nologin|false|sync)$")
 _DROPINS = re.compile(r"^\s*Include\s+.*/etc/ssh/sshd_config\.d/\*\.conf", re.IGNORECASE | re.MULTILINE)
 _MATCHES_CLIENT = re.compile(
     r"^\s*Match\b.*\b(Address|Host|LocalAddress|LocalPort|RDomain)\b", re.IGNORECASE | re.MULTILINE
@@ -40,10 +44,30 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
 
 
-def configuration_fault(sshd: str) -> str:
-    """Return what sshd says against its configuration; empty if it takes it."""
+@dataclass(frozen=True)
+class Verdict:
+    """What sshd says of its configuration.
+
+    Attributes:
+        fault: What it has against the configuration; empty if it takes it.
+        is_ready: Whether it could start, and tell its settings.
+    """
+
+    fault: str
+    is_ready: bool
+
+
+def check_configuration(sshd: str) -> Verdict:
+    """Have sshd check its configuration."""
     done = run(sshd, "-t")
-    return "" if done.returncode == 0 or _NO_ERROR in done.stderr else done.stderr.strip()
+    if done.returncode != 0 and _NO_ERROR in done.stderr:
+        return Verdict("", is_ready=False)
+    return Verdict("" if done.returncode == 0 else done.stderr.strip(), is_ready=done.returncode == 0)
+
+
+def installs_with_apt() -> bool:
+    """Tell whether this is a Debian, or a relative, that has its package manager."""
+    return Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
 
 
 def reads_dropins() -> bool:
@@ -82,13 +106,83 @@ def candidate(user: str, group: str, keys: Sequence[str]) -> Candidate:
     return Candidate(user, (group, *further), tuple(key.split()[0] for key in keys))
 
 
-def exists(user: str) -> bool:
-    """Tell whether there is such an account."""
+def other_settings(sshd: str, own: str) -> dict[str, str]:
+    """Return what applies to every other local account that has a shell."""
+    entries = [line.split(":") for line in _lines_of(Path("/etc/passwd"))]
+    users = [entry[0] for entry in entries if len(entry) == 7 and not _NO_LOGIN.search(entry[6])]
+    return {user: effective_settings(sshd, user) for user in users if user != own}
+
+
+def _lines_of(file: Path) -> list[str]:
     try:
-        pwd.getpwnam(user)
+        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def account(user: str) -> Account | None:
+    """Return an account, if there is one."""
+    try:
+        entry = pwd.getpwnam(user)
     except KeyError:
-        return False
-    return True
+        return None
+    group = _group_name(entry.pw_gid)
+    further = [each.gr_name for each in grp.getgrall() if user in each.gr_mem]
+    shadow = next(
+        (line.split(":") for line in _lines_of(Path("/etc/shadow")) if line.startswith(f"{user}:")), []
+    )
+    password, days = (shadow[1], shadow[4]) if len(shadow) > 4 else ("", "")
+    return Account(
+        entry.pw_uid, group, (group, *further), entry.pw_gecos, entry.pw_dir, entry.pw_shell, password, days
+    )
+
+
+def _user_name(uid: int) -> str:
+    with suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return ""
+
+
+def _group_name(gid: int) -> str:
+    with suppress(KeyError):
+        return grp.getgrgid(gid).gr_name
+    return ""
+
+
+def entries(paths: Collection[str]) -> dict[str, Entry]:
+    """Return what is at those of the paths where something is."""
+    found = {}
+    for path in paths:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found[path] = _entry(Path(path))
+    return found
+
+
+def _entry(path: Path) -> Entry:
+    status = path.lstat()
+    is_directory = stat.S_ISDIR(status.st_mode)
+    is_empty = _holds_nothing(path) if is_directory else stat.S_ISREG(status.st_mode) and not status.st_size
+    return Entry(
+        _user_name(status.st_uid),
+        _group_name(status.st_gid),
+        stat.S_IMODE(status.st_mode),
+        is_directory,
+        is_empty,
+    )
+
+
+def _holds_nothing(directory: Path) -> bool:
+    # Of millions of artifacts, the first will do.
+    with os.scandir(directory) as found:
+        return next(found, None) is None
+
+
+def content(file: Path) -> bytes | None:
+    """Return what is in a file; None if it is not there."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def hidden_directory(file: Path) -> Path | None:
