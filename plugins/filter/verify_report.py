@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.report import (
-    build_report,
-    collect_results,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.report import build_report
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.results import collect_results
 
 
 def verify_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -26,9 +24,10 @@ def verify_results(
     variables: Mapping[str, Mapping[str, Any]],
     groups: Mapping[str, Sequence[str]],
     reached: Sequence[str],
+    may_be_empty: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the entries for verify_report, also of vantage points that did not answer."""
-    return collect_results(docker_hosts, variables, groups, reached)
+    return collect_results(docker_hosts, variables, groups, reached, may_be_empty)
 
 
 class FilterModule:

@@ -17,51 +17,6 @@ _VARYING = re.compile(
 _NOT_CHECKED = {"status": "skipped", "seconds": 0.0, "detail": "not checked from here", "cause": None}
 
 
-def collect_results(
-    docker_hosts: Sequence[str],
-    variables: Mapping[str, Mapping[str, Any]],
-    groups: Mapping[str, Sequence[str]],
-    reached: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Collect what the vantage points recorded, and add an entry for each that should have answered and has not.
-
-    Args:
-        docker_hosts: The Docker hosts to report.
-        variables: The variables of every host of the inventory. ``verify_results_here`` is what was recorded there;
-            ``mlflow_stack_docker_host``, ``mlflow_stack_service`` and ``ansible_host`` say which container it is.
-        groups: The inventory's groups, of which ``docker_hosts``, ``verify_controllers`` and ``mlflow_containers``
-            count.
-        reached: The Docker hosts that Ansible has not lost.
-
-    Returns:
-        Entries for `build_report`, for each Docker host of its controller, itself, and its containers. A controller
-        or a Docker host may have nothing to record; a container that recorded nothing could not be entered.
-    """
-    containers = groups.get("mlflow_containers", [])
-    controllers = groups.get("verify_controllers", [])
-    entries: list[dict[str, Any]] = []
-    for docker_host in docker_hosts:
-        label = "" if len(groups["docker_hosts"]) == 1 else f"{docker_host}: "
-        own = [name for name in controllers if name == f"{docker_host}-controller"] + [docker_host]
-        for name in own:
-            entries += variables[name].get("verify_results_here", [])
-        for name in containers:
-            container = variables[name]
-            if container["mlflow_stack_docker_host"] == docker_host:
-                missing = _unreachable(
-                    label + container["mlflow_stack_service"], f"no answer from {container['ansible_host']}"
-                )
-                entries += container.get("verify_results_here", [missing])
-        if docker_host not in reached:
-            seen = f"{docker_host} could not be reached, or failed before it could be checked"
-            entries.append(_unreachable(f"{label}Docker host", seen))
-    return entries
-
-
-def _unreachable(vantage: str, seen: str) -> dict[str, Any]:
-    return {"vantage": vantage, "result": {"failed": True, "cause": "vantage_unreachable", "msg": seen}}
-
-
 def build_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Combine results into what report.json holds and the templates show.
 
