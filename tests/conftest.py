@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.container import ContainerServer, DropbearContainer, OpensshContainer, ProftpdContainer
+from tests.support.progress import Progress
 from tests.support.servers import SERVERS
 from tests.support.sshd import SshServer
 
@@ -19,6 +20,25 @@ _KINDS: dict[str, type[ContainerServer]] = {
 _TESTS = Path(__file__).parent
 # Parameters that stand for a server or a database that is not this machine's own.
 _FURTHER = {*_KINDS, *_KINDS.values(), *SERVERS, "openssh-10", "postgresql", "proxied"} - {"openssh-internal"}
+
+
+# The terminal comes first.
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    # Workers have none.
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Progress(terminal, bool(config.getoption("numprocesses", 0))))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    if config.getoption("dist") != "loadfile":
+        return None
+    # Where a test runs alone, pytest-xdist need not be there.
+    from tests.support.spread import HeavyAndLight
+
+    return HeavyAndLight(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
