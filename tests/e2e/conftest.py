@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.ansible import REPOSITORY
+from tests.support.docker import docker
 from tests.support.lab import Lab
+from tests.support.stack import passes
 
 OWNER = 23456
 
@@ -38,3 +40,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         )
         assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
         yield Demo(lab, done.stdout + done.stderr)
+        passes(lab.play("playbooks/teardown.yml", keep_data=False))
+        for kind in ("container", "network", "volume"):
+            every = ("--all",) if kind == "container" else ()
+            assert docker(kind, "ls", "--quiet", *every, f"--filter=name={lab.name}") == ""
+        assert not lab.stack.exists()

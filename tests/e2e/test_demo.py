@@ -1,19 +1,42 @@
-"""bin/demo on a lab of its own, and what operations do to it afterwards."""
+"""One site through its whole life: bin/demo deploys it, operations change, verify, switch, prune and remove it.
+
+Each test can run alone on what bin/demo leaves.
+"""
 
 import json
 import os
 import re
 import subprocess
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.support.docker import docker, unused_name
-from tests.support.stack import INSIDE
+from tests.support.lab import Lab
+from tests.support.stack import INSIDE, SWITCH, Stack, fails, passes
 
 from .conftest import OWNER, Demo
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+
+SFTP = "sftp://freegee@tajo.host.ch:13121/agent.freegee.ch/artifacts"
+DIRECTORY = "/srv/sftp/freegee/agent.freegee.ch/artifacts"
+
+
+def test_check_mode_before_anything_is_there(tmp_path: Path) -> None:
+    lab = Lab(unused_name(), tmp_path / "lab", 13126)
+    passes(lab.play("site.yml", "--check"))
+    assert not lab.stack.exists()
+    assert docker("container", "ls", "--all", "--quiet", f"--filter=name={lab.name}") == ""
+
+
+def test_a_second_run_changes_nothing(demo: Demo) -> None:
+    containers = demo.lab.containers()
+    output = passes(demo.lab.play("site.yml"))
+    assert set(re.findall(r"changed=(\d+)", output)) == {"0"}
+    assert demo.lab.containers() == containers
 
 
 def test_summary_names_the_run_and_its_files(demo: Demo) -> None:
@@ -34,6 +57,41 @@ def test_summary_names_the_run_and_its_files(demo: Demo) -> None:
         check=True,
     )  # fmt: skip
     assert "confusion_matrix.png" in listing.stdout
+
+
+def test_what_mlflow_stored_are_the_bytes_on_the_server_s_disk(demo: Demo) -> None:
+    """Without SFTP in between."""
+    name, text = "a dir/grüße 100%.txt", "Größe 1 µm\n"
+    code = f"import mlflow as m; m.start_run(); m.log_text({text!r}, {name!r}); print(m.get_artifact_uri())"
+    said = demo.lab.compose("exec", "-T", "experiment-service", "python", "-c", code)
+    uri = next(line for line in said.splitlines() if line.startswith(f"{SFTP}/"))
+    assert (
+        docker("exec", f"{demo.lab.name}-sftp", "cat", f"{DIRECTORY}{uri.removeprefix(SFTP)}/{name}")
+        == text.strip()
+    )
+
+
+def test_no_service_is_root_and_each_holds_the_key(demo: Demo) -> None:
+    ask = "test -r /run/secrets/mlflow_sftp_key/id_ed25519 && id -u"
+    for service in ("mlflow", "notebook", "experiment-service"):
+        assert demo.lab.compose("exec", "-T", service, "sh", "-c", ask).strip() == "10001"
+
+
+def test_a_foreign_host_name_and_a_stranger_without_token_are_refused(demo: Demo) -> None:
+    search = f"http://127.0.0.1:{demo.lab.port + 1}/api/2.0/mlflow/experiments/search?max_results=1"
+    notebook = demo.lab.compose("port", "notebook", "8888").strip()
+    for request in (
+        Request(search, headers={"Host": "evil.example"}),
+        Request(f"http://{notebook}/api/contents"),
+    ):
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(request)
+
+
+def test_the_training_job_stores_at_the_root(demo: Demo) -> None:
+    experiment = ("python", "-m", "experiments.image_scoring.entrypoint", "--json")
+    run = json.loads(demo.lab.compose("run", "--rm", "-T", "train", *experiment).splitlines()[-1])
+    assert run["artifact_uri"].startswith(f"{SFTP}/")
 
 
 def test_no_secret_is_printed(demo: Demo) -> None:
@@ -107,13 +165,12 @@ def test_a_deployment_that_does_not_start_goes_back(demo: Demo) -> None:
 @pytest.mark.full
 def test_a_deployment_that_fails_its_verification_goes_back(demo: Demo) -> None:
     files, sftp = deployed(demo), f"{demo.lab.name}-sftp"
-    directory = "/srv/sftp/freegee/agent.freegee.ch/artifacts"
-    subprocess.run(["docker", "exec", sftp, "chmod", "0555", directory], check=True)
+    subprocess.run(["docker", "exec", sftp, "chmod", "0555", DIRECTORY], check=True)
     try:
         changed = {"mlflow_stack_notebook_port": demo.lab.port + 2, "mlflow_stack_pids_limit": 500}
         outcome = demo.lab.play("site.yml", "--tags", "stack,verify", **changed)
     finally:
-        subprocess.run(["docker", "exec", sftp, "chmod", "0755", directory], check=True)
+        subprocess.run(["docker", "exec", sftp, "chmod", "0755", DIRECTORY], check=True)
     output = " ".join(outcome.output.split())
     assert outcome.failed
     assert "path_read_only" in output
@@ -193,13 +250,7 @@ def test_a_verify_leaves_no_row_and_no_file_behind(demo: Demo) -> None:
 
     def traces() -> tuple[dict[str, int], str]:
         rows = json.loads(demo.lab.compose("exec", "-T", "mlflow", "python", "-c", script).splitlines()[-1])
-        found = [
-            "docker",
-            "exec",
-            f"{demo.lab.name}-sftp",
-            "find",
-            "/srv/sftp/freegee/agent.freegee.ch/artifacts",
-        ]
+        found = ["docker", "exec", f"{demo.lab.name}-sftp", "find", DIRECTORY]
         return rows, subprocess.run(found, capture_output=True, text=True, check=True).stdout
 
     before = traces()
@@ -211,12 +262,11 @@ def test_a_verify_leaves_no_row_and_no_file_behind(demo: Demo) -> None:
 
 def test_verify_fails_when_the_store_does(demo: Demo) -> None:
     sftp = f"{demo.lab.name}-sftp"
-    directory = "/srv/sftp/freegee/agent.freegee.ch/artifacts"
-    subprocess.run(["docker", "exec", sftp, "chmod", "0555", directory], check=True)
+    subprocess.run(["docker", "exec", sftp, "chmod", "0555", DIRECTORY], check=True)
     try:
         outcome = demo.lab.play("playbooks/verify.yml")
     finally:
-        subprocess.run(["docker", "exec", sftp, "chmod", "0755", directory], check=True)
+        subprocess.run(["docker", "exec", sftp, "chmod", "0755", DIRECTORY], check=True)
     assert outcome.failed
     assert "path_read_only" in outcome.output
 
@@ -226,13 +276,49 @@ def test_accept_new_trusts_the_first_key_and_only_that(demo: Demo) -> None:
     pinned = known_hosts.read_bytes()
     policy: dict[str, object] = {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []}
     known_hosts.unlink()
-    first = demo.lab.play("site.yml", "--tags", "sftp", **policy)
-    assert not first.failed, first.output[-5000:]
-    assert pinned in known_hosts.read_bytes()
-    other = b"[tajo.host.ch]:13121 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBBt8NDmUsWjtRJLiY9GeVXOPaXU4PuXiRWBvVcw+baK\n"
-    known_hosts.write_bytes(other)
-    second = demo.lab.play("site.yml", "--tags", "sftp", **policy)
-    assert second.failed
-    assert "something else answers in its place" in " ".join(second.output.split())
-    assert known_hosts.read_bytes() == other
-    known_hosts.write_bytes(pinned)
+    try:
+        passes(demo.lab.play("site.yml", "--tags", "sftp", **policy))
+        assert pinned in known_hosts.read_bytes()
+        key = b"AAAAC3NzaC1lZDI1NTE5AAAAIBBt8NDmUsWjtRJLiY9GeVXOPaXU4PuXiRWBvVcw+baK"
+        other = b"[tajo.host.ch]:13121 ssh-ed25519 " + key + b"\n"
+        known_hosts.write_bytes(other)
+        output = fails(demo.lab.play("site.yml", "--tags", "sftp", **policy))
+        assert "something else answers in its place" in output
+        assert known_hosts.read_bytes() == other
+    finally:
+        known_hosts.write_bytes(pinned)
+
+
+@pytest.fixture
+def stack(demo: Demo) -> Stack:
+    return Stack(demo.lab, {})
+
+
+def test_switch_to_local_storage(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, artifact_storage="sftp")
+    run = stack.log()
+    output = passes(stack.lab.play(SWITCH, artifact_storage="local"))
+    assert re.search(r"MLflow was closed for [\d.]+ s", output)
+    assert stack.stored() == ("/mlruns", "/mlruns")
+    assert stack.read_text(run) == "since"
+    assert [found for found in stack.locations(SFTP) if found["kind"] == "location"] == []
+
+
+def test_roll_back_to_sftp(stack: Stack) -> None:
+    stack.bring_to("/mlruns", "/mlruns", artifact_storage="local")
+    run = stack.log()
+    passes(stack.lab.play(SWITCH, undo=True))
+    assert stack.stored() == (SFTP, SFTP)
+    assert stack.read_text(run) == "since"
+
+
+def test_audit_then_prune_what_the_switch_left(stack: Stack) -> None:
+    if not list(stack.lab.stack.glob("switches/*/switch.json")):
+        stack.bring_to("/mlruns", "/mlruns", artifact_storage="local")
+    stack.bring_to(SFTP, SFTP, artifact_storage="sftp")
+    passes(stack.lab.play("playbooks/audit.yml"))
+    count = "find /mlruns -type f | wc -l"
+    before = int(stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", count))
+    output = passes(stack.lab.play("playbooks/storage_prune.yml"))
+    assert f"Deleted {before} files" in output
+    assert int(stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", count)) == 0 < before

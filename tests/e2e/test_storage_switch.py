@@ -1,8 +1,10 @@
 """Switches of the storage on a real stack with real content: nothing is lost, whatever happens in between.
 
-The tests of this file are steps of one story, on one stack.
+The tests of this file are steps of one story, on one stack. Each brings the stack to where it begins: it can run alone,
+and does not fall with the step before.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -21,6 +23,10 @@ SMALL_FILES = int(os.environ.get("MLFLOW_SWITCH_FILES", "200"))
 LARGE_MEBIBYTES = int(os.environ.get("MLFLOW_SWITCH_MEBIBYTES", "64"))
 BACKEND = os.environ.get("MLFLOW_SWITCH_BACKEND", "postgresql")
 SFTP = "sftp://freegee@tajo.host.ch:13221/agent.freegee.ch/artifacts"
+LOCAL, PROXY = "/mlruns", "mlflow-artifacts:/"
+TO_LOCAL = {"artifact_storage": "local", "mlflow_stack_access": "direct"}
+TO_SFTP = {"artifact_storage": "sftp", "mlflow_stack_access": "direct"}
+PROXIED = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +55,7 @@ def test_check_mode_shows_the_plan_and_touches_nothing(stack: Stack) -> None:
 
 
 def test_local_to_sftp(stack: Stack) -> None:
+    stack.bring_to(LOCAL, LOCAL, **TO_LOCAL)
     output = passes(stack.lab.play(SWITCH, artifact_storage="sftp", verify_runs="all"))
     assert re.search(r"MLflow was closed for [\d.]+ s", output)
     assert stack.stored() == (SFTP, SFTP)
@@ -60,11 +67,14 @@ def test_local_to_sftp(stack: Stack) -> None:
 
 
 def test_site_refuses_the_old_store_and_names_the_switch(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **TO_SFTP)
     output = fails(stack.lab.play("playbooks/preflight.yml", artifact_storage="local"))
     assert "playbooks/storage_switch.yml moves them" in output
 
 
+@pytest.mark.sweep  # With the other steps in test_storage_switch_kills.py; a kill follows below.
 def test_killed_within_the_cut_and_undone(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **TO_SFTP)
     stack.lab.play_until("Try the next server", SWITCH, artifact_storage="local")
     passes(stack.lab.play(SWITCH, resume="undo"))
     assert stack.stored() == (SFTP, SFTP)
@@ -72,6 +82,7 @@ def test_killed_within_the_cut_and_undone(stack: Stack) -> None:
 
 
 def test_undo_brings_runs_back_that_were_logged_since(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **TO_SFTP)
     run = stack.log()
     passes(stack.lab.play(SWITCH, undo=True))
     assert stack.stored() == ("/mlruns", "/mlruns")
@@ -80,47 +91,88 @@ def test_undo_brings_runs_back_that_were_logged_since(stack: Stack) -> None:
 
 
 def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
+    stack.bring_to(LOCAL, LOCAL, **TO_LOCAL)
     sftp = f"{stack.lab.name}-sftp"
 
     def stop() -> None:
         subprocess.run(["docker", "stop", "-t", "1", sftp], check=True, capture_output=True)
 
-    goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
-    output = fails(stack.lab.play_until("Close MLflow", SWITCH, stop, **goal))
-    assert "Copy files that were written since the first copy" in output
-    assert "was undone: MLflow answers" in output
-    assert stack.answers()
-    assert stack.stored() == ("/mlruns", "/mlruns")
-    assert stack.read() == stack.content
-    subprocess.run(["docker", "start", sftp], check=True, capture_output=True)
+    try:
+        output = fails(stack.lab.play_until("Close MLflow", SWITCH, stop, **PROXIED))
+        assert "Copy files that were written since the first copy" in output
+        assert "was undone: MLflow answers" in output
+        assert stack.answers()
+        assert stack.stored() == ("/mlruns", "/mlruns")
+        assert stack.read() == stack.content
+    finally:
+        subprocess.run(["docker", "start", sftp], check=True, capture_output=True)
 
 
 def test_store_and_access_change_although_it_was_killed_while_services_start(stack: Stack) -> None:
-    goal = {"artifact_storage": "sftp", "mlflow_stack_access": "proxied"}
-    stack.lab.play_until("Open MLflow", SWITCH, after=3, **goal)
+    stack.bring_to(LOCAL, LOCAL, **TO_LOCAL)
+    stack.lab.play_until("Open MLflow", SWITCH, after=3, **PROXIED)
     passes(stack.lab.play(SWITCH, resume="finish"))
-    assert stack.stored() == (SFTP, "mlflow-artifacts:/")
+    assert stack.stored() == (SFTP, PROXY)
     assert stack.read() == stack.content
-    # Only the server holds the key now.
-    assert (
-        stack.lab.compose("exec", "-T", "notebook", "sh", "-c", "ls -A /run/secrets 2>/dev/null || true")
-        == ""
+
+
+def test_clients_of_the_proxy_hold_no_key_and_store_through_the_server(stack: Stack) -> None:
+    stack.bring_to(SFTP, PROXY, **PROXIED)
+    held = "ls -A /run/secrets 2>/dev/null || true"
+    for service in ("notebook", "experiment-service"):
+        assert stack.lab.compose("exec", "-T", service, "sh", "-c", held) == ""
+    assert "mlflow_sftp_key" in stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", held)
+    experiment = ("python", "-m", "experiments.image_scoring.entrypoint", "--json")
+    run = json.loads(stack.lab.compose("run", "--rm", "-T", "train", *experiment).splitlines()[-1])
+    assert run["artifact_uri"].startswith(PROXY)
+    directory = (
+        f"/srv/sftp/freegee/agent.freegee.ch/artifacts{run['artifact_uri'].removeprefix('mlflow-artifacts:')}"
     )
+    listed = ["docker", "exec", f"{stack.lab.name}-sftp", "ls", f"{directory}/plots"]
+    assert "confusion_matrix.png" in subprocess.run(listed, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(BACKEND != "postgresql", reason="the stack is on another database")
+def test_postgresql_keeps_its_password_and_survives_a_kill(stack: Stack) -> None:
+    def ask(*statements: str) -> list[str]:
+        commands = [f"--command={statement}" for statement in statements]
+        answers = stack.lab.compose(
+            "exec", "-T", "postgres", "psql", "--tuples-only", "--no-align", *commands
+        )
+        return answers.split()
+
+    runs, *safety = ask("SELECT count(*) FROM runs", "SHOW fsync", "SHOW data_checksums")
+    assert int(runs) > 0
+    assert safety == ["on", "on"]
+    password = (stack.lab.stack / ".secrets/postgres_password").read_text().strip()
+    resolve = "getent hosts postgres >/dev/null && echo found || echo unknown"
+    for service in ("notebook", "experiment-service"):
+        assert stack.lab.compose("exec", "-T", service, "sh", "-c", resolve).strip() == "unknown"
+        assert password not in stack.lab.compose("exec", "-T", service, "env")
+    assert re.match(r"postgresql[+]psycopg://mlflow:[*]+@postgres:5432/mlflow [1-9]", stack.back_up())
+    stack.lab.compose("kill", "--signal=KILL", "postgres")
+    stack.lab.compose("up", "--detach", "--wait", "--no-build", "postgres")
+    # MLflow was not restarted.
+    assert stack.answers()
+    assert ask("SELECT count(*) FROM runs") == [runs]
 
 
 def test_proxied_to_local(stack: Stack) -> None:
+    stack.bring_to(SFTP, PROXY, **PROXIED)
     passes(stack.lab.play(SWITCH, artifact_storage="local", mlflow_stack_access="proxied", verify_runs="all"))
     assert stack.stored() == ("/mlruns", "mlflow-artifacts:/")
     assert stack.read() == stack.content
 
 
 def test_local_by_proxy_to_direct_sftp(stack: Stack) -> None:
+    stack.bring_to(LOCAL, PROXY, **PROXIED | {"artifact_storage": "local"})
     passes(stack.lab.play(SWITCH, artifact_storage="sftp", mlflow_stack_access="direct"))
     assert stack.stored() == (SFTP, SFTP)
     assert stack.read() == stack.content
 
 
 def test_a_part_moves_and_the_rest_is_read_from_where_it_is(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **TO_SFTP)
     run = stack.log()
     experiment = int(stack.ids["experiment"])
     passes(stack.lab.play(SWITCH, artifact_storage="local", experiments=[experiment]))
@@ -132,7 +184,7 @@ def test_a_part_moves_and_the_rest_is_read_from_where_it_is(stack: Stack) -> Non
 
 
 def test_audit_finds_what_is_missing_and_moves_orphans_aside(stack: Stack) -> None:
-    passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
+    stack.bring_to(SFTP, SFTP, **TO_SFTP)
     root = Path("/srv/sftp/freegee/agent.freegee.ch/artifacts")
     docker = ["docker", "exec", f"{stack.lab.name}-sftp"]
     experiment = stack.ids["experiment"]
@@ -150,6 +202,7 @@ def test_audit_finds_what_is_missing_and_moves_orphans_aside(stack: Stack) -> No
 
 
 def test_prune_removes_the_old_copy_and_nothing_else(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **TO_SFTP)
     foreseen = passes(stack.lab.play("playbooks/storage_prune.yml", "--check"))
     assert "Would delete" in foreseen
     count = "find /mlruns -type f | wc -l"

@@ -1,6 +1,7 @@
 """Switches that leave something where it is, and stores that turn out to be too small: further steps, on SQLite.
 
-The tests of this file are steps of one story, on one stack.
+The tests of this file are steps of one story, on one stack. Each brings the stack to where it begins: it can run alone,
+and does not fall with the step before.
 """
 
 import json
@@ -19,6 +20,7 @@ from tests.support.stack import SWITCH, Stack, fails, filled_stack, passes
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1800)]
 
 SFTP = "sftp://freegee@tajo.host.ch:13231/agent.freegee.ch/artifacts"
+FIRST = {"artifact_storage": "sftp"}
 SECOND = {"artifact_storage": "sftp", "sftp_user": "second", "sftp_path": "/artifacts"}
 SECOND_URI = "sftp://second@tajo.host.ch:13231/artifacts"
 FIRST_DIRECTORY = "/srv/sftp/freegee/agent.freegee.ch/artifacts"
@@ -59,6 +61,7 @@ def test_only_new_runs_go_to_the_new_store(stack: Stack) -> None:
 
 
 def test_later_the_rest_follows_and_then_there_is_nothing_to_do(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **FIRST, migrate="none")
     run = stack.log()
     output = passes(stack.lab.play(SWITCH, artifact_storage="sftp"))
     assert "New runs go there already; this moves the rest." in output
@@ -71,17 +74,21 @@ def test_later_the_rest_follows_and_then_there_is_nothing_to_do(stack: Stack) ->
 
 
 def test_a_store_that_is_too_small_is_refused_before_anything_changes(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **FIRST)
     containers = stack.lab.containers()
     fill(stack, leave_mebibytes=4)
-    output = fails(stack.lab.play(SWITCH, **SECOND))
-    assert f"{SECOND_URI} has" in output
-    assert re.search(r"are to be copied\. Nothing was changed\. Make room", output)
-    assert stack.lab.containers() == containers
-    on_server(stack, "rm", FILLER)
+    try:
+        output = fails(stack.lab.play(SWITCH, **SECOND))
+        assert f"{SECOND_URI} has" in output
+        assert re.search(r"are to be copied\. Nothing was changed\. Make room", output)
+        assert stack.lab.containers() == containers
+    finally:
+        on_server(stack, "rm", FILLER)
 
 
 @pytest.mark.sweep  # test_storage_switch.py has a store that fails at the cut for another reason.
 def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **FIRST)
     kept = stack.lab.directory / "before.tar"
 
     def fill_and_bar() -> None:
@@ -106,6 +113,7 @@ def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: St
 
 @pytest.mark.sweep
 def test_another_host_key_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **FIRST)
     trusted = (stack.lab.directory / "ssh_host_ed25519_key").read_text()
     output = fails(
         stack.lab.play_until("Close MLflow", SWITCH, lambda: serve_with(stack, new_key()), **SECOND)
@@ -120,6 +128,7 @@ def test_another_host_key_at_the_cut_and_everything_is_as_before(stack: Stack) -
 
 
 def test_a_second_account_with_a_key_of_its_own(stack: Stack) -> None:
+    stack.bring_to(SFTP, SFTP, **FIRST)
     show = "cat /run/secrets/mlflow_sftp_key/id_*"
     first = stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", show)
     passes(stack.lab.play(SWITCH, **SECOND))
@@ -129,6 +138,7 @@ def test_a_second_account_with_a_key_of_its_own(stack: Stack) -> None:
 
 
 def test_prune_reaches_the_account_that_was_left(stack: Stack) -> None:
+    bring_to_second(stack)
     count = f"find {FIRST_DIRECTORY} -type f | wc -l"
     before = int(on_server(stack, "sh", "-c", count))
     foreseen = passes(stack.lab.play("playbooks/storage_prune.yml", "--check", **SECOND))
@@ -140,12 +150,20 @@ def test_prune_reaches_the_account_that_was_left(stack: Stack) -> None:
 
 
 def test_a_name_that_local_storage_cannot_give_back_is_refused_before_anything_changes(stack: Stack) -> None:
+    bring_to_second(stack)
     run = stack.log("50%25#.txt")
     containers = stack.lab.containers()
     output = fails(stack.lab.play(SWITCH, **SECOND | {"artifact_storage": "local"}))
     assert "could not read 1 files back, so nothing was changed. First: " in output
     assert f"{run}/artifacts/50%25#.txt. Rename or remove them at {SECOND_URI}" in output
     assert stack.lab.containers() == containers
+
+
+def bring_to_second(stack: Stack) -> None:
+    """Have everything in the second account, with the first one's copies."""
+    if stack.stored() != (SECOND_URI, SECOND_URI):
+        stack.bring_to(SFTP, SFTP, **FIRST)
+        stack.bring_to(SECOND_URI, SECOND_URI, **SECOND)
 
 
 def new_key() -> str:

@@ -69,39 +69,40 @@ def problems(lab: Lab, *services: str, level: str = "quick") -> dict[str, Any]:
     return {problem["code"]: problem for problem in json.loads(report.read_text())["problems"]}
 
 
-def test_stack_as_it_should_be(lab: Lab) -> None:
+def test_faults_of_all_kinds_at_once_and_none_after_the_remedy(lab: Lab) -> None:
+    """A key whose directory was replaced, an environment that has changed, a service that is missing."""
+    shutil.rmtree(lab.stack / ".secrets/mlflow_sftp_key")
+    new_key(lab)
+    (lab.stack / ".env").write_text("GREETING=good evening\n")
+    found = problems(lab, "notebook", "experiment-service")
+    require_outdated_key(found)
+    assert f"{lab.name}-notebook-1" in found["stack_outdated"]["seen"][0]["detail"]
+    assert "docker compose up -d" in found["stack_outdated"]["remedy"]
+    require_missing_service(found)
+    lab.compose("up", "--detach", "--force-recreate", "--timeout", "0")
     found = problems(lab, "notebook")
     assert not {"container_key_outdated", "stack_outdated", "vantage_unreachable"} & found.keys()
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["removed", "moved away"])
-def test_key_directory_was_replaced(lab: Lab, kept: bool) -> None:
-    directory = lab.stack / ".secrets/mlflow_sftp_key"
-    if kept:
-        directory.rename(lab.directory / "old")
-    else:
-        shutil.rmtree(directory)
+def test_key_directory_was_moved_away(lab: Lab) -> None:
+    (lab.stack / ".secrets/mlflow_sftp_key").rename(lab.directory / "old")
     new_key(lab)
-    found = problems(lab, "notebook")
+    require_outdated_key(problems(lab, "notebook"))
+
+
+def test_the_only_service_is_missing(lab: Lab) -> None:
+    require_missing_service(problems(lab, "experiment-service"))
+
+
+def require_outdated_key(found: dict[str, Any]) -> None:
     assert "container_key_outdated" in found, found
     problem = found["container_key_outdated"]
     assert problem["where"] == ["notebook"]
     assert "--force-recreate" in problem["remedy"]
     assert "/run/secrets/mlflow_sftp_key/id_ed25519" in problem["seen"][0]["detail"]
-    lab.compose("up", "--detach", "--force-recreate", "--timeout", "0")
-    assert "container_key_outdated" not in problems(lab, "notebook")
 
 
-def test_environment_changed(lab: Lab) -> None:
-    (lab.stack / ".env").write_text("GREETING=good evening\n")
-    found = problems(lab, "notebook")
-    assert f"{lab.name}-notebook-1" in found["stack_outdated"]["seen"][0]["detail"]
-    assert "docker compose up -d" in found["stack_outdated"]["remedy"]
-
-
-@pytest.mark.parametrize("others", [[], ["notebook"]], ids=["all", "one of two"])
-def test_service_is_missing(lab: Lab, others: list[str]) -> None:
-    found = problems(lab, "experiment-service", *others)
+def require_missing_service(found: dict[str, Any]) -> None:
     assert found["vantage_unreachable"]["where"] == ["experiment-service"]
     assert "docker compose ps" in found["vantage_unreachable"]["remedy"]
 

@@ -106,6 +106,7 @@ def bare_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return directory
 
 
+@pytest.mark.full  # Two minutes of pip.
 def test_the_program_works_with_what_the_wheel_asks_for(bare_environment: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         program = bare_environment / "bin/mlflow-sftp"

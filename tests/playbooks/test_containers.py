@@ -60,8 +60,9 @@ def test_a_docker_host_named_like_a_container(tmp_path: Path) -> None:
     assert not (tmp_path / "answers.json").exists()
 
 
-@pytest.mark.parametrize("limit", ["near", "docker_hosts:!far"])
-@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/verify.yml"])
+@pytest.mark.parametrize(
+    ("playbook", "limit"), [("site.yml", "near"), ("playbooks/verify.yml", "docker_hosts:!far")]
+)
 def test_a_limit_without_the_containers(tmp_path: Path, playbook: str, limit: str) -> None:
     outcome = play(
         tmp_path, "--limit", limit, "--tags", "verify", playbook=REPOSITORY / playbook, hosts=LOCAL

@@ -56,6 +56,28 @@ class Stack:
         )
         return json.loads(self._last_line("exec", "-T", "mlflow", "python", "-c", code))
 
+    def back_up(self) -> str:
+        """Back the database up with the relocation's code; return its name, and the size of the backup."""
+        code = (
+            "import os, pathlib; from mlflow_sftp.database.database import Database;"
+            "from mlflow_sftp.operations.database_backup import back_up;"
+            "d = Database(os.environ['MLFLOW_BACKEND_STORE_URI']);"
+            "print(d.name, back_up(d, pathlib.Path('/tmp/database.dump')))"
+        )
+        return self._last_line("exec", "-T", "mlflow", "python", "-c", code)
+
+    def bring_to(self, *stored: str, **goal: object) -> None:
+        """Have the store and the root that a step begins with, whatever became of the steps before it.
+
+        `goal` are the variables of the switch that leads there.
+        """
+        records = [json.loads(path.read_text()) for path in self.lab.stack.glob("switches/*/switch.json")]
+        if any(record["state"] in ("cutting", "opening", "undoing") for record in records):
+            passes(self.lab.play(SWITCH, resume="undo"))
+        if self.stored() != stored:
+            passes(self.lab.play(SWITCH, **goal))
+            assert self.stored() == stored
+
     def answers(self) -> bool:
         with urlopen(
             f"http://127.0.0.1:{self.lab.port + 1}/api/2.0/mlflow/experiments/search?max_results=1"
