@@ -161,5 +161,7 @@ def test_penalised_client(tmp_path: Path, diagnose: Diagnose) -> None:
     stranger = keygen(tmp_path / "stranger", "ed25519")
     with OpensshContainer(tmp_path / "server", config="PerSourcePenalties authfail:60s min:1s") as server:
         diagnose(options(server, private_key_file=str(stranger)), "auth_refused", remedy=str(stranger))
+        # The penalty begins when the server has noticed the end of that login.
+        time.sleep(1)
         seen = diagnose(options(server), "client_penalised", remedy="PerSourcePenalties")
     assert "Not allowed at this time" in seen["detail"]

@@ -1,12 +1,17 @@
 """Running the collection's modules for real, as Ansible does."""
 
+import importlib
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.testing import patch_module_args
 
 REPOSITORY = Path(__file__).parents[2]
 COLLECTION = "freegee.mlflow_sftp"
@@ -47,13 +52,31 @@ def run_module(
     environment: dict[str, str] | None = None,
     python: str = sys.executable,
 ) -> Outcome:
-    """Run a module of the collection as a program of its own: what Ansible does, and quicker."""
+    """Run a module of the collection without Ansible.
+
+    It is a program of its own, as there; one that only logs in runs in this process, which spares half a second.
+    """
     name = f"ansible_collections.{COLLECTION}.plugins.modules.{module}"
-    arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
-    done = _run([python, "-m", name], environment, json.dumps(arguments))
+    arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": True}
+    if module.startswith("sftp_") and environment is None and python == sys.executable:
+        return _run_here(name, arguments)
+    done = _run([python, "-m", name], environment, json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
     lines = done.stdout.splitlines()
     result = json.loads(lines[-1]) if lines else {}
     return Outcome(result, bool(result.get("failed", done.returncode)), done.stdout + done.stderr)
+
+
+def _run_here(name: str, arguments: dict[str, Any]) -> Outcome:
+    program = importlib.import_module(name)
+    with (
+        redirect_stdout(io.StringIO()) as output,
+        redirect_stderr(io.StringIO()) as errors,
+        patch_module_args(arguments),
+        suppress(SystemExit),
+    ):
+        program.main()
+    result = json.loads(output.getvalue().splitlines()[-1])
+    return Outcome(result, bool(result.get("failed")), output.getvalue() + errors.getvalue())
 
 
 def run_playbook(

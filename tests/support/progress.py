@@ -1,5 +1,6 @@
 """A line every half a minute about what is done and what runs, failures at once, at the end the time of each file."""
 
+import os
 import threading
 import time
 from collections import Counter
@@ -21,6 +22,8 @@ class Progress:
     def __init__(self, terminal: TerminalReporter, several: bool) -> None:
         self._terminal = terminal
         self._several = several and terminal.verbosity <= 0
+        # While a test runs, what is written to the terminal's own file is taken for the test's output.
+        self._output = os.dup(1)
         self._begun = time.monotonic()
         self._running: dict[str, float] = {}
         self._count: Counter[str] = Counter()
@@ -83,9 +86,10 @@ class Progress:
                 self._terminal.write_line(f"{seconds:.0f}s {file}")
 
     def _print(self) -> None:
+        # Dots may stand before it.
+        before = "" if self._several else "\n"
         while not self._over.wait(PERIOD):
-            self._terminal.ensure_newline()
-            self._terminal.write_line(self.line())
+            os.write(self._output, f"{before}{self.line()}\n".encode())
 
 
 def _clock(seconds: float) -> str:
