@@ -123,7 +123,7 @@ def test_clients_of_the_proxy_hold_no_key_and_store_through_the_server(stack: St
         assert stack.lab.compose("exec", "-T", service, "sh", "-c", held) == ""
     assert "mlflow_sftp_key" in stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", held)
     experiment = ("python", "-m", "experiments.image_scoring.entrypoint", "--json")
-    run = json.loads(stack.lab.compose("run", "--rm", "-T", "train", *experiment).splitlines()[-1])
+    run = json.loads(stack.lab.compose("run", "--rm", "-T", "train", *experiment))
     assert run["artifact_uri"].startswith(PROXY)
     directory = (
         f"/srv/sftp/freegee/agent.freegee.ch/artifacts{run['artifact_uri'].removeprefix('mlflow-artifacts:')}"

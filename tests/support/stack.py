@@ -66,13 +66,17 @@ class Stack:
         )
         return self._last_line("exec", "-T", "mlflow", "python", "-c", code)
 
+    def switches(self) -> set[str]:
+        """The states in which the records of switches are."""
+        records = self.lab.stack.glob("switches/*/switch.json")
+        return {json.loads(path.read_text())["state"] for path in records}
+
     def bring_to(self, *stored: str, **goal: object) -> None:
         """Have the store and the root that a step begins with, whatever became of the steps before it.
 
         `goal` are the variables of the switch that leads there.
         """
-        records = [json.loads(path.read_text()) for path in self.lab.stack.glob("switches/*/switch.json")]
-        if any(record["state"] in ("cutting", "opening", "undoing") for record in records):
+        if self.switches() & {"cutting", "opening", "undoing"}:
             passes(self.lab.play(SWITCH, resume="undo"))
         if self.stored() != stored:
             passes(self.lab.play(SWITCH, **goal))
