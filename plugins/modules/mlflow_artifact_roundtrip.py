@@ -177,8 +177,10 @@ import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.light_import import import_mlflow
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
+import_mlflow()
 try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
         account_from_options,

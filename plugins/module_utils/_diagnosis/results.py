@@ -44,8 +44,9 @@ def collect_results(
         found = list(_of_one_host(docker_host, label, variables, groups, docker_host in reached))
         entries += found
         if not found and not may_be_empty and not _is_local(variables[docker_host]):
-            nothing = f"there is nothing to verify: {variables[docker_host].get('mlflow_stack_dir')} holds no stack and no key"
-            empty.append(_entry(f"{label}Docker host", {**_unreachable(nothing), "remedy": "Run site.yml first."}))
+            directory = variables[docker_host].get("mlflow_stack_dir")
+            nothing = _unreachable(f"there is nothing to verify: {directory} holds no stack and no key")
+            empty.append(_entry(f"{label}Docker host", {**nothing, "remedy": "Run site.yml first."}))
             entries.append(empty[-1])
     return [] if len(empty) == len(docker_hosts) else entries
 

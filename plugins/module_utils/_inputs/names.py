@@ -15,6 +15,7 @@ OWN_NAMES = frozenset(
         "artifact_storage_others",
         "artifact_storage_recorded",
         "artifact_storage_uri",
+        "mlflow_stack_container_groups",
         "mlflow_stack_containers",
         "mlflow_stack_docker_host",
         "mlflow_stack_roundtrip_experiment",

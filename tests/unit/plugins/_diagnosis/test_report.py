@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.freegee.mlflow_sftp.plugins.filter.verify_report import verify_report, verify_results
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.verify_report import verify_report
 
 
 def stage(name: str, status: str = "ok", cause: str | None = None, detail: str = "") -> dict[str, Any]:
@@ -127,106 +127,3 @@ def test_module_that_broke_without_a_cause() -> None:
 def test_nonsense() -> None:
     with pytest.raises(AnsibleFilterError):
         verify_report([{"vantage": "a"}])
-
-
-def recorded(*names: str) -> dict[str, Any]:
-    """Variables of a vantage point that recorded a result under each of these names."""
-    return {"verify_results_here": [{"vantage": name, "result": check()} for name in names]}
-
-
-def container(docker_host: str, service: str, **variables: Any) -> dict[str, Any]:
-    """Variables of a service's container, as it is added to the inventory."""
-    return {
-        "mlflow_stack_docker_host": docker_host,
-        "mlflow_stack_service": service,
-        "ansible_host": f"stack-{service}-1",
-        **variables,
-    }
-
-
-_ONE = {
-    "docker_hosts": ["one"],
-    "verify_controllers": ["one-controller"],
-    "mlflow_containers": ["one-mlflow"],
-}
-_TWO = {"docker_hosts": ["one", "two"], "mlflow_containers": ["one-mlflow", "two-mlflow"]}
-_LOST = "{} could not be reached, or failed before it could be checked"
-
-
-@pytest.mark.parametrize(
-    ("docker_hosts", "variables", "groups", "reached", "expected"),
-    [
-        pytest.param(
-            ["one"],
-            {
-                "one": recorded("Docker host", "Docker host"),
-                "one-controller": recorded("controller"),
-                "one-mlflow": container("one", "mlflow", **recorded("mlflow")),
-            },
-            _ONE,
-            ["one"],
-            [("controller", ""), ("Docker host", ""), ("Docker host", ""), ("mlflow", "")],
-            id="everybody answered",
-        ),
-        pytest.param(
-            ["one"],
-            {"one": {}, "one-controller": {}, "one-mlflow": container("one", "mlflow")},
-            _ONE,
-            ["one"],
-            [("mlflow", "no answer from stack-mlflow-1")],
-            id="of those that recorded nothing, only a container should have",
-        ),
-        pytest.param(
-            ["one", "two"],
-            {
-                "one": recorded("one: Docker host"),
-                "two": {},
-                "one-mlflow": container("one", "mlflow"),
-                "two-mlflow": container("two", "mlflow", **recorded("two: mlflow")),
-            },
-            _TWO,
-            ["one"],
-            [
-                ("one: Docker host", ""),
-                ("one: mlflow", "no answer from stack-mlflow-1"),
-                ("two: mlflow", ""),
-                ("two: Docker host", _LOST.format("two")),
-            ],
-            id="two hosts, one lost on the way",
-        ),
-        pytest.param(
-            ["two"],
-            {
-                "one": recorded("one: Docker host"),
-                "two": recorded("two: Docker host"),
-                "one-mlflow": container("one", "mlflow"),
-                "two-mlflow": container("two", "mlflow", **recorded("two: mlflow")),
-            },
-            _TWO,
-            ["one", "two"],
-            [("two: Docker host", ""), ("two: mlflow", "")],
-            id="one of two is reported",
-        ),
-        pytest.param(["one"], {"one": {}}, {"docker_hosts": ["one"]}, ["one"], [], id="nothing is deployed"),
-        pytest.param(
-            ["one"],
-            {"one": {}},
-            {"docker_hosts": ["one"]},
-            [],
-            [("Docker host", _LOST.format("one"))],
-            id="the only host is lost",
-        ),
-    ],
-)
-def test_results_of_all_vantage_points(
-    docker_hosts: list[str],
-    variables: dict[str, dict[str, Any]],
-    groups: dict[str, list[str]],
-    reached: list[str],
-    expected: list[tuple[str, str]],
-) -> None:
-    entries = verify_results(docker_hosts, variables, groups, reached)
-    assert [(entry["vantage"], entry["result"].get("msg", "")) for entry in entries] == expected
-    failed = [entry["result"]["cause"] for entry in entries if entry["result"].get("failed")]
-    assert failed == ["vantage_unreachable"] * sum(bool(seen) for _, seen in expected)
-    assert verify_report(entries)["ok"] is not bool(failed)
