@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,11 @@ else:
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-def input_findings(variables: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each of these variables that no role can use, and warn of those that nothing reads."""
+def input_findings(variables: Mapping[str, Any], required: Collection[str] = ()) -> list[str]:
+    """Return a sentence for each of these variables that no role can use, and warn of those that nothing reads.
+
+    `required` are those that have to be there.
+    """
     if IMPORT_ERROR:
         raise AnsibleFilterError(
             f"input_findings needs the Python package '{IMPORT_ERROR.name}' on the controller; bin/setup installs it"
@@ -40,8 +43,11 @@ def input_findings(variables: Mapping[str, Any]) -> list[str]:
         for name in specs
         if name in variables and (value := _value(variables, name)) is not _LATER
     }
+    missing = [
+        f"{name} is not set; the inventory has to say it." for name in required if name not in variables
+    ]
     file = str(given.get("sftp_private_key_file") or "")
-    return value_problems(given, specs, _key_file(file) if file else None)
+    return [*missing, *value_problems(given, specs, _key_file(file) if file else None)]
 
 
 _LATER = object()
@@ -83,5 +89,5 @@ def _key_file(name: str) -> KeyFile:
 class FilterModule:
     """Filters of this file."""
 
-    def filters(self) -> dict[str, Callable[[Mapping[str, Any]], list[str]]]:
+    def filters(self) -> dict[str, Callable[..., list[str]]]:
         return {"input_findings": input_findings}

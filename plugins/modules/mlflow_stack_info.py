@@ -131,6 +131,11 @@ options:
     description:
       - Scheme and place of the database that has to be MLflow's if a stack is deployed already.
     type: str
+  read_deployment:
+    description:
+      - Whether to read what is deployed, for RV(deployed). It is the root user's to read.
+    type: bool
+    default: true
   files:
     description:
       - Files of the host, for RV(present_files).
@@ -165,6 +170,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+home:
+  description: O(directory), for whoever holds the answer later.
+  returned: success
+  type: str
+project:
+  description: O(project).
+  returned: success
+  type: str
 engine:
   description: Whether Docker is C(absent), C(silent) or C(answers).
   returned: success
@@ -419,7 +432,9 @@ def read_file(path: Path) -> str:
 
 
 def deployed(path: str) -> tuple[Store, str, list[str]]:
-    """Return store, database and further stores of the stack in a directory."""
+    """Return store, database and further stores of the stack in a directory; of none without a directory."""
+    if not path:
+        return Store.from_environment({}), "", []
     environment = environment_of(read_file(Path(path) / ".env"))
     others = json.loads(read_file(Path(path) / ".other_stores.json") or "[]")
     database = database_place(environment.get("MLFLOW_BACKEND_STORE_URI", ""))
@@ -461,7 +476,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     options = module.params
     answering, root_directory = engine(module)
     owned, error = ownership(module, answering)
-    store, database, others = deployed(options["directory"])
+    store, database, others = deployed(options["directory"] if options["read_deployment"] else "")
     found = Found(
         answering,
         ownership=f"{error}. {error.remedy}" if error else "",
@@ -472,11 +487,13 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         database=database,
     )
     return {
+        "home": options["directory"],
+        "project": options["project"],
         "engine": answering,
         "root_directory": root_directory,
         **owned,
         "deployed": {"store": store.as_dict(), "database": database, "other_stores": others},
-        "present_files": [path for path in options["files"] if Path(path).exists()],
+        "present_files": [path for path in options["files"] if Path(path).is_file()],
         "bridge_mtu": bridge_mtu(module) if answering == "answers" else _DEFAULT_MTU,
         "findings": stack_findings(wanted(options), found),
         "cause": error.cause.code if error else "",
@@ -512,12 +529,19 @@ def main() -> None:
                 },
             },
             "database": {"type": "str"},
+            "read_deployment": {"type": "bool", "default": True},
             "files": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
     try:
         module.exit_json(**run(module))
+    except json.JSONDecodeError as error:
+        module.fail_json(
+            f".other_stores.json in {module.params['directory']} is not valid JSON ({error}), so that nobody can tell "
+            "which further stores rows of the database lead to. Restore the file from a backup, or write [] into it if "
+            "there is none."
+        )
     except OSError as error:
         module.fail_json(
             f"cannot read {error.filename}: {error.strerror}. If this user may not, set ansible_become: true."

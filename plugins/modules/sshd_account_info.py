@@ -211,6 +211,9 @@ files:
         content:
           description: What is in it, in base64; null if it is not there.
           type: str
+        text:
+          description: What is in it, as text.
+          type: str
         is_protected:
           description: Whether it belongs to root and has the mode 0644.
           type: bool
@@ -319,10 +322,11 @@ def describe(file: str | None) -> dict:
     """Return what is in a file, and whether only root can change it."""
     content = host.content(Path(file)) if file else None
     if file is None or content is None:
-        return {"content": None, "is_protected": False}
+        return {"content": None, "text": "", "is_protected": False}
     entry = host.entries([file]).get(file)
     return {
         "content": base64.b64encode(content).decode(),
+        "text": content.decode(errors="backslashreplace"),
         "is_protected": entry is not None and (entry.owner, entry.group, entry.mode) == _PROTECTED,
     }
 
@@ -472,7 +476,8 @@ def main() -> None:
             "changed": {"type": "bool", "default": False},
             "provision": {"type": "dict", "options": PROVISION},
             "others": {"type": "bool", "default": False},
-            "others_before": {"type": "dict"},
+            # Long, and nothing for the system's log.
+            "others_before": {"type": "dict", "no_log": True},
             "port": {"type": "int"},
             "address": {"type": "str"},
             "log_seconds": {"type": "int", "default": 0},

@@ -149,7 +149,7 @@ def container_results(docker_host: str, host: Variables, container: Variables) -
             yield round_trip
         else:
             yield read_back if read_back.get("failed") else {**round_trip, "read_back": True}
-    yield from _failed(container, "removed", "purged", "stopped")
+    yield from _failed(container, "removed", "purged")
 
 
 def key_difference(docker_host: str, host: Variables, entered: str) -> Iterator[Result]:

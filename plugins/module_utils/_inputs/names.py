@@ -25,6 +25,7 @@ OWN_NAMES = frozenset(
         "sftp_client_key_file",
         "sftp_client_key_name",
         "sftp_client_public_key",
+        "sftp_needed",
         "sftp_ready_hosts",
     }
 )

@@ -102,8 +102,16 @@ def effective_settings(sshd: str, user: str, address: str = "127.0.0.1") -> str:
 
 def candidate(user: str, group: str, keys: Sequence[str]) -> Candidate:
     """Return an account as it will be, once its primary group is `group`."""
-    further = [entry.gr_name for entry in grp.getgrall() if user in entry.gr_mem]
-    return Candidate(user, (group, *further), tuple(key.split()[0] for key in keys))
+    return Candidate(user, (group, *_further_groups(user)), tuple(key.split()[0] for key in keys))
+
+
+def _further_groups(user: str) -> list[str]:
+    """Return the groups of a user beside the primary one, also those of a directory service that lists nobody."""
+    try:
+        primary = pwd.getpwnam(user).pw_gid
+    except KeyError:
+        return [entry.gr_name for entry in grp.getgrall() if user in entry.gr_mem]
+    return [_group_name(gid) for gid in os.getgrouplist(user, primary) if gid != primary]
 
 
 def other_settings(sshd: str, own: str) -> dict[str, str]:
@@ -127,13 +135,19 @@ def account(user: str) -> Account | None:
     except KeyError:
         return None
     group = _group_name(entry.pw_gid)
-    further = [each.gr_name for each in grp.getgrall() if user in each.gr_mem]
     shadow = next(
         (line.split(":") for line in _lines_of(Path("/etc/shadow")) if line.startswith(f"{user}:")), []
     )
     password, days = (shadow[1], shadow[4]) if len(shadow) > 4 else ("", "")
     return Account(
-        entry.pw_uid, group, (group, *further), entry.pw_gecos, entry.pw_dir, entry.pw_shell, password, days
+        entry.pw_uid,
+        group,
+        (group, *_further_groups(user)),
+        entry.pw_gecos,
+        entry.pw_dir,
+        entry.pw_shell,
+        password,
+        days,
     )
 
 

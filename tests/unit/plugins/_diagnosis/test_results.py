@@ -99,11 +99,6 @@ def entered(text: str = "entered\n", **results: Any) -> Variables:
             id="lost after it was entered",
         ),
         pytest.param(
-            entered(account=ACCOUNT, stopped=BROKEN),
-            [ACCOUNT, BROKEN],
-            id="container of the job stays",
-        ),
-        pytest.param(
             container("one", "mlflow"),
             [
                 {

@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.filter.input_findings import _key_file, _specs
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.input_findings import (
+    _key_file,
+    _specs,
+    input_findings,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.values import (
     KeyFile,
     value_problems,
@@ -187,3 +191,8 @@ def test_what_may_hold_a_password_is_not_shown() -> None:
     found = value_problems(GOOD | options, _specs())
     assert len(found) == 2
     assert "s3cret" not in "".join(found)
+
+
+def test_what_has_to_be_there_is_missed() -> None:
+    (found,) = input_findings(GOOD, required=["sftp_host", "sftp_address"])
+    assert found == "sftp_address is not set; the inventory has to say it."
