@@ -238,7 +238,8 @@ class RoundTrip:
         token: str | None = ""
         while token is not None:
             page = self._client.search_experiments(page_token=token or None)
-            for experiment in page:
+            # Runs of round trips come and go while others look.
+            for experiment in (each for each in page if TAG not in each.tags):
                 authority = urlsplit(experiment.artifact_location)[:2]
                 experiments_at.setdefault(authority, []).append(experiment.experiment_id)
             token = page.token or None

@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from mlflow_sftp.operations.round_trip import RoundTrip
 from tests.integration.plugins.conftest import account
 from tests.support.ansible import Outcome, run_module, run_task
 from tests.support.mlflow_server import MlflowServer
@@ -271,6 +272,20 @@ def test_round_trips_go_on_while_what_is_over_is_purged(stack: Stack) -> None:
     assert not [outcome.output for outcome in (*outcomes, *purges) if outcome.failed]
     assert not purge(stack).failed
     assert stack.left()[0] == before
+
+
+def test_a_round_trip_is_no_earlier_run(stack: Stack) -> None:
+    """Another service removes its own while this one looks."""
+    if stack.mode == "proxied":
+        pytest.skip("there the server tries for as long as its own settings say")
+    kept = stack.run(experiment="of another service", size=1000, cleanup=False).result
+    stack.sshd.stop()
+    try:
+        RoundTrip(stack.mlflow.uri).check_earlier_runs()
+    finally:
+        stack.sshd.start()
+    assert not stack.run(state="absent", run_id=kept["run_id"]).failed
+    assert not purge(stack).failed
 
 
 def test_what_cannot_be_deleted_keeps_its_row(stack: Stack) -> None:
