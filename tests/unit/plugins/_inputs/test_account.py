@@ -1,10 +1,12 @@
 """What is wrong with an account's names, directories and keys, all of it at once."""
 
+from typing import Any
+
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.account import account_problems
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDJ8q9k2Yk3M5o0wZ8yJ9B4vQw3xkU1zK0e8k6mH1p2s"
-GOOD = {
+GOOD: dict[str, Any] = {
     "user": "freegee",
     "group": "freegee",
     "chroot": "/srv/sftp/freegee",
@@ -12,7 +14,7 @@ GOOD = {
     "keys": [KEY],
 }
 # What is given, and words of the one sentence.
-CASES: dict[str, tuple[dict[str, object], str]] = {
+CASES: dict[str, tuple[dict[str, Any], str]] = {
     "capitals": ({"user": "FreeGee"}, "sftp_user is 'FreeGee'"),
     "option": ({"user": "-x"}, "sftp_user is '-x'"),
     "two users": ({"user": "freegee,root"}, "sftp_user is 'freegee,root'"),
@@ -45,7 +47,7 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_problem(case: str) -> None:
     given, words = CASES[case]
-    (found,) = account_problems(**(GOOD | given))  # type: ignore[arg-type]
+    (found,) = account_problems(**(GOOD | given))
     assert words in found
     assert "PRIVATE" not in found
 
@@ -60,12 +62,12 @@ def test_problem(case: str) -> None:
         {"keys": ["ecdsa-sha2-nistp521 AAAA", "ssh-rsa AAAA=="]},
     ],
 )
-def test_no_problem(given: dict[str, object]) -> None:
-    assert account_problems(**(GOOD | given)) == []  # type: ignore[arg-type]
+def test_no_problem(given: dict[str, Any]) -> None:
+    assert account_problems(**(GOOD | given)) == []
 
 
 def test_key_that_is_yet_to_be_made() -> None:
-    assert account_problems(**(GOOD | {"keys": []}), needs_key=False) == []  # type: ignore[arg-type]
+    assert account_problems(**(GOOD | {"keys": []}), needs_key=False) == []
 
 
 def test_all_at_once() -> None:

@@ -35,8 +35,8 @@ GOOD = dict.fromkeys(("/", "/srv", "/srv/sftp", CHROOT, ABOVE), ROOT) | {
 }
 ALICES = Entry("alice", "alice", 0o755)
 # The account, what differs at paths, files that are not the role's, and words of each sentence.
-CASES: dict[str, tuple[Plan, Account | None, dict[str, Entry], list[str], list[str]]] = {
-    "nothing there": (PLAN, None, dict.fromkeys(GOOD), [], []),  # type: ignore[dict-item]
+CASES: dict[str, tuple[Plan, Account | None, dict[str, Entry | None], list[str], list[str]]] = {
+    "nothing there": (PLAN, None, dict.fromkeys(GOOD), [], []),
     "made by the role": (PLAN, MADE, {}, [], []),
     "root": (replace(PLAN, user="root"), MADE, {}, [], ["root administers the server"]),
     "account of Ansible": (replace(PLAN, user="operator"), MADE, {}, [], ["operator administers the server"]),
