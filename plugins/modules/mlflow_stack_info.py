@@ -255,6 +255,10 @@ deployed:
       description: Further stores that rows of the database lead to.
       type: list
       elements: str
+    images:
+      description: Images that its Compose file names.
+      type: list
+      elements: str
 present_files:
   description: Those of O(files) that are there.
   returned: success
@@ -302,6 +306,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.databa
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
     Store,
     environment_of,
+    images_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.findings import (
     Found,
@@ -431,14 +436,16 @@ def read_file(path: Path) -> str:
         return ""
 
 
-def deployed(path: str) -> tuple[Store, str, list[str]]:
-    """Return store, database and further stores of the stack in a directory; of none without a directory."""
+def deployed(path: str) -> tuple[Store, dict[str, Any]]:
+    """Return the store, and what else is known, of the stack in a directory; of none without a directory."""
     if not path:
-        return Store.from_environment({}), "", []
+        return Store.from_environment({}), {"database": "", "other_stores": [], "images": []}
     environment = environment_of(read_file(Path(path) / ".env"))
-    others = json.loads(read_file(Path(path) / ".other_stores.json") or "[]")
-    database = database_place(environment.get("MLFLOW_BACKEND_STORE_URI", ""))
-    return Store.from_environment(environment), database, others
+    return Store.from_environment(environment), {
+        "database": database_place(environment.get("MLFLOW_BACKEND_STORE_URI", "")),
+        "other_stores": json.loads(read_file(Path(path) / ".other_stores.json") or "[]"),
+        "images": images_of(read_file(Path(path) / "compose.yml")),
+    }
 
 
 def ownership(module: AnsibleModule, answering: str) -> tuple[dict[str, Any], DiagnosedError | None]:
@@ -476,7 +483,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     options = module.params
     answering, root_directory = engine(module)
     owned, error = ownership(module, answering)
-    store, database, others = deployed(options["directory"] if options["read_deployment"] else "")
+    store, further = deployed(options["directory"] if options["read_deployment"] else "")
     found = Found(
         answering,
         ownership=f"{error}. {error.remedy}" if error else "",
@@ -484,7 +491,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         ids=sorted(set(taken_ids(options))) if not owned["directory"]["known"] else [],
         free_mb=free_mb(root_directory),
         store=store,
-        database=database,
+        database=further["database"],
     )
     return {
         "home": options["directory"],
@@ -492,7 +499,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "engine": answering,
         "root_directory": root_directory,
         **owned,
-        "deployed": {"store": store.as_dict(), "database": database, "other_stores": others},
+        "deployed": {"store": store.as_dict(), **further},
         "present_files": [path for path in options["files"] if Path(path).is_file()],
         "bridge_mtu": bridge_mtu(module) if answering == "answers" else _DEFAULT_MTU,
         "findings": stack_findings(wanted(options), found),

@@ -71,7 +71,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     end,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Settings, Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
+    Settings,
+    Stack,
+)
 
 ARCHIVE = "before-deployment.tar"
 

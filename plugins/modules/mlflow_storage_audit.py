@@ -75,21 +75,23 @@ audit:
 import contextlib
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decisions import (
-    require_none_interrupted,
-)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
     INCOMPLETE,
     running_program,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
+    load_all,
+    require_none_interrupted,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
+    Stack,
+)
 
 
 def run(module: AnsibleModule) -> dict:

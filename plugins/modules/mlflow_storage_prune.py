@@ -55,24 +55,35 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decisions import copies
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.plan import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
     INCOMPLETE,
     running_program,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record, load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
+    load_all,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import (
+    readable_size,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
+    Stack,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import (
+    copies,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
+    SwitchRecord,
+)
 
 
 @contextlib.contextmanager
-def tool(stack: Stack, copied: list[Record]) -> Iterator[None]:
+def tool(stack: Stack, copied: list[SwitchRecord]) -> Iterator[None]:
     """Run a tool container that has the directories of the copies, and the credentials of the account that was left."""
     last = copied[-1]
     directory = stack.settings.switches / last.id

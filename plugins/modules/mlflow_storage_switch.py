@@ -87,7 +87,9 @@ lines:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Engine
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import (
+    require_state,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
 )
@@ -97,15 +99,21 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     end,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
     Stack,
-    Switch,
-    require_state,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.engine import (
+    SwitchEngine,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.operations import (
+    Switch,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
+    SwitchRecord,
+)
 
 
-def describe(record: Record, notes: list[str]) -> list[str]:
+def describe(record: SwitchRecord, notes: list[str]) -> list[str]:
     """Return the result for people."""
     target = record.target
     old = f"The old copy at {record.source.uri} is untouched: playbooks/storage_prune.yml removes it. "
@@ -121,7 +129,7 @@ def describe(record: Record, notes: list[str]) -> list[str]:
     ]
 
 
-def purge(switch: Switch, record: Record) -> list[str]:
+def purge(switch: Switch, record: SwitchRecord) -> list[str]:
     """Remove what the round trips left; the switch is complete, and stays so if this fails."""
     try:
         switch.purge(record)
@@ -134,12 +142,12 @@ def run(module: AnsibleModule) -> dict:
     """Finish or undo the switch."""
     options = module.params
     stack = Stack(settings_of(options, "experiment", "verify_runs", "stop_jobs", "wait_timeout"))
-    record = Record.from_dict(options["record"])
+    record = SwitchRecord.from_dict(options["record"])
     if module.check_mode:
         return {"changed": True, "record": record.as_dict(), "lines": []}
     switch = Switch(stack, record)
     with locked(stack.settings.switches):
-        engine = Engine(require_state(stack, record), switch)
+        engine = SwitchEngine(require_state(stack, record), switch)
         if options["state"] == "undone":
             record = engine.undo()
             lines = [f"The switch to {record.target} was undone.", record.left_behind]

@@ -75,6 +75,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import (
+    WORK,
+    require_state,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
@@ -82,24 +86,28 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     end,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import (
-    WORK,
-    Stack,
-    Switch,
-    require_state,
-)
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.plan import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
     INCOMPLETE,
     PYTHON,
     failure_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import (
+    readable_size,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
+    Stack,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.operations import (
+    Switch,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
+    SwitchRecord,
+)
 
 SWITCH = "freegee.mlflow_sftp.switch"
 
 
-def start(stack: Stack, switch: Switch, record: Record, options: dict) -> None:
+def start(stack: Stack, switch: Switch, record: SwitchRecord, options: dict) -> None:
     """Start the copy, unless it runs, or has ended since this run has begun to wait for it."""
     found = docker.inspect(stack.copier)
     ours = found is not None and found["Config"]["Labels"].get(SWITCH) == record.id
@@ -174,7 +182,7 @@ def conclude(stack: Stack) -> dict[str, Any]:
 def run(module: AnsibleModule) -> dict:
     """Start or join the copy, and wait."""
     options = module.params
-    record = Record.from_dict(options["record"])
+    record = SwitchRecord.from_dict(options["record"])
     if module.check_mode or not record.copies:
         return {"changed": record.copies, "ended": True, "progress": ""}
     stack = Stack(settings_of(options))

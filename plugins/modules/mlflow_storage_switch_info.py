@@ -125,31 +125,22 @@ image:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decisions import (
-    Options,
-    decide,
-    interrupted,
-)
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
+    require_nobody,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Settings, Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record, load_all
-
-
-def require_nobody(settings: Settings, records: list[Record]) -> None:
-    """Refuse to call a switch interrupted that somebody carries out.
-
-    Raises:
-        RefusedError: Somebody does.
-    """
-    held_by = holder(settings.switches) if interrupted(records) is not None else ""
-    if held_by:
-        raise RefusedError(held_by, "Wait until it has ended")
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
+    load_all,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
+    Stack,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import (
+    Options,
+    decide,
+)
 
 
 def look(module: AnsibleModule) -> dict:

@@ -70,7 +70,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, plan
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -81,25 +81,30 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     end,
     settings_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import (
-    Stack,
-    Switch,
-    copy_arguments,
-    relocate_arguments,
-)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
     INCOMPLETE,
     Program,
     running_program,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
+    Stack,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch import plan
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.operations import (
+    Switch,
+    copy_arguments,
+    relocate_arguments,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
+    SwitchRecord,
+)
 
 MOST_DIFF_LINES = 500
 
 
 def find_out(
-    program: Program, record: Record, restart_seconds: int, check: bool
-) -> tuple[Record, plan.Findings]:
+    program: Program, record: SwitchRecord, restart_seconds: int, check: bool
+) -> tuple[SwitchRecord, plan.Findings]:
     """Ask both stores and the database, and return the record with the directories that move."""
     present = program.call("info", record.source.uri)
     rows = None
@@ -129,7 +134,7 @@ def diff(rows: Any) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def prepared(module: AnsibleModule, stack: Stack, switch: Switch, record: Record) -> Iterator[Program]:
+def prepared(module: AnsibleModule, stack: Stack, switch: Switch, record: SwitchRecord) -> Iterator[Program]:
     """Run the program beside whatever goes on; in check mode, it can write nothing of the switch."""
     with contextlib.ExitStack() as held:
         volumes, ssh_config = stack.credentials(), ""
@@ -161,7 +166,7 @@ def run(module: AnsibleModule) -> dict:
     options = module.params
     stack = Stack(settings_of(options))
     require_images(stack)
-    record = Record.from_dict(options["record"])
+    record = SwitchRecord.from_dict(options["record"])
     switch = Switch(stack, record)
     with prepared(module, stack, switch, record) as program:
         record, found = find_out(program, record, options["restart_seconds"], module.check_mode)

@@ -56,6 +56,14 @@ class Stack:
         )
         return json.loads(self._last_line("exec", "-T", "mlflow", "python", "-c", code))
 
+    def execute(self, statement: str) -> None:
+        """Execute an SQL statement on MLflow's database."""
+        code = (
+            "import os, sqlalchemy as sa; e = sa.create_engine(os.environ['MLFLOW_BACKEND_STORE_URI']);"
+            f"c = e.connect(); c.execute(sa.text({statement!r})); c.commit()"
+        )
+        self.lab.compose("exec", "-T", "mlflow", "python", "-c", code)
+
     def back_up(self) -> str:
         """Back the database up with the relocation's code; return its name, and the size of the backup."""
         code = (
@@ -102,14 +110,19 @@ def filled_stack(
         prepare()
         deployed = lab.play("site.yml", "--skip-tags", "verify", artifact_storage="local")
         assert not deployed.failed, deployed.output[-5000:]
-        script = (INSIDE / "make_content.py").read_text()
-        made = lab.compose(
-            "exec", "-T", "experiment-service", "python", "-", str(files), str(mebibytes), text=script
-        )
-        stack = Stack(lab, json.loads(made.splitlines()[-1]))
-        stack.content = stack.read()
-        assert stack.content["served otherwise"] == []
-        yield stack
+        yield fill(lab, files, mebibytes)
+
+
+def fill(lab: Lab, files: int, mebibytes: int) -> Stack:
+    """Fill a deployed stack: small files, a large one, and more."""
+    script = (INSIDE / "make_content.py").read_text()
+    made = lab.compose(
+        "exec", "-T", "experiment-service", "python", "-", str(files), str(mebibytes), text=script
+    )
+    stack = Stack(lab, json.loads(made.splitlines()[-1]))
+    stack.content = stack.read()
+    assert stack.content["served otherwise"] == []
+    return stack
 
 
 def passes(outcome: Outcome) -> str:

@@ -61,6 +61,15 @@ def inspect(container: str) -> Mapping[str, Any] | None:
     return found[0]
 
 
+def has_image(image: str) -> bool:
+    """Return whether the engine has an image."""
+    try:
+        run("image", "inspect", "--format={{.Id}}", image)
+    except CutoverError:
+        return False
+    return True
+
+
 def remove(*containers: str) -> None:
     """Remove containers, running or not; what is gone already is no error."""
     shown = [each for each in containers if inspect(each) is not None]
@@ -110,14 +119,14 @@ def _last_words(container: str) -> str:
 
 
 class Compose:
-    """Compose on the files of one directory."""
+    """Compose on the project of one directory, with its own files or those of another one."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, files: str = "") -> None:
         self._options = (
             "compose",
             f"--project-directory={directory}",
-            f"--env-file={directory}/.env",
-            f"--file={directory}/compose.yml",
+            f"--env-file={files or directory}/.env",
+            f"--file={files or directory}/compose.yml",
         )
 
     def run(self, *arguments: str) -> str:

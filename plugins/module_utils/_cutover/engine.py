@@ -2,92 +2,66 @@
 """The one machine under everything that closes MLflow: the order of its steps, what is recorded, and the way back.
 
 Every step may be repeated, so whatever stops the machine, a later run finishes the cutover or rolls it back. The
-record is written before each step after which the stores may differ from what it says.
+record is written before each step after which database and files may differ from what it says.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     StepError,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Kind, Record
 
 Clock = Callable[[], float]
 Result = TypeVar("Result")
+Subject = TypeVar("Subject", bound=Record, contravariant=True)
 
 
-class Operations(Protocol):
-    """What a cutover does; each deed raises `CutoverError` where it fails, and may be repeated."""
+class Operations(Protocol[Subject]):
+    """What every cutover does; each deed raises `CutoverError` where it fails, and may be repeated."""
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Subject) -> None:
         """Keep the record, also over a power cut."""
 
     def announce(self, step: str) -> None:
         """Let whoever looks know which step begins."""
 
-    def prepare(self, record: Record) -> None:
-        """Start what the closed phase uses, while MLflow still serves: the tools, and the next server, unpublished."""
+    def prepare(self, record: Subject) -> None:
+        """Start what the closed phase uses, while MLflow still serves."""
 
-    def save_files(self, record: Record) -> None:
+    def save_files(self, record: Subject) -> None:
         """Keep the stack's files as they are before the cutover."""
 
-    def drain(self, record: Record) -> None:
+    def drain(self, record: Subject) -> None:
         """Require that no job runs, or stop those that do."""
 
-    def close(self, record: Record) -> float:
+    def close(self, record: Subject) -> float:
         """Stop the services and answer in MLflow's place; return since when it is closed."""
 
-    def copy_rest(self, record: Record) -> None:
-        """Copy what was written since the first copy."""
-
-    def back_up(self, record: Record) -> None:
+    def back_up(self, record: Subject) -> None:
         """Keep the database as it is before the cutover."""
 
-    def relocate(self, record: Record) -> None:
-        """Change the locations in the database."""
-
-    def compare(self, record: Record) -> None:
-        """Require that rows lead where the next files say."""
-
-    def try_candidate(self, record: Record) -> None:
-        """Read old runs back and make a round trip through the next server, which nobody else reaches."""
-
-    def install_files(self, record: Record) -> None:
+    def install_files(self, record: Subject) -> None:
         """Give the stack its next files."""
 
-    def open(self, record: Record) -> float:
+    def open(self, record: Subject) -> float:
         """Start MLflow in place of what answers for it, then the other services; return when MLflow answered."""
 
-    def verify(self, record: Record) -> None:
+    def verify(self, record: Subject) -> None:
         """Make a round trip from every service."""
 
-    def count_left(self, record: Record) -> int:
-        """Return how many locations stay at the source."""
-
-    def prepare_rollback(self, record: Record) -> None:
+    def prepare_rollback(self, record: Subject) -> None:
         """Start what the way back uses."""
 
-    def forget_trial(self, record: Record) -> None:
-        """Remove what the candidate's round trip left."""
-
-    def copy_back(self, record: Record) -> str:
-        """Bring back what was logged to the target; return why that could not be."""
-
-    def restore_rows(self, record: Record) -> None:
-        """Give every row the value from before."""
-
-    def relocate_since(self, record: Record) -> None:
-        """Change the locations of what was logged to the target."""
-
-    def restore_files(self, record: Record) -> None:
+    def restore_files(self, record: Subject) -> None:
         """Give the stack its files from before."""
 
-    def tidy(self, record: Record) -> None:
+    def tidy(self, record: Subject) -> None:
         """Remove what the cutover started for itself."""
 
 
@@ -96,9 +70,8 @@ class RolledBackError(CutoverError):
 
     def __init__(self, record: Record) -> None:
         super().__init__(
-            f"{record.error.rstrip('.')} | The switch to {record.target} was undone: MLflow answers, and "
-            "everything is where "
-            f"it was before. {record.left_behind}".rstrip(". ")
+            f"{record.error.rstrip('.')} | The {record.title} was undone: MLflow answers, and everything is "
+            f"where it was before. {record.left_behind}".rstrip(". ")
         )
         self.record = record
 
@@ -119,16 +92,27 @@ class StuckError(CutoverError):
         self.record = record
 
 
-class Engine:
-    """Carries out one cutover, from whatever its record says."""
+class Engine(Generic[Kind]):
+    """Carries out one cutover, from whatever its record says; what is changed while MLflow is closed, a kind says."""
 
-    def __init__(self, record: Record, operations: Operations, clock: Clock = time.monotonic) -> None:
+    def __init__(self, record: Kind, operations: Operations[Kind], clock: Clock = time.monotonic) -> None:
         self.record = record
-        self._operations = operations
+        self._common = operations
         self._clock = clock
         self._closed_at: float | None = None
 
-    def finish(self) -> Record:
+    def _change(self) -> None:
+        """Change everything that is changed while MLflow is closed, and try it."""
+        raise NotImplementedError
+
+    def _conclude(self) -> None:
+        """Do what follows once everything is verified."""
+
+    def _bring_back(self) -> None:
+        """Give the database its content from before."""
+        raise NotImplementedError
+
+    def finish(self) -> Kind:
         """Bring the cutover to its end.
 
         Raises:
@@ -141,22 +125,22 @@ class Engine:
             self._forward(resumed)
         except CutoverError as error:
             self._roll_back(error)
-        self._operations.tidy(self.record)
+        self._common.tidy(self.record)
         return self.record
 
-    def undo(self) -> Record:
+    def undo(self) -> Kind:
         """Roll back to the state before; raises StuckError where that fails."""
         try:
             self._back()
         except CutoverError as error:
             raise StuckError(self.record, error) from error
         finally:
-            self._operations.tidy(self.record)
+            self._common.tidy(self.record)
         return self.record
 
     def _begin(self) -> None:
         """Do what changes nothing that would have to be put back."""
-        run = self._operations
+        run = self._common
         try:
             self._step("Save the stack's files", run.save_files)
             self._step("Prepare the cutover", run.prepare)
@@ -168,73 +152,48 @@ class Engine:
             raise
 
     def _forward(self, resumed: bool) -> None:
-        run = self._operations
+        run = self._common
         if self.record.state == "cutting":
             if resumed:
                 self._step("Prepare the cutover", run.prepare)
             self._close()
-            self._step("Copy files that were written since the first copy", run.copy_rest)
-            self._step("Back up the database", run.back_up)
-            self._step("Change the locations", run.relocate)
-            self._step("Compare the changed locations with the plan", run.compare)
-            self._write(tried=True)
-            self._step("Try the next server", run.try_candidate)
+            self._change()
             self._write(state="opening", opened=True)
         self._step("Install the next files", run.install_files)
         self._open()
         self._step("Verify new and old runs from every service", run.verify)
-        left = 0
-        if self.record.is_part:
-            left = self._step("Count the locations that stay", run.count_left)
-        self._write(state="done", left=left, finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        self._conclude()
+        self._write(state="done", finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
-    def _roll_back(self, error: CutoverError) -> None:
+    def _roll_back(self, error: CutoverError) -> NoReturn:
         self.record = self.record.updated(error=str(error))
         self.undo()
         raise RolledBackError(self.record) from error
 
     def _back(self) -> None:
-        run = self._operations
+        run = self._common
         self._write(state="undoing")
         self._step("Prepare the rollback", run.prepare_rollback)
         self._close()
         if not self.record.brought_back:
             self._bring_back()
-        self._step("Restore the stack's files from before the switch", run.restore_files)
+            self._write(brought_back=True)
+        self._step("Restore the stack's files from before", run.restore_files)
         self._open()
         self._write(state="undone")
 
-    def _bring_back(self) -> None:
-        """Put rows and files back. Once MLflow was open again, the target's copies are the older ones."""
-        run, unreachable = self._operations, ""
-        if self.record.tried and not self.record.opened:
-            self._step("Remove the trial's run", run.forget_trial)
-        # Where the target was in use before as well, what was logged to it may stay there.
-        since = self.record.opened and not self.record.rest
-        if since and self.record.moves_files:
-            unreachable = self._step("Copy files back that were written to the new store", run.copy_back)
-        self._step("Restore the old locations", run.restore_rows)
-        if since and self.record.moves_rows and not unreachable:
-            self._step("Relocate runs that were logged since the opening", run.relocate_since)
-        behind = (
-            f"What was logged in the meantime could not be fetched from there: {unreachable}"
-            if unreachable
-            else ""
-        )
-        self._write(brought_back=True, left_behind=behind)
-
     def _close(self) -> None:
-        closed_at = self._step("Close MLflow", self._operations.close)
+        closed_at = self._step("Close MLflow", self._common.close)
         if self._closed_at is None:
             self._closed_at = closed_at
 
     def _open(self) -> None:
-        opened_at = self._step("Open MLflow", self._operations.open)
+        opened_at = self._step("Open MLflow", self._common.open)
         if self._closed_at is not None:
             self.record = self.record.updated(closed_seconds=round(opened_at - self._closed_at, 1))
 
-    def _step(self, name: str, deed: Callable[[Record], Result]) -> Result:
-        self._operations.announce(name)
+    def _step(self, name: str, deed: Callable[[Kind], Result]) -> Result:
+        self._common.announce(name)
         begun = self._clock()
         status = "failed"
         try:
@@ -252,5 +211,5 @@ class Engine:
 
     def _write(self, **changes: object) -> None:
         record = self.record.updated(**changes)
-        self._operations.write(record)
+        self._common.write(record)
         self.record = record

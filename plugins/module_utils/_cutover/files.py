@@ -47,19 +47,19 @@ def _extract(archive: Path, directory: Path) -> None:
         tar.extractall(directory, numeric_owner=True)  # noqa: S202
 
 
-def restore(archive: Path, stack: Path) -> None:
-    """Give a stack the files of an archive, and none that it did not have."""
+def restore(archive: Path, stack: Path, *, credentials: bool = True) -> None:
+    """Give a stack the files of an archive, and none that it did not have; credentials may stay as they are."""
     with tempfile.TemporaryDirectory(dir=archive.parent) as directory:
         extract(archive, Path(directory))
-        install(Path(directory), stack)
+        install(Path(directory), stack, credentials=credentials)
         for name in FILES:
             if not (Path(directory) / name).exists():
                 (stack / name).unlink(missing_ok=True)
 
 
-def install(source: Path, stack: Path) -> None:
+def install(source: Path, stack: Path, *, credentials: bool = True) -> None:
     """Give a stack the files of a directory; what the directory does not have stays as it is."""
-    for name in DIRECTORIES:
+    for name in DIRECTORIES if credentials else ():
         if (source / name).is_dir():
             _install_directory(source / name, stack / name)
     for name in FILES:

@@ -7,8 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.operations import Settings
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import interrupted
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
+    Settings,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import Module
 
 STACK_OPTIONS: dict[str, dict[str, Any]] = {
@@ -25,6 +33,17 @@ def settings_of(options: Mapping[str, Any], *further: str) -> Settings:
     """Return the stack that a module's options mean; `further` names those that are settings too."""
     given = {name: options[name] for name in (*STACK_OPTIONS, *further)}
     return Settings(**{**given, "directory": Path(options["directory"])})
+
+
+def require_nobody(settings: Settings, records: list[Record]) -> None:
+    """Refuse to call a cutover interrupted that somebody carries out.
+
+    Raises:
+        RefusedError: Somebody does.
+    """
+    held_by = holder(settings.switches) if interrupted(records) is not None else ""
+    if held_by:
+        raise RefusedError(held_by, "Wait until it has ended")
 
 
 def _remedy(error: OSError) -> str:

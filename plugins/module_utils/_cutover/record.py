@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of a cutover: what it is, how far it is, what went wrong. After a power cut it decides what may be "
-"done."""
+"""The record of a cutover: what it is, how far it is, what went wrong.
+
+After a power cut it decides what may be done.
+"""
 
 from __future__ import annotations
 
@@ -9,120 +11,85 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 # Grows when an engine of before could not finish or undo what this one has begun.
 VERSION = 2
-FILE = "switch.json"
 # Ids are names of directories, and sort by time.
 ID_FORMAT = "%Y%m%dT%H%M%SZ"
 
-STATES = ("copying", "cutting", "opening", "undoing", "done", "undone")
-# In which files and database may be between the stores.
+# Only planned, or with a first copy that goes on while MLflow serves.
+BEGUN = ("planned", "copying")
+# In which files and database may be between before and after.
 INTERRUPTED = ("cutting", "opening", "undoing")
+STATES = (*BEGUN, *INTERRUPTED, "done", "undone")
+
+Kind = TypeVar("Kind", bound="Record")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """One switch of the store.
+    """One cutover.
 
     Attributes:
         id: When it was begun, which is the name of its directory.
-        source: The store before.
-        target: The store after.
-        migrate: ``all``, or ``none`` where only new runs go to the target.
-        experiments: Those that move; empty for all.
-        undoes: Id of the switch that this one undoes; empty for none.
-        rest: Whether the target was in use before, so that this one moves what an earlier one left.
         state: One of `STATES`.
-        directories: Directories below the source to keep to; empty for all.
-        already_moved: Directories below the target that the source's leftovers must not overwrite.
-        accounts: Further SFTP accounts that rows lead to afterwards.
-        tried: Whether a round trip may have logged to the target.
-        opened: Whether anybody may have.
-        brought_back: Whether rows and files are back at the source.
+        tried: Whether the next server may have been tried on the database.
+        opened: Whether anybody else may have used it.
+        brought_back: Whether database and files are as before.
         error: What went wrong first.
-        left_behind: What could not be brought back to the source.
-        left: Locations that stay at the source.
+        left_behind: What could not be brought back.
         finished: When it was done.
         closed_seconds: How long MLflow was closed; None where that is not known.
         steps: What was done: name, seconds, status.
         version: Of the engine's records.
     """
 
+    # What cutovers of this kind are called, and the playbook that carries them out.
+    NAME: ClassVar[str]
+    PLAYBOOK: ClassVar[str]
+
     id: str
-    source: Store
-    target: Store
-    migrate: str = "all"
-    experiments: tuple[int, ...] = ()
-    undoes: str = ""
-    rest: bool = False
-    state: str = "copying"
-    directories: tuple[str, ...] = ()
-    already_moved: tuple[str, ...] = ()
-    accounts: tuple[str, ...] = ()
+    state: str = "planned"
     tried: bool = False
     opened: bool = False
     brought_back: bool = False
     error: str = ""
     left_behind: str = ""
-    left: int = 0
     finished: str = ""
     closed_seconds: float | None = None
     steps: tuple[Mapping[str, Any], ...] = ()
     version: int = VERSION
 
     @property
-    def moves_files(self) -> bool:
-        """Whether the artifacts themselves go elsewhere, and not only the way to them."""
-        return self.source.uri != self.target.uri
-
-    @property
-    def moves_rows(self) -> bool:
-        """Whether locations in the database change."""
-        return self.source.root != self.target.root
-
-    @property
-    def copies(self) -> bool:
-        """Whether files are copied."""
-        return self.moves_files and self.migrate == "all"
-
-    @property
-    def is_part(self) -> bool:
-        """Whether something stays at the source."""
-        return self.migrate == "none" or bool(self.experiments)
-
-    @property
-    def second_account(self) -> bool:
-        """Whether it goes from one SFTP account to another."""
-        stores = (self.source, self.target)
-        return all(store.storage == "sftp" for store in stores) and self.source.account != self.target.account
+    def title(self) -> str:
+        """The cutover in a sentence, as in "the switch to ...", without the article."""
+        raise NotImplementedError
 
     @property
     def interrupted(self) -> bool:
-        """Whether files and database may be between the stores."""
+        """Whether files and database may be between before and after."""
         return self.state in INTERRUPTED
 
-    def same_switch(self, other: Record) -> bool:
-        """Whether both mean the same, whenever they were begun."""
-        names = ("source", "target", "migrate", "experiments", "undoes")
-        return all(getattr(self, name) == getattr(other, name) for name in names)
-
-    def updated(self, **changes: Any) -> Record:
+    def updated(self: Kind, **changes: Any) -> Kind:
         """Return the record with some fields changed."""
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the record as JSON; the stores are called ``from`` and ``to``."""
-        plain = {**vars(self), "from": self.source.as_dict(), "to": self.target.as_dict()}
-        plain = {name: value for name, value in plain.items() if name not in ("source", "target")}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+        """Return the record as JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()
+        }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Record:
+    def file(cls) -> str:
+        """Return the name of the record's file."""
+        return f"{cls.NAME}.json"
+
+    @classmethod
+    def from_dict(cls: type[Kind], value: Mapping[str, Any]) -> Kind:
         """Return the record that JSON holds.
 
         Raises:
@@ -135,17 +102,13 @@ class Record:
                 "at most",
                 "Run the playbook with the version of the collection that made the record, or a later one",
             )
-        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        known["version"] = version
-        known["already_moved"] = value.get("already_moved", value.get("settled", ()))
-        for name in ("experiments", "directories", "already_moved", "accounts", "steps"):
-            known[name] = tuple(known.get(name, ()))
         try:
-            record = cls(**{**known, "source": Store(**value["from"]), "target": Store(**value["to"])})
+            record = cls(**{**cls._fields(value), "version": version})
         except (KeyError, TypeError) as error:
             raise RefusedError(
                 f"The record {value.get('id', '')} cannot be understood: {error}",
-                f"Restore its {FILE} from a backup, or move the record's directory away if the switch is not needed",
+                f"Restore its {cls.file()} from a backup, or move the record's directory away if the {cls.NAME} "
+                "is not needed",
             ) from error
         if record.state not in STATES:
             raise RefusedError(
@@ -154,12 +117,18 @@ class Record:
             )
         return record
 
+    @classmethod
+    def _fields(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the record is made of; raises KeyError or TypeError where that is no record."""
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        return {name: tuple(field) if isinstance(field, list) else field for name, field in known.items()}
 
-def load(path: Path) -> Record:
-    """Read a record.
+
+def read(path: Path) -> Mapping[str, Any]:
+    """Read the JSON of a record.
 
     Raises:
-        RefusedError: It cannot be read or understood.
+        RefusedError: It cannot be read.
     """
     try:
         value = json.loads(path.read_text())
@@ -169,22 +138,17 @@ def load(path: Path) -> Record:
         ) from error
     if not isinstance(value, dict):
         raise RefusedError(f"The record {path} is no JSON object", "Restore the file from a backup")
-    return Record.from_dict(value)
-
-
-def load_all(switches: Path) -> list[Record]:
-    """Read the records of a stack, the earliest first; raises RefusedError as `load` does."""
-    return [load(path) for path in sorted(switches.glob(f"*/{FILE}"))]
+    return value
 
 
 def write(record: Record, directory: Path) -> None:
     """Replace the record in a directory, so that after a power cut the old one or the new one is there."""
-    temporary = directory / f".{FILE}.new"
+    temporary = directory / f".{record.file()}.new"
     with open(temporary, "w", opener=_private) as file:
         file.write(json.dumps(record.as_dict(), indent=2, sort_keys=True) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(directory / FILE)
+    temporary.replace(directory / record.file())
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

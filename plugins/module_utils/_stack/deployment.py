@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 PROXIED_ROOT = "mlflow-artifacts:/"
 
+_IMAGE = re.compile(r"^\s+image: (\S+)$", re.MULTILINE)
 _ASSIGNMENT = re.compile(r"^(\w+)='(.*)'$", re.MULTILINE)
 
 
@@ -61,6 +62,11 @@ def environment_of(text: str) -> dict[str, str]:
     return dict(_ASSIGNMENT.findall(text))
 
 
+def images_of(text: str) -> list[str]:
+    """Return the images that a stack's ``compose.yml`` names, as the role mlflow_stack writes it."""
+    return sorted(set(_IMAGE.findall(text)))
+
+
 def needed_accounts(places: Iterable[str], store: Store) -> list[str]:
     """Return the SFTP places, of all that rows lead to, that a stack on `store` has to be told of besides it.
 
@@ -77,6 +83,7 @@ class Project:
 
     Attributes:
         image: The MLflow server's image.
+        postgres_image: PostgreSQL's image; empty without that service.
         networks: Names of the networks that it is on.
         network: Name of the network on which the services find each other.
         ports: What it publishes, as ``docker run --publish`` takes it.
@@ -86,6 +93,7 @@ class Project:
 
     name: str
     image: str
+    postgres_image: str
     networks: tuple[str, ...]
     network: str
     ports: tuple[str, ...]
@@ -101,6 +109,7 @@ class Project:
         return cls(
             name=config["name"],
             image=server["image"],
+            postgres_image=config["services"].get("postgres", {}).get("image", ""),
             networks=tuple(names),
             network=networks.get("default", {}).get("name", names[0]),
             ports=tuple(_published(port) for port in server.get("ports", ())),

@@ -12,17 +12,26 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location
+from mlflow_sftp.operations.round_trip_tag import TAG
 from mlflow_sftp.uri import redact
 
 # What MLflow looks up in the database itself: no place where anything lies.
 _POINTERS = ("runs:/", "models:/")
 # Of a location of a kind that this package does not know.
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/?#\s]*)?")
+_OF_USERS = (
+    *("experiments", "runs", "metrics", "params", "logged_models", "registered_models", "model_versions"),
+    "trace_info",
+)
+# Where the round trips leave their tag.
+_TAGGED = {"experiments": ("experiment_tags", "experiment_id"), "runs": ("tags", "run_uuid")}
 _COUNTED = ("experiments", "runs", "logged_models", "model_versions", "trace_info")
 
 
 def database_info(database: Database) -> dict[str, Any]:
     """Entities by table and, where they have one, by lifecycle stage; and the places where locations lead.
+
+    `of_users` counts what no round trip has made, deleted or not; `bytes` is the size of the database.
 
     A place is an SFTP account, a proxy, this machine, or what else a scheme and a host name; its `path` is what its
     locations have in common.
@@ -33,6 +42,8 @@ def database_info(database: Database) -> dict[str, Any]:
             "counts": {
                 name: _count(database, connection, name) for name in _COUNTED if name in database.tables
             },
+            "of_users": _of_users(database, connection),
+            "bytes": _size(database, connection),
             "places": _places(database, connection),
         }
 
@@ -45,6 +56,27 @@ def _count(database: Database, connection: sa.Connection, name: str) -> dict[str
     counted = connection.execute(sa.select(stage, sa.func.count()).group_by(stage))
     by_stage: dict[str, int] = {row[0]: row[1] for row in counted}
     return {"total": sum(by_stage.values()), **by_stage}
+
+
+def _of_users(database: Database, connection: sa.Connection) -> dict[str, int]:
+    tables, counts = database.all_tables(), {}
+    for name in _OF_USERS:
+        if name not in tables:
+            continue
+        query = sa.select(sa.func.count()).select_from(tables[name])
+        if name in _TAGGED:
+            tags, key = tables[_TAGGED[name][0]].c, _TAGGED[name][1]
+            own = sa.select(tags[key]).where(tags.key == TAG)
+            query = query.where(tables[name].c[key].not_in(own))
+        counts[name] = connection.scalar(query) or 0
+    return counts
+
+
+def _size(database: Database, connection: sa.Connection) -> int:
+    if database.is_sqlite:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        return int(pages * connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+    return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
 
 def _places(database: Database, connection: sa.Connection) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.errors import LocationError, first_error_kept
 from mlflow_sftp.location import Location
-from mlflow_sftp.operations.round_trip import OWN_NAME, SINGLE, TAG, delete_artifacts, translate_errors
+from mlflow_sftp.operations.round_trip import OWN_NAME, SINGLE, delete_artifacts, translate_errors
+from mlflow_sftp.operations.round_trip_tag import TAG
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.open_store import open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter

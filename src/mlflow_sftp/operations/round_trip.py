@@ -21,10 +21,11 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from mlflow_sftp.errors import RoundTripError
+from mlflow_sftp.operations.round_trip_tag import TAG
 
 # Marks what is made here. An experiment for a single round trip goes with its last run, a shared one stays; a run that
 # is to be kept is left alone until somebody deletes it.
-TAG, SINGLE, _SHARED, _KEPT = "mlflow_sftp.roundtrip", "true", "shared", "kept"
+SINGLE, _SHARED, _KEPT = "true", "shared", "kept"
 OWN_NAME = "artifact-roundtrip"
 # Named and not imported: MLflow's door stands above the operations.
 _OUR_REPOSITORY = "mlflow_sftp.mlflow_plugin.artifact_repository"

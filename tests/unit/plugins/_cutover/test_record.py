@@ -6,14 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import write
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load, load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
+    SwitchRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
+FILE = "switch.json"
 LOCAL = Store.at("local", "direct", "/mlruns")
 SFTP = Store.at("sftp", "proxied", "sftp://me@host:22/a")
-RECORD = Record(
+RECORD = SwitchRecord(
     id="20260101T000000Z",
     source=LOCAL,
     target=SFTP,
@@ -39,37 +43,37 @@ EARLIER = {
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    records.write(RECORD, tmp_path)
-    assert records.load(tmp_path / records.FILE) == RECORD
-    assert stat.S_IMODE((tmp_path / records.FILE).stat().st_mode) == 0o600
-    records.write(replace(RECORD, state="done"), tmp_path)
-    assert records.load(tmp_path / records.FILE).state == "done"
-    assert [path.name for path in tmp_path.iterdir()] == [records.FILE]
+    write(RECORD, tmp_path)
+    assert load(tmp_path / FILE, SwitchRecord) == RECORD
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
+    write(replace(RECORD, state="done"), tmp_path)
+    assert load(tmp_path / FILE, SwitchRecord).state == "done"
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 def test_a_write_that_fails_leaves_the_record_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records.write(RECORD, tmp_path)
+    write(RECORD, tmp_path)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        records.write(replace(RECORD, state="done"), tmp_path)
-    assert records.load(tmp_path / records.FILE) == RECORD
+        write(replace(RECORD, state="done"), tmp_path)
+    assert load(tmp_path / FILE, SwitchRecord) == RECORD
 
 
 def test_all_records_the_earliest_first(tmp_path: Path) -> None:
     for name in ("20260102T000000Z", "20260101T000000Z"):
         (tmp_path / name).mkdir()
-        records.write(replace(RECORD, id=name), tmp_path / name)
+        write(replace(RECORD, id=name), tmp_path / name)
     (tmp_path / "20260103T000000Z" / "work").mkdir(parents=True)
-    assert [record.id for record in records.load_all(tmp_path)] == ["20260101T000000Z", "20260102T000000Z"]
-    assert records.load_all(tmp_path / "nowhere") == []
+    assert [record.id for record in load_all(tmp_path)] == ["20260101T000000Z", "20260102T000000Z"]
+    assert load_all(tmp_path / "nowhere") == []
 
 
 def test_a_record_of_the_release_before() -> None:
-    record = Record.from_dict(EARLIER)
+    record = SwitchRecord.from_dict(EARLIER)
     assert (record.version, record.already_moved, record.closed_seconds) == (1, ("1/a",), 20.5)
     assert record.target == SFTP
 
@@ -94,10 +98,10 @@ def test_a_record_of_the_release_before() -> None:
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_records_that_mean_nothing(tmp_path: Path, text: str, words: list[str]) -> None:
-    path = tmp_path / records.FILE
+    path = tmp_path / FILE
     path.write_text(text)
     with pytest.raises(RefusedError) as refused:
-        records.load(path)
+        load(path, SwitchRecord)
     assert [word for word in words if word not in str(refused.value)] == []
     with pytest.raises(RefusedError, match=path.name):
-        records.load(tmp_path / "nowhere" / records.FILE)
+        load(tmp_path / "nowhere" / FILE, SwitchRecord)

@@ -4,14 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import plan
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch import plan
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
+    SwitchRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 LOCAL = Store.at("local", "direct", "/mlruns")
 SFTP = Store.at("sftp", "direct", "sftp://me@host:22/a")
-RECORD = Record(id="20260101T000000Z", source=LOCAL, target=SFTP)
+RECORD = SwitchRecord(id="20260101T000000Z", source=LOCAL, target=SFTP)
 BLOCKED = {
     "table": "runs",
     "column": "artifact_uri",

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import (
-    Engine,
     RolledBackError,
     StuckError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.engine import (
+    SwitchEngine,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
+    SwitchRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +37,7 @@ class World:
     One run is at the target before, as after an earlier switch of a part.
     """
 
-    record: Record
+    record: SwitchRecord
     files: str = "before"
     serving: str = "before"
     saved: bool = False
@@ -69,55 +73,55 @@ class Deeds:
         if stops:
             raise Killed
 
-    def write(self, record: Record) -> None:
+    def write(self, record: SwitchRecord) -> None:
         self._do(lambda: setattr(self.world, "record", record))
 
     def announce(self, step: str) -> None:
         """Nobody looks."""
 
-    def prepare(self, record: Record) -> None:
+    def prepare(self, record: SwitchRecord) -> None:
         self._do(None)
 
-    def save_files(self, record: Record) -> None:
+    def save_files(self, record: SwitchRecord) -> None:
         assert self.world.files == "before"
         self._do(lambda: setattr(self.world, "saved", True))
 
-    def drain(self, record: Record) -> None:
+    def drain(self, record: SwitchRecord) -> None:
         self._do(None)
 
-    def close(self, record: Record) -> float:
+    def close(self, record: SwitchRecord) -> float:
         self._do(lambda: setattr(self.world, "serving", ""))
         return 0.0
 
-    def copy_rest(self, record: Record) -> None:
+    def copy_rest(self, record: SwitchRecord) -> None:
         self._closed()
         if record.moves_files:
             self._do(lambda: self.world.stored["target"].update(self.world.stored["source"]))
 
-    def back_up(self, record: Record) -> None:
+    def back_up(self, record: SwitchRecord) -> None:
         self._closed()
         self._do(None)
 
-    def relocate(self, record: Record) -> None:
+    def relocate(self, record: SwitchRecord) -> None:
         self._closed()
         if record.moves_rows:
             self._do(lambda: self.world.runs.update(old="target"))
 
-    def compare(self, record: Record) -> None:
+    def compare(self, record: SwitchRecord) -> None:
         self._do(None)
 
-    def try_candidate(self, record: Record) -> None:
+    def try_candidate(self, record: SwitchRecord) -> None:
         self._closed()
         assert record.tried
         assert self.world.record.tried
         self._do(lambda: self._log("trial"))
 
-    def install_files(self, record: Record) -> None:
+    def install_files(self, record: SwitchRecord) -> None:
         assert self.world.saved
         assert self.world.record.state == "opening"
         self._do(lambda: setattr(self.world, "files", "after"))
 
-    def open(self, record: Record) -> float:
+    def open(self, record: SwitchRecord) -> float:
         def start() -> None:
             self.world.serving = self.world.files
             self.world.logged += 1
@@ -126,40 +130,40 @@ class Deeds:
         self._do(start)
         return 0.0
 
-    def verify(self, record: Record) -> None:
+    def verify(self, record: SwitchRecord) -> None:
         assert self.world.serving == "after"
         self._do(None)
 
-    def count_left(self, record: Record) -> int:
+    def count_left(self, record: SwitchRecord) -> int:
         self._do(None)
         return 0
 
-    def prepare_rollback(self, record: Record) -> None:
+    def prepare_rollback(self, record: SwitchRecord) -> None:
         self._do(None)
 
-    def forget_trial(self, record: Record) -> None:
+    def forget_trial(self, record: SwitchRecord) -> None:
         self._do(lambda: self.world.runs.pop("trial", None))
 
-    def copy_back(self, record: Record) -> str:
+    def copy_back(self, record: SwitchRecord) -> str:
         self._closed()
         self._do(lambda: self.world.stored["source"].update(self.world.stored["target"]))
         return ""
 
-    def restore_rows(self, record: Record) -> None:
+    def restore_rows(self, record: SwitchRecord) -> None:
         self._closed()
         assert not self.world.record.brought_back
         self._do(lambda: self.world.runs.update(old="source"))
 
-    def relocate_since(self, record: Record) -> None:
+    def relocate_since(self, record: SwitchRecord) -> None:
         self._closed()
         self._do(lambda: self.world.runs.update(dict.fromkeys(self.world.runs, "source")))
 
-    def restore_files(self, record: Record) -> None:
+    def restore_files(self, record: SwitchRecord) -> None:
         self._closed()
         assert self.world.saved
         self._do(lambda: setattr(self.world, "files", "before"))
 
-    def tidy(self, record: Record) -> None:
+    def tidy(self, record: SwitchRecord) -> None:
         """Not stopped: whatever it leaves, the next run removes."""
 
     def _closed(self) -> None:
@@ -175,7 +179,7 @@ class Deeds:
 def run(world: World, deeds: Deeds, resume: str) -> None:
     """Go on as a later call does, with what the record says; what fails is reported, not raised."""
     record = world.record
-    engine = Engine(record, deeds, clock=lambda: 0.0)
+    engine = SwitchEngine(record, deeds, clock=lambda: 0.0)
     try:
         if record.state == "undoing" or (record.interrupted and resume == "undo"):
             engine.undo()
@@ -202,8 +206,8 @@ def require_one_side(world: World) -> None:
         assert name in world.stored[where if moves_files else "source"], (name, world)
 
 
-def switch(source: Store, target: Store, **changes: object) -> Record:
-    return Record(id="20260101T000000Z", source=source, target=target, **changes)
+def switch(source: Store, target: Store, **changes: object) -> SwitchRecord:
+    return SwitchRecord(id="20260101T000000Z", source=source, target=target, **changes)
 
 
 SWITCHES = {
@@ -219,7 +223,7 @@ def interruptions() -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("record", SWITCHES.values(), ids=SWITCHES)
 @pytest.mark.parametrize("resume", ["finish", "undo"])
-def test_whatever_stops_it_a_later_run_brings_one_side(record: Record, resume: str) -> None:
+def test_whatever_stops_it_a_later_run_brings_one_side(record: SwitchRecord, resume: str) -> None:
     for first, second in itertools.product(interruptions(), repeat=2):
         world = World(record)
         run(world, Deeds(world, *first), "finish")
@@ -234,7 +238,7 @@ def test_whatever_stops_it_a_later_run_brings_one_side(record: Record, resume: s
     st.lists(st.tuples(st.integers(0, 20), st.sampled_from(KINDS), st.sampled_from(["finish", "undo"]))),
 )
 @settings(max_examples=1000, deadline=None)
-def test_interrupted_again_and_again(record: Record, stops: list[tuple[int, str, str]]) -> None:
+def test_interrupted_again_and_again(record: SwitchRecord, stops: list[tuple[int, str, str]]) -> None:
     world = World(record)
     for count, kind, resume in stops:
         run(world, Deeds(world, count, kind), resume)
@@ -246,13 +250,13 @@ def test_interrupted_again_and_again(record: Record, stops: list[tuple[int, str,
 def test_the_first_error_is_the_one_to_report() -> None:
     world = World(SWITCHES["moved"])
     passed = Deeds(world)
-    Engine(world.record, passed, clock=lambda: 0.0).finish()
+    SwitchEngine(world.record, passed, clock=lambda: 0.0).finish()
     assert world.record.state == "done"
-    assert [step["status"] for step in Engine(world.record, passed).record.steps] == ["ok"] * 12
+    assert [step["status"] for step in SwitchEngine(world.record, passed).record.steps] == ["ok"] * 12
     for stop_at in range(4, passed.passed):
         world = World(SWITCHES["moved"])
         with pytest.raises(RolledBackError, match=r"it failed.* was undone: MLflow answers"):
-            Engine(world.record, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
+            SwitchEngine(world.record, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
         assert "it failed" in world.record.error
 
 
@@ -260,50 +264,50 @@ def test_before_it_is_closed_nothing_has_to_be_undone() -> None:
     for stop_at in range(4):
         world = World(SWITCHES["moved"])
         with pytest.raises(CutoverError, match="it failed"):
-            Engine(world.record, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
+            SwitchEngine(world.record, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
         assert (world.files, world.serving, world.record.state) == ("before", "before", "copying")
 
 
 def test_a_way_back_that_is_barred_says_so_and_is_gone_later() -> None:
     class Barred(Deeds):
-        def try_candidate(self, record: Record) -> None:
+        def try_candidate(self, record: SwitchRecord) -> None:
             raise CutoverError("the key is missing")
 
-        def restore_files(self, record: Record) -> None:
+        def restore_files(self, record: SwitchRecord) -> None:
             raise CutoverError("the disk is full")
 
     world = World(SWITCHES["moved"])
     with pytest.raises(
         StuckError, match=r"the key is missing.*The rollback failed as well: .*the disk is full.*resume=undo"
     ):
-        Engine(world.record, Barred(world), clock=lambda: 0.0).finish()
+        SwitchEngine(world.record, Barred(world), clock=lambda: 0.0).finish()
     assert world.record.state == "undoing"
     assert "the key is missing" in world.record.error
-    Engine(world.record, Deeds(world), clock=lambda: 0.0).undo()
+    SwitchEngine(world.record, Deeds(world), clock=lambda: 0.0).undo()
     require_one_side(world)
 
 
 def test_a_fault_of_ours_does_not_keep_mlflow_closed() -> None:
     class Faulty(Deeds):
-        def compare(self, record: Record) -> None:
+        def compare(self, record: SwitchRecord) -> None:
             raise KeyError("database")
 
     world = World(SWITCHES["moved"])
     with pytest.raises(
         RolledBackError, match=r"Compare the changed locations with the plan: KeyError: 'database'"
     ):
-        Engine(world.record, Faulty(world), clock=lambda: 0.0).finish()
+        SwitchEngine(world.record, Faulty(world), clock=lambda: 0.0).finish()
     require_one_side(world)
 
 
 def test_a_run_that_was_at_the_target_before_stays_there_if_nobody_was_let_in() -> None:
     class Failing(Deeds):
-        def try_candidate(self, record: Record) -> None:
+        def try_candidate(self, record: SwitchRecord) -> None:
             raise CutoverError("it failed")
 
     world = World(SWITCHES["moved"])
     with pytest.raises(RolledBackError):
-        Engine(world.record, Failing(world), clock=lambda: 0.0).finish()
+        SwitchEngine(world.record, Failing(world), clock=lambda: 0.0).finish()
     assert {name: world.runs[name] for name in ("old", "there")} == {"old": "source", "there": "target"}
 
 
@@ -311,19 +315,21 @@ def test_once_everything_is_back_the_target_s_older_copies_do_not_come_again() -
     class Counting(Deeds):
         copied_back = 0
 
-        def copy_back(self, record: Record) -> str:
+        def copy_back(self, record: SwitchRecord) -> str:
             type(self).copied_back += 1
             return super().copy_back(record)
 
     world = World(SWITCHES["moved"])
     total = Deeds(World(SWITCHES["moved"]))
-    Engine(total.world.record, total, clock=lambda: 0.0).finish()
+    SwitchEngine(total.world.record, total, clock=lambda: 0.0).finish()
     with pytest.raises(Killed):
-        Engine(world.record, Counting(world, total.passed - 1, "killed before"), clock=lambda: 0.0).finish()
+        SwitchEngine(
+            world.record, Counting(world, total.passed - 1, "killed before"), clock=lambda: 0.0
+        ).finish()
     # The last deed of the way back is to record that it is done.
     with pytest.raises(StuckError):
-        Engine(world.record, Counting(world, 9, "fails"), clock=lambda: 0.0).undo()
+        SwitchEngine(world.record, Counting(world, 9, "fails"), clock=lambda: 0.0).undo()
     assert (world.serving, world.record.state) == ("before", "undoing")
-    Engine(world.record, Counting(world), clock=lambda: 0.0).undo()
+    SwitchEngine(world.record, Counting(world), clock=lambda: 0.0).undo()
     assert Counting.copied_back == 1
     require_one_side(world)

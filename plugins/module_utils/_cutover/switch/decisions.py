@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
-    ID_FORMAT,
-    VERSION,
-    Record,
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import VERSION, Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
+    new_id,
+    require_none_interrupted,
+    to_resume,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 
@@ -60,7 +61,7 @@ class Decision:
     """
 
     action: str
-    record: Record | None
+    record: SwitchRecord | None
     store: Store
     goal: Store | None = None
 
@@ -90,11 +91,11 @@ def decide(deployed: Store, records: Sequence[Record], options: Options) -> Deci
     """
     if not deployed.uri:
         raise RefusedError("There is no deployed stack", "Run site.yml first")
-    begun = interrupted(records)
-    _check_resume(begun, options)
-    if begun is not None and options.resume:
+    begun = to_resume(records, SwitchRecord, options.resume, check=options.check)
+    if begun is not None:
         return _resume(begun, deployed, options)
-    previous = _last(records, deployed)
+    switches = [record for record in records if isinstance(record, SwitchRecord)]
+    previous = _last(switches, deployed)
     if options.undo and previous is None:
         raise RefusedError(
             f"No completed switch led to what is deployed now ({deployed.uri}, {deployed.access} access), so "
@@ -107,8 +108,8 @@ def decide(deployed: Store, records: Sequence[Record], options: Options) -> Deci
     rest = _rest(previous, deployed, desired, options)
     if deployed == desired and rest is None:
         return Decision("none", None, deployed, goal)
-    record = Record(
-        id=_new_id(options.now, records),
+    record = SwitchRecord(
+        id=new_id(options.now, records),
         source=rest.source if rest else deployed,
         target=desired,
         migrate=previous.migrate if goal and previous else options.migrate,
@@ -116,27 +117,12 @@ def decide(deployed: Store, records: Sequence[Record], options: Options) -> Deci
         undoes=previous.id if goal and previous else "",
     )
     # A copy that was interrupted goes on under its own record.
-    going = [known for known in records if known.state == "copying" and known.same_switch(record)]
+    going = [known for known in switches if known.state == "copying" and known.same_switch(record)]
     record = going[-1] if going else record
     return Decision("start", record.updated(rest=rest is not None, version=VERSION), deployed, goal)
 
 
-def interrupted(records: Sequence[Record]) -> Record | None:
-    """Return the last switch that is neither done nor undone, and no mere copy."""
-    return next((record for record in reversed(records) if record.interrupted), None)
-
-
-def require_none_interrupted(records: Sequence[Record]) -> None:
-    """Refuse what must not run beside a switch that is half done."""
-    begun = interrupted(records)
-    if begun is not None:
-        raise RefusedError(
-            f"The switch begun at {begun.id} is half done",
-            "Finish or undo it first: playbooks/storage_switch.yml -e resume=finish|undo",
-        )
-
-
-def copies(records: Sequence[Record], deployed: Store) -> list[Record]:
+def copies(records: Sequence[Record], deployed: Store) -> list[SwitchRecord]:
     """Return the switches whose old copy the deployed store proves to be superfluous, the earliest first.
 
     Raises:
@@ -146,7 +132,8 @@ def copies(records: Sequence[Record], deployed: Store) -> list[Record]:
     led = [
         record
         for record in records
-        if record.state == "done"
+        if isinstance(record, SwitchRecord)
+        and record.state == "done"
         and record.migrate == "all"
         and record.moves_files
         and record.target.uri == deployed.uri
@@ -159,44 +146,7 @@ def copies(records: Sequence[Record], deployed: Store) -> list[Record]:
     return [record for record in led if record.source.uri == led[-1].source.uri]
 
 
-def _new_id(now: str, records: Sequence[Record]) -> str:
-    """Return an id that sorts behind all there are, whatever the clock says."""
-    last = max((record.id for record in records), default="")
-    if now > last:
-        return now
-    return (datetime.strptime(last, ID_FORMAT) + timedelta(seconds=1)).strftime(ID_FORMAT)
-
-
-def _check_resume(begun: Record | None, options: Options) -> None:
-    if begun is None:
-        if options.resume:
-            raise RefusedError(
-                f"There is no interrupted switch to {options.resume}", "Run this playbook without resume"
-            )
-        return
-    # Check mode changes nothing, so it may run beside an interrupted switch.
-    if not options.resume and not options.check:
-        error = f". What had gone wrong: {begun.error}" if begun.error else ""
-        raise RefusedError(
-            f"A switch from {begun.source} to {begun.target} was begun at {begun.id} and interrupted while "
-            f"{begun.state}{error}",
-            "Run this playbook with -e resume=finish to finish it, or with -e resume=undo to roll back to the "
-            "state before",
-        )
-    if options.resume == "finish" and begun.state == "undoing":
-        raise RefusedError(
-            f"The switch begun at {begun.id} was already being rolled back",
-            "Run this playbook with -e resume=undo; once that is done, start a new switch",
-        )
-
-
-def _resume(begun: Record, deployed: Store, options: Options) -> Decision:
-    if begun.version == 1:
-        raise RefusedError(
-            f"The switch begun at {begun.id} was interrupted under an earlier version of the collection, which "
-            "works otherwise",
-            "Finish or undo it with that version",
-        )
+def _resume(begun: SwitchRecord, deployed: Store, options: Options) -> Decision:
     if options.resume == "undo":
         return Decision("rollback", begun, deployed, begun.target)
     _desired(options, begun.target)
@@ -233,12 +183,14 @@ def _check_part(deployed: Store, desired: Store, options: Options) -> None:
         )
 
 
-def _last(records: Sequence[Record], deployed: Store) -> Record | None:
+def _last(records: Sequence[SwitchRecord], deployed: Store) -> SwitchRecord | None:
     done = [record for record in records if record.state == "done" and record.target == deployed]
     return done[-1] if done else None
 
 
-def _rest(previous: Record | None, deployed: Store, desired: Store, options: Options) -> Record | None:
+def _rest(
+    previous: SwitchRecord | None, deployed: Store, desired: Store, options: Options
+) -> SwitchRecord | None:
     """Return the last switch to the deployed store if it moved a part, and the rest is to follow."""
     if previous is not None and previous.left > 0 and options.migrate == "all" and deployed == desired:
         return previous

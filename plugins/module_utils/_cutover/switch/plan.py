@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import needed_accounts
 
 NAMED = 3
@@ -37,7 +38,7 @@ class Findings:
     restart_seconds: float
 
 
-def narrowed(record: Record, rows: Mapping[str, Any] | None) -> Record:
+def narrowed(record: SwitchRecord, rows: Mapping[str, Any] | None) -> SwitchRecord:
     """Return the record with the directories that move, and those that have moved already.
 
     Raises:
@@ -57,7 +58,7 @@ def narrowed(record: Record, rows: Mapping[str, Any] | None) -> Record:
     )
 
 
-def planned(record: Record, found: Findings) -> Record:
+def planned(record: SwitchRecord, found: Findings) -> SwitchRecord:
     """Return the record of the switch that was planned, `narrowed` before.
 
     Raises:
@@ -73,7 +74,7 @@ def planned(record: Record, found: Findings) -> Record:
     return record.updated(accounts=tuple(needed_accounts(places, record.target)))
 
 
-def describe(record: Record, found: Findings) -> list[str]:
+def describe(record: SwitchRecord, found: Findings) -> list[str]:
     """Return the plan as lines for people."""
     return [
         f"From: {record.source}",
@@ -88,15 +89,6 @@ def describe(record: Record, found: Findings) -> list[str]:
     ]
 
 
-def readable_size(count: float) -> str:
-    """Return bytes for people, in powers of 1024."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def _require_movable(rows: Mapping[str, Any]) -> None:
     unmovable = [row for row in rows.get("blocked", ()) if not row["ambiguous"]]
     if unmovable:
@@ -107,7 +99,7 @@ def _require_movable(rows: Mapping[str, Any]) -> None:
         )
 
 
-def _require_readable(record: Record, files: Mapping[str, Any]) -> None:
+def _require_readable(record: SwitchRecord, files: Mapping[str, Any]) -> None:
     if files["unreadable_names"]:
         raise RefusedError(
             f"MLflow's local store takes names for URLs and could not read {files['unreadable_names']} files "
@@ -116,7 +108,7 @@ def _require_readable(record: Record, files: Mapping[str, Any]) -> None:
         )
 
 
-def _require_space(record: Record, target: Mapping[str, Any] | None, files: Mapping[str, Any]) -> None:
+def _require_space(record: SwitchRecord, target: Mapping[str, Any] | None, files: Mapping[str, Any]) -> None:
     free = None if target is None else target["free_bytes"]
     if free is not None and free < files["copied"]["bytes"]:
         raise RefusedError(
@@ -135,7 +127,7 @@ def _database(counts: Mapping[str, Mapping[str, int]]) -> str:
     )
 
 
-def _copying(record: Record, found: Findings) -> Iterator[str]:
+def _copying(record: SwitchRecord, found: Findings) -> Iterator[str]:
     if found.files is not None:
         copied = found.files["copied"]
         yield (
@@ -148,7 +140,7 @@ def _copying(record: Record, found: Findings) -> Iterator[str]:
         yield "To copy: nothing (migrate=none). Old runs stay where they are and are read from there."
 
 
-def _space(record: Record, found: Findings) -> str:
+def _space(record: SwitchRecord, found: Findings) -> str:
     if not record.moves_files:
         return "The store stays the same; only how it is reached changes."
     if found.target is None:

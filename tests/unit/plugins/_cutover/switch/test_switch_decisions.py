@@ -3,14 +3,19 @@
 from dataclasses import replace
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.decisions import (
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
+    STATES,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import (
     Decision,
     Options,
     copies,
     decide,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import STATES, Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
+    SwitchRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
     Project,
     Store,
@@ -32,8 +37,8 @@ PART = replace(TO_SFTP, migrate="none")
 SOME = replace(TO_SFTP, experiments=(2, 1))
 
 
-def made(state: str, source: Store = LOCAL, target: Store = SFTP, **changes: object) -> Record:
-    return Record(id=ID, source=source, target=target, state=state, **changes)
+def made(state: str, source: Store = LOCAL, target: Store = SFTP, **changes: object) -> SwitchRecord:
+    return SwitchRecord(id=ID, source=source, target=target, state=state, **changes)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,7 @@ def made(state: str, source: Store = LOCAL, target: Store = SFTP, **changes: obj
         *((OTHER, [], options, ["credentials of one SFTP account"]) for options in (PART, SOME)),
     ],
 )
-def test_refusals(deployed: Store, records: list[Record], options: Options, words: list[str]) -> None:
+def test_refusals(deployed: Store, records: list[SwitchRecord], options: Options, words: list[str]) -> None:
     with pytest.raises(RefusedError) as refused:
         decide(deployed, records, options)
     assert [word for word in words if word not in str(refused.value)] == []
@@ -118,14 +123,14 @@ def test_refusals(deployed: Store, records: list[Record], options: Options, word
     ],
 )
 def test_actions(
-    deployed: Store, records: list[Record], options: Options, action: str, groups: list[str]
+    deployed: Store, records: list[SwitchRecord], options: Options, action: str, groups: list[str]
 ) -> None:
     decision = decide(deployed, records, options)
     assert (decision.action, decision.groups) == (action, groups)
     assert deployed.uri in str(decision)
 
 
-def started(deployed: Store, records: list[Record], options: Options) -> Record:
+def started(deployed: Store, records: list[SwitchRecord], options: Options) -> SwitchRecord:
     decision = decide(deployed, records, options)
     assert decision.action == "start"
     assert decision.record is not None
@@ -134,7 +139,7 @@ def started(deployed: Store, records: list[Record], options: Options) -> Record:
 
 def test_a_new_switch_has_an_id_of_its_own() -> None:
     record = started(LOCAL, [made("done", SFTP, LOCAL)], SOME)
-    assert record == Record(id=LATER, source=LOCAL, target=SFTP, experiments=(1, 2))
+    assert record == SwitchRecord(id=LATER, source=LOCAL, target=SFTP, experiments=(1, 2))
 
 
 def test_a_copy_that_was_interrupted_goes_on_under_its_own_record() -> None:
@@ -149,7 +154,9 @@ def test_a_copy_that_was_interrupted_goes_on_under_its_own_record() -> None:
 
 
 def test_a_copy_of_an_earlier_version_goes_on_as_one_of_this() -> None:
-    assert started(LOCAL, [made("copying", version=1)], TO_SFTP) == Record(id=ID, source=LOCAL, target=SFTP)
+    assert started(LOCAL, [made("copying", version=1)], TO_SFTP) == SwitchRecord(
+        id=ID, source=LOCAL, target=SFTP
+    )
 
 
 def test_a_clock_that_was_set_back_gives_a_later_id_all_the_same() -> None:
@@ -160,7 +167,7 @@ def test_a_clock_that_was_set_back_gives_a_later_id_all_the_same() -> None:
 def test_undoing_is_a_switch_to_where_the_last_one_came_from() -> None:
     decision = decide(SFTP, [made("done", experiments=(4,))], replace(UNDO, storage="sftp"))
     assert decision.goal == LOCAL
-    assert decision.record == Record(id=LATER, source=SFTP, target=LOCAL, experiments=(4,), undoes=ID)
+    assert decision.record == SwitchRecord(id=LATER, source=SFTP, target=LOCAL, experiments=(4,), undoes=ID)
 
 
 def test_the_rest_comes_from_the_store_that_was_left() -> None:

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every cutover does, with Docker's client and the package's program in containers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
+    Program,
+    failure_of,
+    run_once,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Kind
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+
+# Where tools have what they write.
+WORK = "/var/lib/mlflow-storage"
+# Says which step a cutover is at.
+STEP_FILE = "step"
+ROUND_TRIP_SECONDS = 900
+_RESERVE = ".reserve"
+_RESERVE_BYTES = 4 << 20
+
+
+class Deeds(Generic[Kind]):
+    """The deeds that all cutovers have in common: `engine.Operations` on real containers."""
+
+    # What a run that begins has done before jobs stop it.
+    done_before = "Nothing was changed"
+    # Commands of the package's program that the tool imports before MLflow is closed.
+    preloaded: Sequence[str] = ("backup", "info")
+
+    def __init__(self, stack: Stack, record: Kind) -> None:
+        self._stack = stack
+        self._record = record
+        self._settings = stack.settings
+        self._directory = self._settings.switches / record.id
+        self._tool: Program | None = None
+        self._candidate: Program | None = None
+        self.notes: list[str] = []
+
+    @property
+    def work(self) -> Path:
+        """What the tools write."""
+        return self._directory / "work"
+
+    def write(self, record: Kind) -> None:
+        try:
+            self._write(record)
+        except OSError as error:
+            raise CutoverError(
+                f"the record {self._directory / record.file()} cannot be written: {error.strerror}",
+                "Make room on that file system, or mend it",
+            ) from error
+
+    def announce(self, step: str) -> None:
+        # Nothing depends on it.
+        with contextlib.suppress(OSError):
+            (self._directory / STEP_FILE).write_text(f"{step}\n")
+
+    def save_files(self, record: Kind) -> None:
+        with translated("the stack's files cannot be kept"):
+            files.save(self._settings.directory, self._directory / "before.tar")
+            shutil.rmtree(self._before, ignore_errors=True)
+            self._before.mkdir(mode=0o755)
+            files.extract(self._directory / "before.tar", self._before)
+            # Given up where the file system is full, so that the record of the way back can be written.
+            (self._directory / _RESERVE).write_bytes(os.urandom(_RESERVE_BYTES))
+
+    def drain(self, record: Kind) -> None:
+        # A stopped job loses its work, one that goes on would write to what is left behind.
+        jobs = self._stack.jobs()
+        if jobs and not self._settings.stop_jobs:
+            raise RefusedError(
+                f"Jobs are running and would lose their work: {', '.join(jobs)}. {self.done_before}",
+                "Run this playbook again when they have ended, or with -e stop_jobs=true to stop them",
+            )
+        if jobs:
+            docker.run("container", "stop", "-t=60", *jobs)
+
+    def close(self, record: Kind) -> float:
+        docker.remove(self._stack.trainer)
+        self._provide_maintenance()
+        # Whoever uses MLflow from elsewhere need not wait for these to end.
+        if self._stack.project.stopped:
+            self._stack.compose.run("stop", *self._stack.project.stopped)
+        closed_at = time.monotonic()
+        self._stack.compose.run("stop", "mlflow")
+        docker.run("container", "start", self._stack.maintenance)
+        return closed_at
+
+    def back_up(self, record: Kind) -> None:
+        # A resumed cutover finds the backup from before its first change.
+        if not (self.work / "database.backup").exists():
+            self._require_tool().call("backup", f"{WORK}/database.backup")
+
+    def install_files(self, record: Kind) -> None:
+        with translated("the next files cannot be installed"):
+            files.install(self._directory / "next", self._settings.directory)
+
+    def open(self, record: Kind) -> float:
+        # Made while there is still an answer.
+        self._stack.compose.run("up", "--no-start", "--no-build", "mlflow")
+        docker.remove(self._stack.maintenance)
+        opened_at = self._stack.start(self._settings.wait_timeout)
+        docker.remove(self._stack.candidate)
+        return opened_at
+
+    def verify(self, record: Kind) -> None:
+        started = {
+            name: run_once(each, "roundtrip", *self._round_trip(record)) for name, each in self._clients()
+        }
+        self._verify_meanwhile(record)
+        failures = [f"{name}: {failure}" for name, each in started.items() if (failure := _failure(each))]
+        docker.remove(self._stack.trainer)
+        if failures:
+            raise CutoverError("the round trip failed from " + "; ".join(failures))
+
+    def prepare_rollback(self, record: Kind) -> None:
+        (self._directory / _RESERVE).unlink(missing_ok=True)
+        if self._candidate is None:
+            docker.remove(self._stack.candidate)
+        # The one that runs may be what failed.
+        self._restart_tool()
+
+    def restore_files(self, record: Kind) -> None:
+        with translated("the files from before cannot be restored"):
+            files.restore(self._directory / "before.tar", self._settings.directory)
+
+    def tidy(self, record: Kind) -> None:
+        for program in filter(None, (self._tool, self._candidate)):
+            program.end()
+        self._tool = self._candidate = None
+        containers = [self._stack.tool, self._stack.candidate, self._stack.trainer]
+        if not record.interrupted:
+            containers.append(self._stack.maintenance)
+        with contextlib.suppress(CutoverError):
+            docker.remove(*containers)
+        with contextlib.suppress(OSError):
+            (self._directory / _RESERVE).unlink()
+        if record.state in ("done", "undone"):
+            for path in (self._directory / "next", self._before):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
+        """Start a container that has stores, database and the cutover's directory."""
+        raise NotImplementedError
+
+    def _access(self, record: Kind) -> str:
+        """Return how clients reach the store afterwards."""
+        raise NotImplementedError
+
+    def _verify_meanwhile(self, record: Kind) -> None:
+        """Verify what else there is, while the services make their round trips."""
+
+    @property
+    def _image(self) -> str:
+        """The image of the tools."""
+        return self._stack.project.image
+
+    @property
+    def _before(self) -> Path:
+        """The files from before, which the tools go on with once the stack has others."""
+        return self._directory / "before"
+
+    def _clients(self) -> Iterator[tuple[str, str]]:
+        """Return the services with a container for each, that of the training job started."""
+        project = self._stack.project
+        if "train" in project.services:
+            docker.remove(self._stack.trainer)
+            self._stack.compose.run(
+                *("run", "--detach", "--rm", "--no-deps", f"--name={self._stack.trainer}"),
+                *("train", "sleep", str(ROUND_TRIP_SECONDS)),
+            )
+        for name in project.clients:
+            yield name, self._stack.trainer if name == "train" else f"{project.name}-{name}-1"
+
+    def _round_trip(self, record: Kind) -> tuple[str, ...]:
+        return (
+            *("--tracking-uri", "http://mlflow:5000", "--experiment", self._settings.experiment),
+            *("--access", self._access(record)),
+        )
+
+    def _start_candidate(self) -> None:
+        """Start the server of the next files, which nobody else reaches, and wait until it answers."""
+        docker.remove(self._stack.candidate)
+        docker.Compose(str(self._directory / "next")).run(
+            *("run", "--detach", "--no-deps", f"--name={self._stack.candidate}"),
+            *(f"--volume={self.work}:{WORK}:z", "mlflow"),
+        )
+        docker.wait_until_healthy(self._stack.candidate, self._settings.wait_timeout)
+        self._candidate = Program(self._stack.candidate, ["read-back", "roundtrip"])
+
+    def _restart_tool(self) -> None:
+        if self._tool is not None:
+            self._tool.end()
+            self._tool = None
+        self._start_tool()
+
+    def _start_tool(self) -> None:
+        if self._tool is None:
+            self.start(self._stack.tool)
+            self._tool = Program(self._stack.tool, self.preloaded)
+
+    def _require_tool(self) -> Program:
+        if self._tool is None:
+            self._start_tool()
+        assert self._tool is not None
+        return self._tool
+
+    def _require_candidate(self) -> Program:
+        if self._candidate is None:
+            raise CutoverError("the next server is not running")
+        return self._candidate
+
+    def _provide_maintenance(self) -> None:
+        if docker.inspect(self._stack.maintenance) is not None:
+            return
+        project = self._stack.project
+        docker.run(
+            *("container", "create", f"--name={self._stack.maintenance}", "--pull=never", "--stop-timeout=2"),
+            *docker.RESTRICTED,
+            *docker.NO_PROXIES,
+            f"--label={LABEL}={self._settings.directory}",
+            f"--label=freegee.mlflow_sftp.project={project.name}",
+            *(f"--network={project.network}", "--network-alias=mlflow", "--restart=unless-stopped"),
+            *(f"--publish={port}" for port in project.ports),
+            *(self._image, "python", "-m", "mlflow_sftp.maintenance_server", "--port", "5000"),
+        )
+
+    def _write(self, record: Kind) -> None:
+        reserve = self._directory / _RESERVE
+        try:
+            records.write(record, self._directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not reserve.exists():
+                raise
+            reserve.unlink()
+            records.write(record, self._directory)
+
+
+def require_state(stack: Stack, record: Kind) -> Kind:
+    """Return a record as it is on disk.
+
+    Raises:
+        RefusedError: Another run has gone on with it.
+    """
+    known = load(stack.settings.switches / record.id / record.file(), type(record))
+    if known.state != record.state:
+        raise RefusedError(
+            f"The {record.title} begun at {record.id} is {known.state} and was {record.state} when this run looked: "
+            "another run has gone on with it. Nothing was changed",
+            "Run this playbook again",
+        )
+    return known
+
+
+def require_unharmed(found: Mapping[str, Any]) -> None:
+    """Raise CutoverError where reading back has found problems."""
+    problems = found["problems"]
+    if problems:
+        first = "; ".join(" ".join(str(word) for word in each.values() if word) for each in problems[:3])
+        raise CutoverError(f"artifacts are not as they were, {len(problems)} problems: {first}")
+
+
+def _failure(process: subprocess.Popen[str]) -> str:
+    try:
+        output, errors = process.communicate(timeout=ROUND_TRIP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return f"no answer within {ROUND_TRIP_SECONDS} s"
+    return failure_of(output, errors) if process.returncode else ""
+
+
+@contextlib.contextmanager
+def translated(failure: str) -> Iterator[None]:
+    """Turn what the host's files refuse into a `CutoverError`."""
+    try:
+        yield
+    except OSError as error:
+        raise CutoverError(f"{failure}: {error}") from error

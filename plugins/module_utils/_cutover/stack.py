@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A deployed stack, and the containers that a cutover starts beside it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
+    Project,
+    Store,
+    environment_of,
+)
+
+_DATABASE = "/var/lib/mlflow"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a stack is laid out.
+
+    Attributes:
+        directory: The stack's, with ``compose.yml`` and ``.env``.
+        local_root: Where containers have the local store.
+        config_dir: Where containers have the SSH client's configuration.
+        key_dir: Where containers have the private key.
+        uid: Of the containers' user.
+        gid: Of the containers' group.
+        experiment: Of the round trips.
+        wait_timeout: Seconds within which the services must be healthy.
+        verify_runs: How many old runs are read back, or ``all``.
+        stop_jobs: Whether running jobs may be stopped.
+    """
+
+    directory: Path
+    local_root: str = "/mlruns"
+    config_dir: str = "/etc/mlflow_sftp"
+    key_dir: str = "/run/secrets/mlflow_sftp_key"
+    uid: int = 10001
+    gid: int = 10001
+    experiment: str = "mlflow-sftp-verify"
+    wait_timeout: int = 180
+    verify_runs: str = "10"
+    stop_jobs: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what means no number of runs."""
+        if self.verify_runs != "all" and not (self.verify_runs.isdecimal() and int(self.verify_runs)):
+            raise RefusedError(f"verify_runs is {self.verify_runs!r}", "Give a number above 0, or all")
+
+    @property
+    def switches(self) -> Path:
+        """The directory of all records."""
+        return self.directory / "switches"
+
+
+class Stack:
+    """A deployed stack, and the containers that a cutover starts beside it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.compose = docker.Compose(str(settings.directory))
+        try:
+            environment = environment_of((settings.directory / ".env").read_text())
+            self.project = Project.from_config(self.compose.config())
+        except PermissionError as error:
+            raise RefusedError(
+                f"{error.filename} cannot be read by user {os.getuid()}", "Set become for this host"
+            ) from error
+        except (OSError, KeyError, CutoverError) as error:
+            raise RefusedError(
+                f"{settings.directory} holds no deployed stack ({error})".rstrip("."), "Run site.yml first"
+            ) from error
+        self.store = Store.from_environment(environment)
+        self.database = environment.get("MLFLOW_BACKEND_STORE_URI", "")
+        if not self.store.uri:
+            raise RefusedError(f"{settings.directory} holds no deployed stack", "Run site.yml first")
+
+    @property
+    def tool(self) -> str:
+        """Name of the container that reaches both stores and the database."""
+        return f"{self.project.name}-storage"
+
+    @property
+    def copier(self) -> str:
+        """Name of the container that copies while MLflow serves."""
+        return f"{self.project.name}-storage-copy"
+
+    @property
+    def planner(self) -> str:
+        """Name of the container that only looks, beside whatever goes on."""
+        return f"{self.project.name}-storage-look"
+
+    @property
+    def candidate(self) -> str:
+        """Name of the next server, before it is opened."""
+        return f"{self.project.name}-candidate"
+
+    @property
+    def trainer(self) -> str:
+        """Name of the training job that makes a round trip."""
+        return f"{self.project.name}-train-storage"
+
+    @property
+    def maintenance(self) -> str:
+        """Name of the container that answers while MLflow is closed."""
+        return f"{self.project.name}-maintenance"
+
+    def start_tool(
+        self,
+        name: str,
+        volumes: Sequence[str],
+        *command: str,
+        labels: Mapping[str, str] | None = None,
+        ssh_config: str = "",
+        image: str = "",
+    ) -> None:
+        """Start a container that has the local store, the database and what `volumes` give it besides."""
+        docker.remove(name)
+        docker.run(
+            *("container", "run", "--detach", "--name", name, "--pull=never", "--stop-timeout=2"),
+            # What the copy reports is read from there.
+            "--log-driver=json-file",
+            *docker.RESTRICTED,
+            *docker.NO_PROXIES,
+            f"--label={LABEL}={self.settings.directory}",
+            *(f"--label={name}={value}" for name, value in (labels or {}).items()),
+            f"--network={self.project.networks[0]}",
+            *(f"--volume={volume}" for volume in (*self._data(), *volumes)),
+            # The value has a password: only the client's environment holds it.
+            "--env=MLFLOW_BACKEND_STORE_URI",
+            "--env=MLFLOW_TRACKING_URI=http://mlflow:5000",
+            *([f"--env=MLFLOW_SFTP_SSH_CONFIG={ssh_config}"] if ssh_config else []),
+            image or self.project.image,
+            *(command or ("sleep", "infinity")),
+            environment={"MLFLOW_BACKEND_STORE_URI": self.database},
+        )
+        try:
+            for network in self.project.networks[1:]:
+                docker.run("network", "connect", network, name)
+        except CutoverError:
+            docker.remove(name)
+            raise
+
+    def credentials(self, directory: Path | None = None, suffix: str = "") -> list[str]:
+        """Return the volumes with an account's credentials, if the directory, by default the stack's, has any."""
+        directory = directory or self.settings.directory
+        if not (directory / "mlflow" / "known_hosts").exists():
+            return []
+        return [
+            f"{directory}/mlflow:{self.settings.config_dir}{suffix}:ro,z",
+            f"{directory}/.secrets/mlflow_sftp_key:{self.settings.key_dir}{suffix}:ro,z",
+        ]
+
+    def configure_both_accounts(self, path: Path) -> None:
+        """Configure OpenSSH for two accounts.
+
+        Both may be on one server, for which OpenSSH takes the first value that it meets: known_hosts lists both files.
+        """
+        here = self.settings.config_dir
+        path.write_text(
+            f"Host *\n  UserKnownHostsFile {here}_next/known_hosts {here}/known_hosts\n"
+            f"Include {here}_next/ssh_config\nInclude {here}/ssh_config\n"
+        )
+        path.chmod(0o600)
+        os.chown(path, self.settings.uid, self.settings.gid)
+
+    def jobs(self) -> list[str]:
+        """Return the names of running jobs of the stack, those of a cutover aside."""
+        filters = (
+            f"label=com.docker.compose.project={self.project.name}",
+            "label=com.docker.compose.oneoff=True",
+        )
+        options = [f"--filter={each}" for each in filters]
+        names = docker.run("container", "ls", *options, "--format={{.Names}}").split()
+        return [name for name in names if name not in (self.candidate, self.trainer)]
+
+    def start(self, seconds: int, *options: str) -> float:
+        """Start MLflow, then the other services; return when MLflow answered.
+
+        Raises:
+            CutoverError: They are not well within so many seconds.
+        """
+        up = ("up", "--detach", "--no-build")
+        try:
+            self.compose.run(*up, "mlflow")
+            answered_at = self._wait_for_answer(seconds)
+            self.compose.run(*up, *options, "--wait", f"--wait-timeout={seconds}")
+        except CutoverError as error:
+            services = (f"{self.project.name}-{name}-1" for name in self.project.services)
+            raise CutoverError(error.seen, docker.complaints(services)) from error
+        return answered_at
+
+    def _wait_for_answer(self, seconds: float) -> float:
+        """Return when MLflow answered a question that reaches the database."""
+        url = f"http://{_address(self.project.ports)}/api/2.0/mlflow/experiments/search?max_results=1"
+        # An address of the Docker host itself.
+        opener = build_opener(ProxyHandler({}))
+        end = time.monotonic() + seconds
+        said = "nothing"
+        while time.monotonic() < end:
+            try:
+                with opener.open(url, timeout=10):
+                    return time.monotonic()
+            except HTTPError as error:
+                said = str(error)
+            except OSError as error:
+                said = str(error.reason) if hasattr(error, "reason") else str(error)
+            time.sleep(0.1)
+        raise CutoverError(f"MLflow did not answer at {url} within {seconds:.0f} s; last was seen: {said}")
+
+    def _data(self) -> list[str]:
+        volumes = [f"{self.project.name}_artifacts:{self.settings.local_root}"]
+        if self.database.startswith("sqlite:"):
+            volumes.append(f"{self.project.name}_database:{_DATABASE}")
+        return volumes
+
+
+def _address(ports: Sequence[str]) -> str:
+    """Return where the Docker host itself reaches a published port."""
+    address, _, port = ports[0].rpartition(":")[0].rpartition(":")
+    loopback = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # To be compared with.
+    return f"{loopback.get(address, address)}:{port}"

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a storage switch does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import (
+    ROUND_TRIP_SECONDS,
+    WORK,
+    Deeds,
+    require_unharmed,
+    translated,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import needed_accounts
+
+_HOME = "/home/mlflow"
+# How many old runs are read back while MLflow is closed; what is asked for beyond them follows afterwards.
+_RUNS_WHILE_CLOSED = 10
+
+
+class Switch(Deeds[SwitchRecord]):
+    """The deeds of a storage switch: `switch.engine.SwitchOperations` on real containers."""
+
+    done_before = "Everything is copied and nothing else was changed"
+    preloaded = ("relocate", "copy", "backup", "info")
+
+    def make_directories(self, record: SwitchRecord) -> None:
+        """Make the switch's directories, and bring the journal of the switch that this one undoes."""
+        for path in (self._settings.switches, self._directory, self.work):
+            path.mkdir(mode=0o700, exist_ok=True)
+        os.chown(self.work, self._settings.uid, self._settings.gid)
+        journal = self._settings.switches / record.undoes / "work" / "journal.json"
+        if record.undoes and journal.exists() and not (self.work / "undone.json").exists():
+            shutil.copy2(journal, self.work / "undone.json")
+            os.chown(self.work / "undone.json", self._settings.uid, self._settings.gid)
+        if self._has_second_account:
+            self._stack.configure_both_accounts(self.work / "ssh_config")
+
+    def copy_command(self, record: SwitchRecord) -> list[str]:
+        """Return the copy as a command; the directories of all runs would be too many for one, and are in files."""
+        for name, paths in (("include", record.directories), ("exclude", record.already_moved)):
+            path = self.work / f"{name}.json"
+            path.write_text(json.dumps(list(paths)))
+            os.chown(path, self._settings.uid, self._settings.gid)
+        everything = copy_arguments(record.updated(directories=(), already_moved=()))
+        return [
+            *everything,
+            "--include-from",
+            f"{WORK}/include.json",
+            "--exclude-from",
+            f"{WORK}/exclude.json",
+        ]
+
+    def make_next_directory(self, record: SwitchRecord) -> None:
+        """Begin the directory of the next files, with what does not come from a template."""
+        following = self._directory / "next"
+        shutil.rmtree(following, ignore_errors=True)
+        following.mkdir(mode=0o755)
+        here = self._settings
+        renamed = {f"{name}_next": name for name in (here.config_dir, here.key_dir)}
+        client = self._directory / "client"
+        with translated("the next files cannot be written"):
+            files.complete(following, here.directory, client if self._has_second_account else None, renamed)
+            (following / ".other_stores.json").write_text(json.dumps(list(record.accounts)))
+
+    def volumes(self) -> list[str]:
+        """Return what a container needs for both stores, and the switch's directory."""
+        return [
+            *self._stack.credentials(self._before if self._before.exists() else None),
+            *self._stack.credentials(self._directory / "client", "_next"),
+            f"{self.work}:{WORK}:z",
+        ]
+
+    @property
+    def ssh_config(self) -> str:
+        """Where such a container has OpenSSH's configuration; empty for where the stack's containers have it."""
+        return f"{WORK}/ssh_config" if self._has_second_account else ""
+
+    def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
+        """Start a container that has both stores, the database and the switch's directory."""
+        self._stack.start_tool(name, self.volumes(), *command, labels=labels, ssh_config=self.ssh_config)
+
+    @property
+    def _has_second_account(self) -> bool:
+        return bool(self._stack.credentials(self._directory / "client"))
+
+    # What follows is `SwitchOperations`.
+
+    def prepare(self, record: SwitchRecord) -> None:
+        self._restart_tool()
+        docker.remove(self._stack.copier)
+        self._start_candidate()
+        self._provide_maintenance()
+        self._require_candidate().wait()
+        self._require_tool().wait()
+
+    def copy_rest(self, record: SwitchRecord) -> None:
+        if record.copies:
+            self._copy(copy_arguments(record))
+
+    def relocate(self, record: SwitchRecord) -> None:
+        if (self.work / "undone.json").exists():
+            self._require_tool().call("relocate", "undo", "--journal", f"{WORK}/undone.json")
+        if record.moves_rows:
+            self._require_tool().call(
+                *("relocate", "apply", *relocate_arguments(record)),
+                *("--journal", f"{WORK}/journal.json", "--no-backup"),
+            )
+
+    def compare(self, record: SwitchRecord) -> None:
+        places = self._require_tool().call("info")["database"]["places"]
+        needed = needed_accounts((place["place"] for place in places), record.target)
+        # What the next files depend on is whether there are any.
+        if bool(needed) != bool(record.accounts):
+            raise CutoverError(
+                f"rows lead to the SFTP accounts {needed}, and the next configuration knows "
+                f"{list(record.accounts)} besides the new store: rows have changed since the plan",
+                "Run the switch again",
+            )
+
+    def try_candidate(self, record: SwitchRecord) -> None:
+        server = ("--tracking-uri", "http://localhost:5000")
+        self._read_back(self._require_candidate(), record, self._runs_while_closed, *server)
+        # In an experiment of its own, which goes with it.
+        self._require_candidate().call(
+            "roundtrip", "--access", record.target.access, *server, seconds=ROUND_TRIP_SECONDS
+        )
+
+    def count_left(self, record: SwitchRecord) -> int:
+        everything = record.updated(experiments=(), migrate="all")
+        found = self._require_tool().call(
+            "relocate", "plan", *relocate_arguments(everything), accepted=(0, INCOMPLETE)
+        )
+        return int(found["rows_to_move"])
+
+    def forget_trial(self, record: SwitchRecord) -> None:
+        # What stays is a deleted run, and an experiment of round trips: the next purge removes both.
+        with contextlib.suppress(CutoverError):
+            self._require_candidate().call(
+                *purge_arguments(record),
+                "--tracking-uri",
+                "http://localhost:5000",
+                seconds=ROUND_TRIP_SECONDS,
+            )
+
+    def copy_back(self, record: SwitchRecord) -> str:
+        command = ["copy", record.target.uri, record.source.uri, "--manifest", f"{WORK}/logged-since.db"]
+        try:
+            self._copy([*command, "--verify", "size"])
+        except CutoverError as error:
+            return str(error)
+        return ""
+
+    def restore_rows(self, record: SwitchRecord) -> None:
+        if (self.work / "journal.json").exists():
+            self._require_tool().call("relocate", "undo", "--journal", f"{WORK}/journal.json")
+        if (self.work / "undone.json").exists():
+            self._require_tool().call("relocate", "redo", "--journal", f"{WORK}/undone.json")
+
+    def relocate_since(self, record: SwitchRecord) -> None:
+        back = record.updated(source=record.target, target=record.source)
+        self._require_tool().call(
+            *("relocate", "apply", *relocate_arguments(back)),
+            *("--journal", f"{WORK}/logged-since.json", "--no-backup", "--skip-blocked"),
+        )
+
+    def purge(self, record: SwitchRecord) -> None:
+        """Remove for good what the round trips left."""
+        try:
+            self._require_tool().call(*purge_arguments(record))
+        finally:
+            self.tidy(record)
+
+    def _access(self, record: SwitchRecord) -> str:
+        return record.target.access
+
+    def _verify_meanwhile(self, record: SwitchRecord) -> None:
+        asked = self._settings.verify_runs
+        if asked != self._runs_while_closed:
+            self._read_back(self._require_tool(), record, asked)
+
+    def _copy(self, arguments: Sequence[str]) -> None:
+        found = self._require_tool().call(*arguments, accepted=(0, INCOMPLETE))
+        if found["failed"]:
+            first = "; ".join(f"{path}: {reason}" for path, reason in list(found["failed"].items())[:3])
+            raise CutoverError(f"{len(found['failed'])} files could not be copied: {first}")
+
+    @property
+    def _runs_while_closed(self) -> str:
+        asked = self._settings.verify_runs
+        return str(_RUNS_WHILE_CLOSED if asked == "all" else min(int(asked), _RUNS_WHILE_CLOSED))
+
+    def _read_back(self, program: Program, record: SwitchRecord, runs: str, *server: str) -> None:
+        limit = ROUND_TRIP_SECONDS if server else None
+        arguments = read_back_arguments(record, runs)
+        found = program.call(*arguments, *server, accepted=(0, INCOMPLETE), seconds=limit)
+        require_unharmed(found)
+        self.notes = [
+            f"Read back and compared: {found['runs']} runs and {found['models']} models, {found['files']} files, "
+            f"{readable_size(found['bytes'])}."
+        ]
+
+
+def copy_arguments(record: SwitchRecord) -> list[str]:
+    """Return the copy of a switch, as arguments of the package's program."""
+    return [
+        *("copy", record.source.uri, record.target.uri, "--for-mlflow", "--manifest", f"{WORK}/manifest.db"),
+        *(word for each in record.directories for word in ("--include", each)),
+        *(word for each in record.already_moved for word in ("--exclude", each)),
+    ]
+
+
+def relocate_arguments(record: SwitchRecord) -> list[str]:
+    """Return which locations change, as arguments of the package's program."""
+    return [
+        *("--from", record.source.root, "--to", record.target.root, "--working-directory", _HOME),
+        *(word for each in record.experiments for word in ("--experiment", str(each))),
+        *(["--new-runs-only"] if record.migrate == "none" else []),
+    ]
+
+
+def read_back_arguments(record: SwitchRecord, runs: str) -> list[str]:
+    """Return which old runs are read back, as arguments of the package's program."""
+    old = record.source if record.migrate == "none" else record.target
+    manifest = ("--manifest", f"{WORK}/manifest.db") if record.copies else ()
+    return ["read-back", old.root, "--store", old.uri, "--runs", runs, *manifest]
+
+
+def purge_arguments(record: SwitchRecord) -> list[str]:
+    """Return the purge of the round trips, as arguments of the package's program."""
+    return ["purge-roundtrips", "--destination", record.target.uri]

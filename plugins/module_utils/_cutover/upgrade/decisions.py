@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an upgrade is to do: from what is deployed, what is asked for and what was begun before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import new_id, to_resume
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import (
+    UpgradeRecord,
+    Version,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for.
+
+    Attributes:
+        target: The images of the collection's version.
+        resume: ``finish`` or ``undo`` an interrupted upgrade; empty for neither.
+        undo: Whether the last upgrade is to be undone.
+        check: Whether nothing is to be changed.
+        now: The time as an id.
+    """
+
+    target: Version
+    resume: str = ""
+    undo: bool = False
+    check: bool = False
+    now: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do.
+
+    Attributes:
+        action: ``none``, ``start``, ``finish`` or ``rollback``.
+        record: Of the upgrade; None where there is nothing to do.
+        deployed: What the stack runs.
+    """
+
+    action: str
+    record: UpgradeRecord | None
+    deployed: Version
+
+    def __str__(self) -> str:
+        if self.record is None:
+            return f"Nothing to do: {self.deployed.image} runs already."
+        verb = {"start": "Upgrade", "finish": "Finish the upgrade", "rollback": "Undo the upgrade"}[
+            self.action
+        ]
+        return f"{verb} from {self.record.source} to {self.record.target}."
+
+
+def decide(deployed: Version, store: Store, records: Sequence[Record], options: Options) -> Decision:
+    """Decide what an upgrade does.
+
+    Raises:
+        RefusedError: Nothing can be done, or somebody has to choose first.
+    """
+    begun = to_resume(records, UpgradeRecord, options.resume, check=options.check)
+    if begun is not None:
+        return Decision("finish" if options.resume == "finish" else "rollback", begun, deployed)
+    if options.undo:
+        return Decision("rollback", _to_undo(deployed, records), deployed)
+    if _same_images(deployed, options.target):
+        return Decision("none", None, deployed)
+    identifier = new_id(options.now, records)
+    record = UpgradeRecord(id=identifier, source=deployed, target=options.target, store=store)
+    return Decision("start", record, deployed)
+
+
+def _to_undo(deployed: Version, records: Sequence[Record]) -> UpgradeRecord:
+    """Return the last upgrade, where its backup still is what a way back needs."""
+    done = [record for record in records if record.state == "done"]
+    last = done[-1] if done else None
+    if isinstance(last, UpgradeRecord) and _same_images(last.target, deployed):
+        return last
+    if not any(isinstance(record, UpgradeRecord) for record in done):
+        raise RefusedError("There is no completed upgrade to undo. Nothing was changed")
+    if isinstance(last, UpgradeRecord):
+        raise RefusedError(
+            f"The last upgrade led to {last.target.image}, and {deployed.image} is deployed: what was deployed since "
+            "may have changed the database. Nothing was changed",
+            "Restore a backup",
+        )
+    assert last is not None
+    raise RefusedError(
+        f"The {last.title} was done at {last.id}, after the last upgrade, so the backup from before the upgrade is not "
+        "what the database was before any more. Nothing was changed",
+        f"Undo that one first: {last.PLAYBOOK} -e undo=true",
+    )
+
+
+def _same_images(one: Version, other: Version) -> bool:
+    return (one.image, one.postgres_image) == (other.image, other.postgres_image)

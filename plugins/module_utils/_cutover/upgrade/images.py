@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What images have, and what an image sees of a stack's database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import running_program
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.plan import Image
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.schema import Schema
+
+# Also in images of earlier versions, whose program knows no such command.
+_TELL = """
+import json, os
+import mlflow
+import mlflow.store.db_migrations as migrations
+from alembic.script import ScriptDirectory
+directory = os.path.dirname(migrations.__file__) if migrations.__file__ else list(migrations.__path__)[0]
+print(json.dumps({"mlflow": mlflow.__version__, "heads": list(ScriptDirectory(directory).get_heads())}))
+"""
+_POSTGRES_VERSIONS = "ls /usr/lib/postgresql"
+
+
+def look_into(image: str, postgres_image: str = "") -> Image:
+    """Return what an image of the MLflow server has, and that of PostgreSQL beside it.
+
+    Raises:
+        CutoverError: It is not there, or no such image.
+    """
+    told = json.loads(_run(image, "/opt/venv/bin/python", "-c", _TELL))
+    return Image(told["mlflow"], tuple(told["heads"]), postgres_version(postgres_image))
+
+
+def postgres_version(image: str) -> str:
+    """Return the major version of PostgreSQL that an image has; empty without an image.
+
+    Raises:
+        CutoverError: It is not there, or no such image.
+    """
+    versions = _run(image, "sh", "-c", _POSTGRES_VERSIONS).split() if image else []
+    return max(versions, key=int, default="")
+
+
+def schema_of(stack: Stack, image: str) -> Schema:
+    """Return what the MLflow of an image says of the stack's database."""
+    stack.start_tool(stack.planner, (), image=image)
+    with running_program(stack.planner, "schema") as program:
+        return Schema.from_answer(program.call("schema"))
+
+
+def look_with(stack: Stack, image: str) -> tuple[Schema, Mapping[str, int], int | None]:
+    """Return the same, how many runs and so on there are, and the size of the database in bytes."""
+    stack.start_tool(stack.planner, (), image=image)
+    with running_program(stack.planner, "schema", "info") as program:
+        schema = Schema.from_answer(program.call("schema"))
+        found = program.call("info")["database"]
+    return schema, found["of_users"], found["bytes"]
+
+
+def _run(image: str, program: str, *arguments: str) -> str:
+    options = ("--rm", "--pull=never", "--network=none", *docker.RESTRICTED, *docker.NO_PROXIES)
+    try:
+        return docker.run("container", "run", *options, f"--entrypoint={program}", image, *arguments)
+    except CutoverError as error:
+        raise CutoverError(f"the image {image} does not tell what it has: {error.seen}") from error

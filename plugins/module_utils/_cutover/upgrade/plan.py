@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an upgrade would do, found out without touching anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.schema import (
+    Schema,
+    require_usable,
+)
+
+# Measured: 10,000 runs are migrated in 7 s.
+_RUNS_A_SECOND = 1_400
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image has.
+
+    Attributes:
+        mlflow: Version of MLflow.
+        heads: Revisions of the schema that it needs; empty where the image does not tell.
+        postgres: Major version of PostgreSQL of the image beside; empty for none.
+    """
+
+    mlflow: str
+    heads: tuple[str, ...] = ()
+    postgres: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was asked before.
+
+    Attributes:
+        schema: Of the database, as the next image sees it.
+        before: The deployed image.
+        after: The next image.
+        known: How many runs and so on MLflow knows.
+        bytes: Size of the database; None where nobody tells.
+        free_bytes: Free where the backup is written.
+        restart_seconds: How long closing MLflow and opening it again takes.
+    """
+
+    schema: Schema
+    before: Image
+    after: Image
+    known: Mapping[str, int]
+    bytes: int | None
+    free_bytes: int
+    restart_seconds: float
+
+
+def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
+    """Return the record of the upgrade that was planned.
+
+    Raises:
+        RefusedError: It could not succeed.
+    """
+    require_usable(found.schema, found.before.heads)
+    if found.schema.state == "empty":
+        raise RefusedError("The deployed database is empty. Nothing was changed", "Run site.yml")
+    _require_no_older_postgres(found)
+    _require_space(found)
+    source, target = found.before, found.after
+    return record.updated(
+        source=replace(
+            record.source, mlflow=source.mlflow, revision=found.schema.revision, postgres=source.postgres
+        ),
+        target=replace(
+            record.target,
+            mlflow=target.mlflow,
+            revision=", ".join(found.schema.heads),
+            postgres=target.postgres,
+        ),
+    )
+
+
+def describe(record: UpgradeRecord, found: Findings) -> list[str]:
+    """Return the plan as lines for people; `record` is what `planned` returned."""
+    return [
+        f"From: {record.source} ({record.source.image})",
+        f"To: {record.target} ({record.target.image})",
+        f"MLflow knows {', '.join(f'{count} {name}' for name, count in found.known.items())}.",
+        *_postgres(record),
+        *_migration(found),
+        _downtime(record, found),
+    ]
+
+
+def _require_no_older_postgres(found: Findings) -> None:
+    if (
+        found.before.postgres
+        and found.after.postgres
+        and int(found.after.postgres) < int(found.before.postgres)
+    ):
+        raise RefusedError(
+            f"The stack's PostgreSQL is {found.before.postgres}, and the next image has {found.after.postgres}, which "
+            "is older. Nothing was changed",
+            "Name an image of the same version or a later one in mlflow_stack_postgres_image",
+        )
+
+
+def _require_space(found: Findings) -> None:
+    if found.bytes is not None and found.free_bytes < found.bytes:
+        raise RefusedError(
+            f"The database has {readable_size(found.bytes)}, and {readable_size(found.free_bytes)} are free for its "
+            "backup in the stack's directory. Nothing was changed",
+            "Make room",
+        )
+
+
+def _postgres(record: UpgradeRecord) -> Iterator[str]:
+    if record.replaces_postgres:
+        yield (
+            f"PostgreSQL {record.source.postgres} becomes {record.target.postgres}: the database is dumped and "
+            "restored into a new cluster; the old one is kept in the volume."
+        )
+
+
+def _migration(found: Findings) -> Iterator[str]:
+    schema = found.schema
+    if schema.state == "behind":
+        yield (
+            f"The database's schema {schema.revision} becomes {', '.join(schema.heads)}, in {schema.steps} steps."
+        )
+    else:
+        yield f"The database's schema stays {schema.revision}."
+    size = "" if found.bytes is None else f" of {readable_size(found.bytes)}"
+    yield f"Before that, a backup{size} is made; {readable_size(found.free_bytes)} are free there."
+
+
+def _downtime(record: UpgradeRecord, found: Findings) -> str:
+    migration = found.known.get("runs", 0) / _RUNS_A_SECOND if found.schema.state == "behind" else 0.0
+    # The next server is started twice: once to be tried, once to be opened.
+    seconds = 2 * found.restart_seconds + migration
+    return (
+        f"Expected downtime: about {seconds:.0f} s (twice a start of the server, {found.restart_seconds:.0f} s each; "
+        f"migration {migration:.0f} s)."
+    )

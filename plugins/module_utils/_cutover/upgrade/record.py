@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of an upgrade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What a stack runs.
+
+    Attributes:
+        image: Of the MLflow server.
+        postgres_image: Of the stack's PostgreSQL; empty for none.
+        mlflow: Version of MLflow; empty where it is not known.
+        revision: Of the database's schema; empty where it is not known.
+        postgres: Major version of PostgreSQL; empty for none.
+    """
+
+    image: str
+    postgres_image: str = ""
+    mlflow: str = ""
+    revision: str = ""
+    postgres: str = ""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that have to be there."""
+        return tuple(filter(None, (self.image, self.postgres_image)))
+
+    def __str__(self) -> str:
+        postgres = f" on PostgreSQL {self.postgres}" if self.postgres else ""
+        return f"MLflow {self.mlflow}{postgres}" if self.mlflow else self.image
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpgradeRecord(Record):
+    """One upgrade of MLflow, and of the stack's PostgreSQL.
+
+    Attributes:
+        source: The version before.
+        target: The version after.
+        store: Where the artifacts are.
+        known: How many runs and so on MLflow knew when it was opened; empty before that.
+    """
+
+    NAME: ClassVar[str] = "upgrade"
+    PLAYBOOK: ClassVar[str] = "playbooks/upgrade.yml"
+
+    source: Version
+    target: Version
+    store: Store
+    known: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The upgrade in a sentence."""
+        return f"upgrade from {self.source} to {self.target}"
+
+    @property
+    def replaces_postgres(self) -> bool:
+        """Whether the stack's PostgreSQL changes its major version, so that its cluster cannot be read any more."""
+        return bool(self.source.postgres) and self.source.postgres != self.target.postgres
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as JSON; the versions are called ``from`` and ``to``."""
+        plain = {**super().as_dict(), "from": dict(vars(self.source)), "to": dict(vars(self.target))}
+        plain = {**plain, "store": self.store.as_dict(), "known": dict(self.known)}
+        return {name: value for name, value in plain.items() if name not in ("source", "target")}
+
+    @classmethod
+    def _fields(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        versions = {"source": Version(**value["from"]), "target": Version(**value["to"])}
+        return {**super()._fields(value), **versions, "store": Store(**value["store"])}

@@ -1,0 +1,165 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: carry out an upgrade, or undo one."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_upgrade
+short_description: Carry out an upgrade, or undo one
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Closes MLflow, backs up the database, migrates it, tries the next server before anybody reaches it, gives the
+    stack its next files, opens MLflow and makes a round trip from every service. If anything of that fails, database, files and
+    services are as they were before, unless somebody has logged to the next version already.
+  - The next files are in C(switches/ID/next) below O(directory).
+  - Run it with C(async), so that a lost connection does not stop it. Whatever stops it, a later call finishes or undoes
+    the upgrade.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.stack
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details:
+      - An upgrade that is done is not done again, M(freegee.mlflow_sftp.mlflow_upgrade_info) says so.
+options:
+  state:
+    description:
+      - Whether to bring the upgrade to its end, or to go back to the state before.
+    type: str
+    choices: [done, undone]
+    default: done
+  record:
+    description:
+      - The upgrade.
+    type: dict
+    required: true
+  discard:
+    description:
+      - Go back also where something was logged since, which the database from before does not know.
+    type: bool
+    default: false
+  experiment:
+    description:
+      - Experiment of the round trips.
+    type: str
+    default: mlflow-sftp-verify
+  verify_runs:
+    description:
+      - How many old runs are read back and compared while MLflow is closed, or V(all).
+    type: str
+    default: "10"
+  stop_jobs:
+    description:
+      - Stop running jobs. Otherwise they stop the upgrade before MLflow is closed.
+    type: bool
+    default: false
+  wait_timeout:
+    description:
+      - Seconds within which services must be healthy.
+    type: int
+    default: 180
+"""
+
+EXAMPLES = r"""
+- name: Upgrade
+  freegee.mlflow_sftp.mlflow_upgrade:
+    directory: /opt/mlflow-stack
+    record: "{{ plan.record }}"
+  async: 86400
+  poll: 2
+"""
+
+RETURN = r"""
+record:
+  description: The upgrade, with its steps, their seconds, and how long MLflow was closed.
+  returned: always
+  type: dict
+lines:
+  description: The result for people.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import require_state
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    STACK_OPTIONS,
+    end,
+    settings_of,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.engine import UpgradeEngine
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.operations import Upgrade
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
+
+
+def describe(record: UpgradeRecord, notes: list[str]) -> list[str]:
+    """Return the result for people."""
+    closed = "for how long MLflow was closed is not known, because the upgrade was interrupted"
+    if record.closed_seconds is not None:
+        closed = f"MLflow was closed for {record.closed_seconds} s"
+    return [
+        f"The stack runs {record.target}; {closed}.",
+        "playbooks/upgrade.yml -e undo=true goes back to the backup from before, as long as nothing is logged.",
+        *notes,
+    ]
+
+
+def undo(engine: UpgradeEngine, discard: bool) -> dict:
+    """Go back."""
+    engine.require_nothing_lost(discard)
+    record = engine.undo()
+    lines = [f"The {record.title} was undone: MLflow answers.", record.left_behind]
+    return {"changed": True, "record": record.as_dict(), "lines": list(filter(None, lines))}
+
+
+def run(module: AnsibleModule) -> dict:
+    """Finish or undo the upgrade."""
+    options = module.params
+    stack = Stack(settings_of(options, "experiment", "verify_runs", "stop_jobs", "wait_timeout"))
+    record = UpgradeRecord.from_dict(options["record"])
+    if module.check_mode:
+        return {"changed": True, "record": record.as_dict(), "lines": []}
+    upgrade = Upgrade(stack, record)
+    with locked(stack.settings.switches):
+        engine = UpgradeEngine(require_state(stack, record), upgrade)
+        if options["state"] == "undone":
+            return undo(engine, options["discard"])
+        if not record.interrupted:
+            # Again right before MLflow is closed; here, before anything is started.
+            upgrade.drain(record)
+        record = engine.finish()
+        return {"changed": True, "record": record.as_dict(), "lines": describe(record, upgrade.notes)}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **STACK_OPTIONS,
+            "state": {"type": "str", "choices": ["done", "undone"], "default": "done"},
+            "record": {"type": "dict", "required": True},
+            "discard": {"type": "bool", "default": False},
+            "experiment": {"type": "str", "default": "mlflow-sftp-verify"},
+            "verify_runs": {"type": "str", "default": "10"},
+            "stop_jobs": {"type": "bool", "default": False},
+            "wait_timeout": {"type": "int", "default": 180},
+        },
+        supports_check_mode=True,
+    )
+    end(module, lambda: run(module))
+
+
+if __name__ == "__main__":
+    main()

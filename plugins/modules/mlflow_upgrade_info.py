@@ -1,0 +1,126 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: decide what an upgrade is to do."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_upgrade_info
+short_description: Decide what an upgrade is to do
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Reads which images a deployed stack has and which upgrades were begun before, and decides whether an upgrade is to
+    be started, finished or undone, or why that cannot be.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.attributes.read_only
+  - freegee.mlflow_sftp.stack
+options:
+  image:
+    description:
+      - The next image of the MLflow server.
+    type: str
+    required: true
+  postgres_image:
+    description:
+      - The next image of the stack's PostgreSQL, where it has one.
+    type: str
+    default: ""
+  resume:
+    description:
+      - What to do with an upgrade that was interrupted.
+    type: str
+    choices: ["", finish, undo]
+    default: ""
+  undo:
+    description:
+      - Undo the last upgrade.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Decide about an upgrade
+  freegee.mlflow_sftp.mlflow_upgrade_info:
+    directory: /opt/mlflow-stack
+    image: freegee/mlflow-server:0123456789abcdef
+  register: decision
+"""
+
+RETURN = r"""
+action:
+  description: V(none), V(start), V(finish) or V(rollback).
+  returned: success
+  type: str
+  sample: start
+message:
+  description: The same as a sentence.
+  returned: success
+  type: str
+record:
+  description: The upgrade; empty where there is nothing to do.
+  returned: success
+  type: dict
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    STACK_OPTIONS,
+    end,
+    require_nobody,
+    settings_of,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import ID_FORMAT
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.decisions import (
+    Options,
+    decide,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import Version
+
+
+def look(module: AnsibleModule) -> dict:
+    """Return the decision."""
+    given = module.params
+    stack = Stack(settings_of(given))
+    options = Options(
+        target=Version(image=given["image"], postgres_image=given["postgres_image"]),
+        resume=given["resume"],
+        undo=given["undo"],
+        check=module.check_mode,
+        now=time.strftime(ID_FORMAT, time.gmtime()),
+    )
+    records = load_all(stack.settings.switches)
+    require_nobody(stack.settings, records)
+    deployed = Version(image=stack.project.image, postgres_image=stack.project.postgres_image)
+    decision = decide(deployed, stack.store, records, options)
+    return {
+        "action": decision.action,
+        "message": str(decision),
+        "record": decision.record.as_dict() if decision.record else {},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **STACK_OPTIONS,
+            "image": {"type": "str", "required": True},
+            "postgres_image": {"type": "str", "default": ""},
+            "resume": {"type": "str", "choices": ["", "finish", "undo"], "default": ""},
+            "undo": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    end(module, lambda: look(module))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""A stack that runs an older MLflow, as a team has that has not upgraded for a while."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from tests.support.lab import Lab
+
+_DOCKERFILE = """
+FROM {image}
+USER root
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=extra_ca \\
+    pip install --no-cache-dir {packages}
+USER mlflow
+"""
+# What its releases did not limit, and newer ones of which they do not work with.
+_PACKAGES = {"3.10.1": ["mlflow==3.10.1"], "3.13.0": ["mlflow==3.13.0"]}
+
+
+def older_images(lab: Lab, version: str) -> dict[str, str]:
+    """Build images of an older MLflow out of those of a deployed stack; return old names by new ones."""
+    compose = (lab.stack / "compose.yml").read_text()
+    made = {}
+    for image in sorted(set(re.findall(r"freegee/mlflow-(?:server|client):\S+", compose))):
+        name = f"{image}-mlflow-{version}"
+        _build(lab.stack, _DOCKERFILE.format(image=image, packages=" ".join(_PACKAGES[version])), name)
+        made[image] = name
+    return made
+
+
+def go_back_to(lab: Lab, images: dict[str, str], database: str) -> None:
+    """Let a stack begin anew, with an empty database, on older images."""
+    lab.compose("--profile", "*", "down")
+    subprocess.run(["docker", "volume", "rm", f"{lab.name}_{database}"], check=True, capture_output=True)
+    path = lab.stack / "compose.yml"
+    text = path.read_text()
+    for newer, older in images.items():
+        text = text.replace(f"image: {newer}\n", f"image: {older}\n")
+    path.write_text(text)
+    lab.compose("up", "--detach", "--no-build", "--wait")
+
+
+def _build(stack: Path, dockerfile: str, name: str) -> None:
+    command = ["docker", "build", "--quiet", f"--tag={name}", "--label=freegee.mlflow_sftp.tests=older"]
+    command += [f"--secret=id=pip_conf,src={stack}/.secrets/pip.conf"]
+    command += ["--secret=id=extra_ca,src=/etc/ssl/certs/ca-certificates.crt", "-"]
+    done = subprocess.run(command, input=dockerfile, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
