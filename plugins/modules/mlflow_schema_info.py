@@ -12,8 +12,9 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - Asks the MLflow of an image, in a container of it, whether its schema is that of the deployed stack's database, which
-    is not touched. MLflow itself would migrate some databases when it starts, without a way back, and not start on others.
+  - Asks the MLflow of an image, in a container of it, whether its schema is that of the deployed stack's database,
+    which is not touched. MLflow itself would migrate some databases when it starts, without a way back, and not
+    start on others.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only

@@ -13,11 +13,11 @@ author:
   - FreeGee engineering (@freegee)
 description:
   - Closes MLflow, backs up the database, migrates it, tries the next server before anybody reaches it, gives the
-    stack its next files, opens MLflow and makes a round trip from every service. If anything of that fails, database, files and
-    services are as they were before, unless somebody has logged to the next version already.
+    stack its next files, opens MLflow and makes a round trip from every service. If anything of that fails,
+    database, files and services are as they were before, unless somebody has logged to the next version already.
   - The next files are in C(switches/ID/next) below O(directory).
-  - Run it with C(async), so that a lost connection does not stop it. Whatever stops it, a later call finishes or undoes
-    the upgrade.
+  - Run it with C(async), so that a lost connection does not stop it. Whatever stops it, a later call finishes or
+    undoes the upgrade.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack

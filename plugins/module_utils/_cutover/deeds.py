@@ -118,15 +118,19 @@ class Deeds(Generic[Kind]):
         # Made while there is still an answer.
         self._stack.compose.run("up", "--no-start", "--no-build", "mlflow")
         docker.remove(self._stack.maintenance)
-        opened_at = self._stack.start(self._settings.wait_timeout)
+        opened_at = self._stack.open(self._settings.wait_timeout)
         docker.remove(self._stack.candidate)
         return opened_at
+
+    def await_services(self, record: Kind) -> None:
+        self._stack.await_services(self._settings.wait_timeout)
 
     def verify(self, record: Kind) -> None:
         started = {
             name: run_once(each, "roundtrip", *self._round_trip(record)) for name, each in self._clients()
         }
         self._verify_meanwhile(record)
+        self.await_services(record)
         failures = [f"{name}: {failure}" for name, each in started.items() if (failure := _failure(each))]
         docker.remove(self._stack.trainer)
         if failures:
@@ -204,7 +208,10 @@ class Deeds(Generic[Kind]):
             *("run", "--detach", "--no-deps", f"--name={self._stack.candidate}"),
             *(f"--volume={self.work}:{WORK}:z", "mlflow"),
         )
-        docker.wait_until_healthy(self._stack.candidate, self._settings.wait_timeout)
+        candidate = self._stack.candidate
+        docker.wait_until_healthy(
+            candidate, self._settings.wait_timeout, lambda: self._stack.answers(candidate)
+        )
         self._candidate = Program(self._stack.candidate, ["read-back", "roundtrip"])
 
     def _restart_tool(self) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
@@ -77,8 +77,8 @@ def remove(*containers: str) -> None:
         run("container", "rm", "--force", "--volumes", *shown)
 
 
-def wait_until_healthy(container: str, seconds: float) -> None:
-    """Wait until the health check of a container is content.
+def wait_until_healthy(container: str, seconds: float, answers: Callable[[], bool] = lambda: False) -> None:
+    """Wait until the health check of a container is content, or `answers` is, which may be asked more often.
 
     Raises:
         CutoverError: It ended, or time is over; with the end of its log.
@@ -88,6 +88,8 @@ def wait_until_healthy(container: str, seconds: float) -> None:
         found = inspect(container)
         state: Mapping[str, Any] = found["State"] if found else {}
         if state.get("Health", {}).get("Status") == "healthy":
+            return
+        if state.get("Running") and answers():
             return
         if not state.get("Running") or state.get("Restarting"):
             raise CutoverError(f"{container} ended before it was healthy", complaints([container]))

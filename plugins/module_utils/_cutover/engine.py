@@ -50,10 +50,13 @@ class Operations(Protocol[Subject]):
         """Give the stack its next files."""
 
     def open(self, record: Subject) -> float:
-        """Start MLflow in place of what answers for it, then the other services; return when MLflow answered."""
+        """Start MLflow in place of what answers for it, and the other services; return when MLflow answered."""
 
     def verify(self, record: Subject) -> None:
-        """Make a round trip from every service."""
+        """Make a round trip from every service, and require that all are well."""
+
+    def await_services(self, record: Subject) -> None:
+        """Wait until every service is well."""
 
     def prepare_rollback(self, record: Subject) -> None:
         """Start what the way back uses."""
@@ -180,6 +183,7 @@ class Engine(Generic[Kind]):
             self._write(brought_back=True)
         self._step("Restore the stack's files from before", run.restore_files)
         self._open()
+        self._step("Wait for the other services", run.await_services)
         self._write(state="undone")
 
     def _close(self) -> None:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
@@ -23,6 +24,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
     environment_of,
 )
 
+_QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 _DATABASE = "/var/lib/mlflow"
 
 
@@ -192,19 +194,58 @@ class Stack:
         Raises:
             CutoverError: They are not well within so many seconds.
         """
+        answered_at = self.open(seconds)
+        self.await_services(seconds, *options)
+        return answered_at
+
+    def open(self, seconds: int) -> float:
+        """Start MLflow and, once it answers, the other services; return when it answered.
+
+        Raises:
+            CutoverError: It did not answer within so many seconds.
+        """
         up = ("up", "--detach", "--no-build")
-        try:
+        with self._complaining():
             self.compose.run(*up, "mlflow")
             answered_at = self._wait_for_answer(seconds)
-            self.compose.run(*up, *options, "--wait", f"--wait-timeout={seconds}")
+            if self.project.stopped:
+                # Their files make them wait for a health check that is asked every few seconds only.
+                self.compose.run(*up, "--no-deps", *self.project.stopped)
+        return answered_at
+
+    def await_services(self, seconds: int, *options: str) -> None:
+        """Wait until every service is well.
+
+        Raises:
+            CutoverError: They are not within so many seconds.
+        """
+        with self._complaining():
+            self.compose.run(
+                *("up", "--detach", "--no-build", *options, "--wait", f"--wait-timeout={seconds}")
+            )
+
+    @contextlib.contextmanager
+    def _complaining(self) -> Iterator[None]:
+        """Add to an error what the services complain about."""
+        try:
+            yield
         except CutoverError as error:
             services = (f"{self.project.name}-{name}-1" for name in self.project.services)
             raise CutoverError(error.seen, docker.complaints(services)) from error
-        return answered_at
+
+    def answers(self, container: str) -> bool:
+        """Return whether an MLflow server answers that nobody else reaches, a question that reaches the database."""
+        found = docker.inspect(container)
+        networks = found["NetworkSettings"]["Networks"].values() if found else ()
+        for address in filter(None, (network.get("IPAddress") for network in networks)):
+            question = Request(f"http://{address}:5000{_QUESTION}", headers={"Host": "localhost:5000"})
+            with contextlib.suppress(OSError), build_opener(ProxyHandler({})).open(question, timeout=5):
+                return True
+        return False
 
     def _wait_for_answer(self, seconds: float) -> float:
         """Return when MLflow answered a question that reaches the database."""
-        url = f"http://{_address(self.project.ports)}/api/2.0/mlflow/experiments/search?max_results=1"
+        url = f"http://{_address(self.project.ports)}{_QUESTION}"
         # An address of the Docker host itself.
         opener = build_opener(ProxyHandler({}))
         end = time.monotonic() + seconds

@@ -138,6 +138,9 @@ class Deeds:
         self._do(None)
         return 0
 
+    def await_services(self, record: SwitchRecord) -> None:
+        self._do(None)
+
     def prepare_rollback(self, record: SwitchRecord) -> None:
         self._do(None)
 
@@ -328,7 +331,7 @@ def test_once_everything_is_back_the_target_s_older_copies_do_not_come_again() -
         ).finish()
     # The last deed of the way back is to record that it is done.
     with pytest.raises(StuckError):
-        SwitchEngine(world.record, Counting(world, 9, "fails"), clock=lambda: 0.0).undo()
+        SwitchEngine(world.record, Counting(world, 10, "fails"), clock=lambda: 0.0).undo()
     assert (world.serving, world.record.state) == ("before", "undoing")
     SwitchEngine(world.record, Counting(world), clock=lambda: 0.0).undo()
     assert Counting.copied_back == 1

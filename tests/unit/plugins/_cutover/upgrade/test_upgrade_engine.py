@@ -141,6 +141,9 @@ class Deeds:
         assert self.world.serving == "after"
         self._do(None)
 
+    def await_services(self, record: UpgradeRecord) -> None:
+        self._do(None)
+
     def prepare_rollback(self, record: UpgradeRecord) -> None:
         self._do(None)
 
