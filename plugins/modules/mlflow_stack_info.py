@@ -205,6 +205,11 @@ adopted:
   returned: success
   type: list
   elements: str
+running:
+  description: Names of running containers that were made for O(directory).
+  returned: success
+  type: list
+  elements: str
 ports:
   description: Ports of the host that containers made for O(directory) publish.
   returned: success
@@ -386,6 +391,7 @@ def describe(verdicts: list[Verdict]) -> dict[str, Any]:
         "adopted": sorted(
             each.thing.name for each in verdicts if each.adopted and each.thing.kind != "container"
         ),
+        "running": sorted(each.thing.name for each in verdicts if each.ours and each.thing.running),
         "ports": sorted({port for each in verdicts if each.ours for port in each.thing.ports}),
         "left": [str(each) for each in verdicts if not each.ours or each.sharers],
     }

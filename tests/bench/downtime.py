@@ -16,28 +16,16 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
-from urllib.request import urlopen
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
-from tests.support.ansible import Outcome  # noqa: E402  # found only after the line above
+from tests.bench.watch import FILL, Watch, restart  # noqa: E402  # found only after the line above
+from tests.support.ansible import Outcome  # noqa: E402  # likewise
 from tests.support.lab import Lab  # noqa: E402  # likewise
 
-# In the server's container, past HTTP: a thousand runs a few seconds.
-_FILL = """
-import os, sys
-from pathlib import Path
-from mlflow import MlflowClient
-client = MlflowClient(os.environ["MLFLOW_BACKEND_STORE_URI"])
-for number in range(int(sys.argv[1])):
-    directory = Path(client.create_run("0").info.artifact_uri)
-    directory.mkdir(parents=True)
-    (directory / "artifact.txt").write_text(str(number))
-"""
 # Every second a run with an artifact, until the file is there; then all are read.
 _CLIENT = """
 import json, pathlib, tempfile, time
@@ -58,41 +46,12 @@ print(json.dumps({"logged": len(logged), "failed": failed, "lost": lost}))
 """
 
 
-class Watch:
-    """Asks MLflow ten times a second; `longest` is the longest time between two good answers, in seconds."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1"
-        self._ended = threading.Event()
-        self.longest = 0.0
-
-    def __enter__(self) -> "Watch":
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        last = time.monotonic()
-        while not self._ended.wait(0.1):
-            try:
-                with urlopen(self._url, timeout=2):
-                    now = time.monotonic()
-            except OSError:
-                continue
-            self.longest = max(self.longest, now - last)
-            last = now
-
-
 class Client:
     """Logs runs from a container on the stack's network that is none of its services."""
 
     def __init__(self, lab: Lab) -> None:
         self._name = f"{lab.name}-client"
-        image = json.loads(lab.compose("config", "--format", "json"))["services"]["train"]["image"]
+        image = json.loads(lab.compose("config", "--format", "json"))["services"]["notebook"]["image"]
         stack = lab.stack
         command = ["docker", "run", "--rm", "--name", self._name, f"--network={lab.name}"]
         command += ["-v", f"{stack}/mlflow:/etc/mlflow_sftp:ro"]
@@ -119,14 +78,14 @@ def main() -> None:
             _require(lab.play("site.yml", "--skip-tags", "verify", artifact_storage="local"))
             there = 0
             for runs in sorted(arguments.runs):
-                lab.compose("exec", "-T", "mlflow", "python", "-", str(runs - there), text=_FILL)
+                lab.compose("exec", "-T", "mlflow", "python", "-", str(runs - there), text=FILL)
                 there = runs
                 for storage in ("sftp", "local"):
                     _measure(lab, runs, storage, client=arguments.client)
 
 
 def _measure(lab: Lab, runs: int, storage: str, *, client: bool) -> None:
-    restarted = _restart(lab)
+    restarted = restart(lab)
     logging = Client(lab) if client else None
     began = time.monotonic()
     with Watch(lab.port + 1) as watch:
@@ -138,14 +97,6 @@ def _measure(lab: Lab, runs: int, storage: str, *, client: bool) -> None:
         f"{restarted:5.1f} s, {watch.longest / restarted:.2f} times {logging.end() if logging else ''}",
         flush=True,
     )
-
-
-def _restart(lab: Lab) -> float:
-    """Stop and start the server, and return the seconds without an answer."""
-    with Watch(lab.port + 1) as watch:
-        lab.compose("stop", "mlflow")
-        lab.compose("up", "--detach", "--wait", "mlflow")
-    return watch.longest
 
 
 def _require(outcome: Outcome) -> str:

@@ -35,7 +35,7 @@ STEPS = [
     "Open MLflow",
     "Verify new and old runs from every service",
 ]
-BACK = ["Restore the old locations", "Restore the stack's files from before the switch", "Open MLflow"]
+BACK = ["Restore the old locations", "Restore the stack's files from before", "Open MLflow"]
 
 
 class Planned:
@@ -62,8 +62,8 @@ class Planned:
         record = json.loads((self.directory / "switch.json").read_text())
         return {"directory": str(self.stack.lab.stack), "record": record, "state": state}
 
-    def stop(self, step: str, state: str, act: Callable[[], None] | None = None) -> None:
-        """Begin; in a step call `act`, or kill the engine with all that it started."""
+    def stop(self, step: str, state: str, act: Callable[[int], None] | None = None) -> None:
+        """Begin; in a step call `act` with the engine's process id, or kill the engine with all that it started."""
         (self.directory / "step").unlink(missing_ok=True)
         module = f"ansible_collections.{COLLECTION}.plugins.modules.mlflow_storage_switch"
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / ".ansible/collections")}
@@ -81,7 +81,7 @@ class Planned:
                 time.sleep(0.002)
             assert self.step() == step
             if act is not None:
-                act()
+                act(process.pid)
             else:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -132,7 +132,20 @@ def test_killed_on_the_way_back(planned: Planned, step: str) -> None:
 def test_the_candidate_is_killed(planned: Planned) -> None:
     candidate = ["docker", "kill", f"{planned.stack.lab.name}-candidate"]
     planned.again()
-    planned.stop("Close MLflow", "done", lambda: subprocess.run(candidate, check=True, capture_output=True))
+    planned.stop("Close MLflow", "done", lambda _: subprocess.run(candidate, check=True, capture_output=True))
+    require_all_at(planned.stack, "/mlruns")
+
+
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_the_docker_client_is_killed(planned: Planned, step: str) -> None:
+    def kill(engine: int) -> None:
+        subprocess.run(["pkill", "-KILL", "-P", str(engine), "-x", "docker"], check=False)
+
+    planned.again()
+    planned.stop(step, "done", kill)
+    # Where none ran at that moment, or its answer was there already, the switch went on.
+    if json.loads((planned.directory / "switch.json").read_text())["state"] == "done":
+        passes(planned.stack.lab.play(SWITCH, undo=True))
     require_all_at(planned.stack, "/mlruns")
 
 

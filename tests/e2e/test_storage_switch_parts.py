@@ -99,7 +99,7 @@ def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: St
     output = fails(stack.lab.play_until("Close MLflow", SWITCH, fill_and_bar, **SECOND))
     assert "Copy files that were written since the first copy" in output
     assert re.search(r"\d+ bytes are free and \d+ are needed", output)
-    assert "The rollback failed as well: Restore the stack's files from before the switch" in output
+    assert "The rollback failed as well: Restore the stack's files from before" in output
     refused = fails(stack.lab.play(SWITCH, **SECOND))
     assert "interrupted while undoing" in refused
     assert "What had gone wrong: Copy files that were written since the first copy" in refused

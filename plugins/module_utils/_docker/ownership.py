@@ -44,6 +44,7 @@ class Thing:
     # Of a container: the volumes, networks and directories that it uses, and the ports that it publishes.
     uses: frozenset[str] = frozenset()
     ports: frozenset[int] = frozenset()
+    running: bool = False
 
     @property
     def project(self) -> str:

@@ -24,6 +24,7 @@ def thing_of(kind: str, shown: dict[str, Any]) -> Thing:
         image=config.get("Image", ""),
         uses=_uses(shown) if kind == "container" else frozenset(),
         ports=_ports(shown) if kind == "container" else frozenset(),
+        running=kind == "container" and bool(shown.get("State", {}).get("Running")),
     )
 
 
