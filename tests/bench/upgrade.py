@@ -4,10 +4,10 @@
     tests/bench/upgrade.py                                     3.13 with 10,000 runs on SQLite
     tests/bench/upgrade.py --runs 100 --backend postgresql
 
-Deploys a lab of its own on older images that are made for it, fills it with runs of one small artifact each, and upgrades it
-and back with playbooks/upgrade.yml. MLflow is asked ten times a second from outside. Prints the seconds of each playbook, the
-seconds from the last good answer to the next, those that the migration took, and those of a stop and start of the server.
-Needs Docker, as bin/test leaves it, and an index of Python packages.
+Deploys a lab of its own on older images that are made for it, fills it with runs of one small artifact each, and
+upgrades it and back with playbooks/upgrade.yml. MLflow is asked ten times a second from outside. Prints the seconds
+of each playbook, the seconds from the last good answer to the next, those that the migration took, and those of a
+stop and start of the server. Needs Docker, as bin/test leaves it, and an index of Python packages.
 """
 
 import argparse

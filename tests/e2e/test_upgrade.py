@@ -82,7 +82,7 @@ def test_check_mode_shows_the_plan_and_touches_nothing(stack: Stack) -> None:
 def test_a_migration_that_fails_in_the_middle_leaves_everything_as_it_was(stack: Stack) -> None:
     bring_to_older(stack)
     # The last of the migrations wants to make it.
-    stack.execute("CREATE TABLE skills (id INTEGER)")
+    stack.execute("CREATE TABLE job_locks (id INTEGER)")
     try:
         output = fails(stack.lab.play(UPGRADE))
         assert "Migrate the database" in output
@@ -90,7 +90,7 @@ def test_a_migration_that_fails_in_the_middle_leaves_everything_as_it_was(stack:
         assert version(stack) == OLDER
         assert stack.read() == stack.content
     finally:
-        stack.execute("DROP TABLE skills")
+        stack.execute("DROP TABLE job_locks")
 
 
 def test_upgrade(stack: Stack) -> None:

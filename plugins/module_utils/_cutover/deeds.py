@@ -34,6 +34,8 @@ WORK = "/var/lib/mlflow-storage"
 # Says which step a cutover is at.
 STEP_FILE = "step"
 ROUND_TRIP_SECONDS = 900
+# Of many problems.
+NAMED = 3
 _RESERVE = ".reserve"
 _RESERVE_BYTES = 4 << 20
 
@@ -282,7 +284,7 @@ def require_unharmed(found: Mapping[str, Any]) -> None:
     """Raise CutoverError where reading back has found problems."""
     problems = found["problems"]
     if problems:
-        first = "; ".join(" ".join(str(word) for word in each.values() if word) for each in problems[:3])
+        first = "; ".join(" ".join(str(word) for word in each.values() if word) for each in problems[:NAMED])
         raise CutoverError(f"artifacts are not as they were, {len(problems)} problems: {first}")
 
 

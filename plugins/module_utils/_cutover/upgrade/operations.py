@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import (
+    NAMED,
     ROUND_TRIP_SECONDS,
     WORK,
     Deeds,
@@ -24,6 +25,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.owners
 
 # Of the database, as each version leaves it.
 BEFORE, AFTER = "database.backup", "database.after"
+# What MLflow told before.
+ENTITIES = "entities.json"
 # Where PostgreSQL's image has the volume with the cluster.
 _POSTGRES_HOME = "/var/lib/postgresql"
 # Both may be repeated: while the one from before is aside, the other is the next version's.
@@ -37,7 +40,7 @@ class Upgrade(Deeds[UpgradeRecord]):
     Everything that looks at the database is of the next version: it reads what earlier ones have written.
     """
 
-    preloaded = ("schema", "migrate", "backup", "info")
+    preloaded = ("schema", "migrate", "backup", "info", "entities")
 
     def make_directories(self) -> None:
         """Make the upgrade's directories."""
@@ -70,7 +73,11 @@ class Upgrade(Deeds[UpgradeRecord]):
     def prepare(self, record: UpgradeRecord) -> None:
         self._restart_tool()
         self._provide_maintenance()
-        self._require_tool().wait()
+        # What the version before says of runs, models and traces, as long as somebody can ask.
+        if not (self.work / ENTITIES).exists():
+            self._require_tool().call(
+                "entities", f"{WORK}/{ENTITIES}", "--tracking-uri", "http://mlflow:5000"
+            )
 
     def migrate(self, record: UpgradeRecord) -> None:
         self._require_tool().call("migrate")
@@ -93,9 +100,17 @@ class Upgrade(Deeds[UpgradeRecord]):
             seconds=ROUND_TRIP_SECONDS,
         )
         require_unharmed(found)
+        compared = ("entities", f"{WORK}/{ENTITIES}", "--compare")
+        told = candidate.call(*compared, *server, accepted=(0, INCOMPLETE), seconds=ROUND_TRIP_SECONDS)
+        if told["problems"]:
+            first = "; ".join(told["problems"][:NAMED])
+            raise CutoverError(
+                f"MLflow does not tell what it told before, {len(told['problems'])} times: {first}"
+            )
         self.notes = [
             f"Read back and compared: {found['runs']} runs and {found['models']} models, {found['files']} files, "
-            f"{readable_size(found['bytes'])}."
+            f"{readable_size(found['bytes'])}. "
+            f"As before: {', '.join(f'{count} {kind}s' for kind, count in told['counts'].items())}."
         ]
         # In an experiment of its own, which goes with it.
         candidate.call("roundtrip", "--access", record.store.access, *server, seconds=ROUND_TRIP_SECONDS)
