@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_sftp.errors import (
     AuthenticationFailedError,
+    BackupError,
     BackupUnavailableError,
     BlockedError,
     ConnectionDroppedError,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuthenticationFailedError",
+    "BackupError",
     "BackupUnavailableError",
     "BlockedError",
     "ConnectionDroppedError",

@@ -209,6 +209,10 @@ class BackupUnavailableError(StorageError):
     """No backup of the database can be made from here."""
 
 
+class BackupError(StorageError):
+    """The file to restore is missing, damaged, or no backup of MLflow's database."""
+
+
 class JournalError(StorageError):
     """The journal is missing, cut short, or belongs to something else."""
 

@@ -22,6 +22,10 @@ COMMANDS = {
     ),
     "info": ("info.info_command", "Tell what a store and MLflow's database hold, in numbers."),
     "ls": ("files.ls_command", "List a directory: size, time of last change, name."),
+    "migrate": (
+        "migrate.migrate_command",
+        "Bring the database to the schema of the MLflow that is installed.",
+    ),
     "prune": ("prune.prune_command", "Delete from SOURCE what a copy brought to TARGET."),
     "purge-roundtrips": (
         "purge_round_trips.purge_round_trips_command",
@@ -35,15 +39,20 @@ COMMANDS = {
         "relocate.relocate_group",
         "Change the root of every artifact location in MLflow's database.",
     ),
+    "restore": ("restore.restore_command", "Give MLflow's database the content of the backup FILE."),
     "rm": ("files.rm_command", "Remove a file, a directory, or a link but never what it points to."),
     "roundtrip": (
         "round_trip.round_trip_command",
         "Log, list, download and compare artifacts through MLflow.",
     ),
+    "schema": (
+        "schema.schema_command",
+        "Compare the database's schema with the MLflow that is installed.",
+    ),
     "serve": ("serve.serve_command", "Carry out commands that come as lines of JSON, and answer likewise."),
 }
 # What brings a package that is not installed.
-_EXTRAS = {"sqlalchemy": "mlflow-sftp[database]", "mlflow": "mlflow"}
+_EXTRAS = {"sqlalchemy": "mlflow-sftp[database]", "mlflow": "mlflow", "alembic": "mlflow"}
 
 
 class _LazyGroup(ErrorReportingGroup):

@@ -18,6 +18,8 @@ LOCK_TIMEOUT_S = 30
 # A server that does not answer would be waited for as long as the network lets it.
 CONNECT_TIMEOUT_S = 30
 _TIMEOUT = "connect_timeout"
+# The advisory lock of whoever replaces the schema; PostgreSQL's are numbers: "mlflow" in ASCII.
+SCHEMA_LOCK = 0x6D6C666C6F77
 
 
 # Those of the columns above and what relates them to experiments.
@@ -27,11 +29,11 @@ _TABLES = frozenset({column.table for column in LOCATION_COLUMNS} | {"alembic_ve
 class Database:
     """One MLflow database on SQLite or PostgreSQL; use as a context manager.
 
-    `password` is for a URI that had better not hold it.
+    `password` is for a URI that had better not hold it. An SQLite file must be there, unless `missing_ok`.
     """
 
-    def __init__(self, uri: str, password: str | None = None) -> None:
-        self.url = _parse(uri)
+    def __init__(self, uri: str, password: str | None = None, *, missing_ok: bool = False) -> None:
+        self.url = _parse(uri, missing_ok)
         if password is not None:
             self.url = self.url.set(password=password)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -47,6 +49,18 @@ class Database:
     def name(self) -> str:
         """The URI without its password, and without its query, which may hold one."""
         return _name(self.url)
+
+    @property
+    def file(self) -> Path:
+        """The file of an SQLite database, links resolved: its journals lie beside it."""
+        return Path(str(self.url.database)).resolve()
+
+    def size(self) -> int:
+        """Bytes of the SQLite file, or what PostgreSQL says the database takes."""
+        if self.is_sqlite:
+            return self.file.stat().st_size
+        with self.reading() as connection:
+            return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
     @cached_property
     def tables(self) -> dict[str, sa.Table]:
@@ -105,6 +119,29 @@ class Database:
             connection.commit()
 
     @contextlib.contextmanager
+    def reserved(self) -> Iterator[None]:
+        """PostgreSQL: keep everybody else out who would replace the schema, here or on another host.
+
+        Raises DatabaseError where somebody is at it already.
+        """
+        with contextlib.ExitStack() as held:
+            with self.translate_errors("reserve the schema"):
+                connection = held.enter_context(self._engine.connect())
+                # In a transaction this would be a session that the schema's change waits for.
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+                taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({SCHEMA_LOCK})").scalar_one()
+            if not taken:
+                raise DatabaseError(
+                    f"{self.name}: another mlflow-sftp migrates or restores it now",
+                    "wait until that has ended",
+                )
+            yield
+
+    def lock_timeout(self) -> str:
+        """PostgreSQL: the statement after which nothing waits longer for a lock than anything here does."""
+        return f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'"
+
+    @contextlib.contextmanager
     def sqlite_connection(self) -> Iterator[sqlite3.Connection]:
         """The driver's own connection to an SQLite database, for what SQLAlchemy has no word for."""
         with contextlib.closing(self._engine.raw_connection()) as connection:
@@ -133,7 +170,7 @@ class Database:
             raise DatabaseError(seen, remedy) from error
 
 
-def _parse(uri: str) -> sa.URL:
+def _parse(uri: str, missing_ok: bool) -> sa.URL:
     try:
         url = sa.make_url(uri)
     except (SQLAlchemyError, ValueError) as error:
@@ -146,18 +183,25 @@ def _parse(uri: str) -> sa.URL:
             f"{url.get_backend_name()}: only SQLite and PostgreSQL databases are supported",
             "name one of these; MLflow's commands serve the others",
         )
-    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
+    if url.get_backend_name() == "sqlite" and not _is_file(url, missing_ok):
         # SQLite would create an empty database under a mistyped name.
         raise DatabaseError(f"{_name(url)}: there is no such file", "check the database URI")
     return url
 
 
+def _is_file(url: sa.URL, missing_ok: bool) -> bool:
+    if not url.database:
+        return False
+    file = Path(url.database)
+    # What SQLite reads as more than a path (":memory:", "file:x?mode=ro") is no file that is only missing.
+    may_be_missing = missing_ok and not url.database.startswith((":", "file:")) and file.parent.is_dir()
+    return file.is_file() or (may_be_missing and not file.exists())
+
+
 def _engine(url: sa.URL) -> sa.Engine:
     try:
         if url.get_backend_name() != "sqlite":
-            if _TIMEOUT not in url.query:
-                url = url.update_query_dict({_TIMEOUT: str(CONNECT_TIMEOUT_S)})
-            return sa.create_engine(url, poolclass=sa.NullPool)
+            return sa.create_engine(with_connect_timeout(url), poolclass=sa.NullPool)
         # No implicit BEGIN of the driver's: it would come only before the first write, after our reads.
         arguments = {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}
         return sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
@@ -165,6 +209,11 @@ def _engine(url: sa.URL) -> sa.Engine:
         raise DatabaseError(
             f"{_name(url)}: the database driver is not installed: {error}", "pip install 'psycopg[binary]'"
         ) from error
+
+
+def with_connect_timeout(url: sa.URL) -> sa.URL:
+    """The URL of a PostgreSQL database, with a limit for how long to wait for its server, if it has none."""
+    return url if _TIMEOUT in url.query else url.update_query_dict({_TIMEOUT: str(CONNECT_TIMEOUT_S)})
 
 
 def _name(url: sa.URL) -> str:

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +23,12 @@ def replaced_file(target: Path) -> Iterator[Path]:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise StorageError(
             f"{target} cannot be written: {error.strerror}",
@@ -35,7 +36,16 @@ def replaced_file(target: Path) -> Iterator[Path]:
         ) from error
 
 
-def _sync(path: Path) -> None:
+def remove_leftovers(target: Path) -> None:
+    """Remove the temporary files, and their journals, that killed writers of `target` left; none may be at work."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12}}\.tmp(-journal|-wal|-shm)?")
+    for file in target.parent.iterdir():
+        if name.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Bring a file or a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,15 +2,12 @@
 """A complete copy of MLflow's database in a file."""
 
 import contextlib
-import os
-import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
 
-import sqlalchemy as sa
-
-from mlflow_sftp.database.database import CONNECT_TIMEOUT_S, Database
+from mlflow_sftp.database import postgresql_programs
+from mlflow_sftp.database.database import Database
 from mlflow_sftp.database.durable_file import replaced_file
 from mlflow_sftp.errors import BackupUnavailableError
 
@@ -45,19 +42,19 @@ def _back_up_sqlite(database: Database, target: Path) -> None:
 
 
 def _back_up_postgresql(database: Database, target: Path) -> None:
-    if shutil.which("pg_dump") is None:
+    if not postgresql_programs.is_installed("pg_dump"):
         raise BackupUnavailableError(
             f"{database.name}: pg_dump is not installed here, so no backup was made",
             "install the PostgreSQL client, or back the database up yourself and go on without a backup of ours",
         )
-    url = database.url
-    # libpq reads the password from the environment: arguments are visible to every user of the host.
-    environment = {"PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_S), **os.environ}
-    if url.password:
-        environment["PGPASSWORD"] = str(url.password)
-    address = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
-    command = ["pg_dump", "--format=custom", "--no-password", f"--file={target}", str(address)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = ["pg_dump", "--format=custom", "--no-password", f"--file={target}"]
+    done = subprocess.run(
+        [*command, postgresql_programs.address(database)],
+        env=postgresql_programs.environment(database),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         raise BackupUnavailableError(
             f"{database.name}: pg_dump failed, nothing was changed: {done.stderr.strip()}"

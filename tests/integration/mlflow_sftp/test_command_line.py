@@ -170,7 +170,7 @@ def test_the_list_of_commands_is_what_they_say_of_themselves() -> None:
 
 
 def test_completion_knows_commands_and_options(program: _Program) -> None:
-    assert _completed("mlflow-sftp re") == {"read-back", "relocate"}
+    assert _completed("mlflow-sftp re") == {"read-back", "relocate", "restore"}
     assert _completed("mlflow-sftp relocate re") == {"redo"}
     assert "--recursive" in _completed("mlflow-sftp ls --re")
 

@@ -1,14 +1,14 @@
 """Databases that MLflow itself filled, a fresh copy for each test, on SQLite and on PostgreSQL."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.mlflow_content import Content, create_content
-from tests.support.postgres import PostgresServer, server_programs
+from tests.support.postgres import PostgresServer
 
 
 @dataclass
@@ -21,14 +21,6 @@ class Filled:
     @property
     def root(self) -> str:
         return str(self.content.root)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    if server_programs() is None:
-        pytest.skip("PostgreSQL is not installed (tests/apt-packages.txt)")
-    with PostgresServer() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

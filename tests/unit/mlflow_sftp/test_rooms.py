@@ -28,7 +28,14 @@ _FILES = {
     ".".join(path.relative_to(_ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in _ROOT.rglob("*.py")
 }
-_MAY_IMPORT_MLFLOW = ("mlflow_plugin.", "operations.read_back", "operations.round_trip", "operations.purge")
+_MAY_IMPORT_MLFLOW = (
+    "mlflow_plugin.",
+    "operations.read_back",
+    "operations.round_trip",
+    "operations.purge",
+    "operations.database_schema",
+    "operations.database_migration",
+)
 
 
 def imports(path: Path, *, when_loaded: bool = False) -> set[str]:
@@ -88,6 +95,7 @@ def test_mlflow_is_imported_by_those_alone_who_need_it(name: str) -> None:
         ("import mlflow_sftp.cli.round_trip", ("sqlalchemy",)),
         ("import mlflow_sftp.cli.audit", ("mlflow",)),
         ("import mlflow_sftp.cli.relocate", ("mlflow",)),
+        ("import mlflow_sftp.cli.restore", ("mlflow",)),
     ],
 )
 def test_what_is_not_needed_is_not_loaded(statement: str, absent: tuple[str, ...]) -> None:

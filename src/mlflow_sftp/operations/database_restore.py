@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MLflow's database given the content of a backup, whatever it holds now."""
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from mlflow_sftp.database import postgresql_programs
+from mlflow_sftp.database.database import SCHEMA_LOCK, Database
+from mlflow_sftp.database.sqlite_file import (
+    JOURNALS,
+    replaced_database,
+    require_space,
+    writers_locked_out_of_what_is_left,
+)
+from mlflow_sftp.errors import BackupError, DatabaseError
+
+_MAGIC = {b"SQLite format 3\0": "SQLite", b"PGDMP": "PostgreSQL"}
+_TABLES = frozenset({"alembic_version", "experiments", "runs", "model_versions"})
+_REMEDY = "name a file that mlflow-sftp backup wrote"
+_COPY_REVISION = "COPY public.alembic_version "
+_ALL_DONE = "mlflow-sftp: all but the commit"
+# pg_restore 17 begins with it, and a server before 17 does not know it.
+_NEWER_SETTING = b"SET transaction_timeout = 0;\n"
+# Objects of the schema public, owned by the user; what an extension or a table brought goes with that. Each is
+# dropped as soon as nothing depends on it, and what somebody else's object depends on is an error.
+_DROP_ALL = f"""
+DO $drop$
+DECLARE
+  here constant oid := 'public'::regnamespace;
+  mine constant oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
+  waiting text[];
+  kept text[];
+  each text;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock({SCHEMA_LOCK}) THEN
+    RAISE EXCEPTION 'another mlflow-sftp migrates or restores it now';
+  END IF;
+  WITH part AS (SELECT classid, objid FROM pg_depend WHERE deptype IN ('a', 'e', 'i') AND objsubid = 0),
+  own AS (
+    SELECT relkind, format('%I.%I', 'public', relname) AS name FROM pg_class
+    WHERE relnamespace = here AND relowner = mine AND NOT relispartition
+      AND ('pg_class'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+  ),
+  statements AS (
+    SELECT 'DROP TABLE ' || string_agg(name, ', ') AS statement FROM own WHERE relkind IN ('r', 'p')
+    UNION ALL SELECT 'DROP VIEW ' || name FROM own WHERE relkind = 'v'
+    UNION ALL SELECT 'DROP MATERIALIZED VIEW ' || name FROM own WHERE relkind = 'm'
+    UNION ALL SELECT 'DROP FOREIGN TABLE ' || name FROM own WHERE relkind = 'f'
+    UNION ALL SELECT 'DROP SEQUENCE ' || name FROM own WHERE relkind = 'S'
+    UNION ALL SELECT 'DROP TYPE ' || name FROM own WHERE relkind = 'c'
+    UNION ALL SELECT format('DROP TYPE %I.%I', 'public', typname) FROM pg_type
+      WHERE typnamespace = here AND typowner = mine AND typtype IN ('d', 'e', 'r')
+        AND ('pg_type'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+    UNION ALL SELECT 'DROP ROUTINE ' || oid::regprocedure FROM pg_proc
+      WHERE pronamespace = here AND proowner = mine
+        AND ('pg_proc'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+  )
+  SELECT array_agg(statement) INTO waiting FROM statements WHERE statement IS NOT NULL;
+  WHILE waiting IS NOT NULL LOOP
+    kept := NULL;
+    FOREACH each IN ARRAY waiting LOOP
+      BEGIN
+        EXECUTE each;
+      EXCEPTION WHEN dependent_objects_still_exist THEN
+        kept := kept || each;
+      END;
+    END LOOP;
+    IF cardinality(kept) = cardinality(waiting) THEN
+      EXECUTE kept[1];
+    END IF;
+    waiting := kept;
+  END LOOP;
+END
+$drop$;
+"""  # noqa: S608  # a number of ours
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The revision that the database is at now, as the backup was, and its size in bytes."""
+
+    revision: str
+    bytes: int
+
+
+def restore(database: Database, backup: Path) -> Restored:
+    """Give the database the content of what `back_up` wrote to the file `backup`.
+
+    It may be missing (SQLite), empty, of another version, or beside the journal of a killed writer. SQLite: the file
+    is replaced. PostgreSQL: in one transaction, what the user owns in the schema `public` goes and what the backup
+    has there comes. Whatever stops it, the database is the old one or the backup's.
+
+    Raises BackupError where the file is no whole backup of an MLflow database of this kind, DatabaseError where
+    somebody uses the database, or it cannot be written; nothing was changed then.
+    """
+    kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+    found = _kind(backup)
+    if found != kind:
+        raise BackupError(
+            f"{backup} is {f'a backup of {found}' if found else 'no backup'}, and {database.name} is {kind}",
+            _REMEDY,
+        )
+    revision = (_restore_sqlite if database.is_sqlite else _restore_postgresql)(database, backup)
+    return Restored(revision, database.size())
+
+
+def _kind(backup: Path) -> str | None:
+    try:
+        with backup.open("rb") as file:
+            start = file.read(max(map(len, _MAGIC)))
+    except OSError as error:
+        raise BackupError(f"{backup} cannot be read: {error.strerror}", _REMEDY) from error
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+
+
+def _restore_sqlite(database: Database, backup: Path) -> str:
+    if database.file.exists() and backup.samefile(database.file):
+        raise BackupError(f"{backup} is the database itself", _REMEDY)
+    beside = [journal for suffix in JOURNALS[:2] if _holds(journal := Path(f"{backup}{suffix}"))]
+    if beside:
+        raise BackupError(f"{beside[0]} shows that {backup} is a database in use, and no backup", _REMEDY)
+    require_space(database, backup.stat().st_size)
+    with writers_locked_out_of_what_is_left(database), replaced_database(database) as temporary:
+        shutil.copyfile(backup, temporary)
+        # What is looked at is what will be there.
+        return _require_whole(temporary, backup)
+
+
+def _holds(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
+
+
+def _require_whole(copy: Path, backup: Path) -> str:
+    """Return the revision of an SQLite database that was copied from `backup`."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{copy.as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as connection:
+            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+            tables = {
+                row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
+            revisions = []
+            if "alembic_version" in tables:
+                revisions = [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
+    except sqlite3.Error as error:
+        verdict = str(error)
+    if verdict != "ok":
+        raise BackupError(f"{backup} is damaged, and nothing was changed: {verdict}", _REMEDY)
+    return _require_mlflow(tables, revisions, backup)
+
+
+def _require_mlflow(tables: set[str], revisions: list[str], backup: Path) -> str:
+    if not tables >= _TABLES or len(revisions) != 1:
+        raise BackupError(f"{backup} holds no MLflow database, and nothing was changed", _REMEDY)
+    return revisions[0]
+
+
+def _restore_postgresql(database: Database, backup: Path) -> str:
+    for program in ("pg_restore", "psql"):
+        if not postgresql_programs.is_installed(program):
+            raise DatabaseError(
+                f"{database.name}: {program} is not installed here, and nothing was changed",
+                "install the PostgreSQL client",
+            )
+    revision = _require_whole_archive(backup)
+    _replay(database, backup)
+    return revision
+
+
+def _require_whole_archive(backup: Path) -> str:
+    """Return the revision in an archive that can be read from its beginning to its end."""
+    _read_archive(backup, "--file=/dev/null")
+    listed = _read_archive(backup, "--list").splitlines()
+    tables = {line.split()[5] for line in listed if " TABLE public " in line}
+    said = _read_archive(backup, "--data-only", "--schema=public", "--table=alembic_version", "--file=-")
+    lines = iter(said.splitlines())
+    revisions = []
+    if any(line.startswith(_COPY_REVISION) for line in lines):
+        revisions = list(iter(lambda: next(lines, "\\."), "\\."))
+    return _require_mlflow(tables, revisions, backup)
+
+
+def _read_archive(backup: Path, *options: str) -> str:
+    command = ["pg_restore", *options, str(backup)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        raise BackupError(
+            f"{backup} cannot be read, and nothing was changed: {postgresql_programs.complaint(done.stderr)}",
+            _REMEDY,
+        )
+    return done.stdout
+
+
+def _replay(database: Database, backup: Path) -> None:
+    with tempfile.TemporaryFile() as errors:
+        with _psql(database, errors) as psql:
+            assert psql.stdin is not None
+            assert psql.stdout is not None
+            with contextlib.suppress(BrokenPipeError), psql.stdin as script:
+                script.write(f"BEGIN;\n{database.lock_timeout()};\n{_DROP_ALL}".encode())
+                _write_archive(backup, script)
+                script.write(f"\\echo {_ALL_DONE}\n".encode())
+                script.flush()
+                # Without a commit the server undoes everything, and none waits in a pipe for when this is killed.
+                if psql.stdout.readline().decode().strip() == _ALL_DONE:
+                    script.write(b"COMMIT;\n")
+            code = psql.wait()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
+    if code != 0:
+        raise _failure(database, postgresql_programs.complaint(said))
+
+
+@contextlib.contextmanager
+def _psql(database: Database, errors: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [
+        "psql",
+        "--no-psqlrc",
+        "--no-password",
+        "--quiet",
+        "--set=ON_ERROR_STOP=1",
+        "--output=/dev/null",
+    ]
+    process = subprocess.Popen(
+        [*command, postgresql_programs.address(database)],
+        env=postgresql_programs.environment(database),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+    )
+    try:
+        yield process
+    finally:
+        # Ended already, unless something failed here.
+        process.kill()
+        process.wait()
+
+
+def _write_archive(backup: Path, script: IO[bytes]) -> None:
+    command = ["pg_restore", "--schema=public", "--no-owner", "--file=-", str(backup)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as archive:
+        assert archive.stdout is not None
+        for line in archive.stdout:
+            if line != _NEWER_SETTING:
+                script.write(line)
+            if line.startswith((b"CREATE ", b"COPY ")):
+                break
+        shutil.copyfileobj(archive.stdout, script, 1 << 20)
+        if archive.wait() != 0:
+            raise BackupError(
+                f"{backup} could be read once, and now cannot; nothing was changed", "try again"
+            )
+
+
+def _failure(database: Database, cause: str) -> DatabaseError:
+    seen = f"{database.name}: the restore failed, and nothing was changed: "
+    if "lock timeout" in cause:
+        return DatabaseError(
+            f"{seen}another program is using the database: {cause}",
+            "stop the MLflow server and its clients first",
+        )
+    if "depend on it" in cause or "already exists" in cause:
+        return DatabaseError(
+            f"{seen}{cause}",
+            "remove what others made in the schema public, or restore as the owner of it all",
+        )
+    return DatabaseError(f"{seen}{cause}", "check that the server runs, and the database URI")
