@@ -33,6 +33,7 @@ _MAY_IMPORT_MLFLOW = (
     "operations.read_back",
     "operations.round_trip",
     "operations.purge",
+    "operations.entities",
     "operations.database_schema",
     "operations.database_migration",
 )
