@@ -136,6 +136,11 @@ options:
       - Whether to read what is deployed, for RV(deployed). It is the root user's to read.
     type: bool
     default: true
+  settled:
+    description:
+      - Whether a cutover that is half done stands in the way.
+    type: bool
+    default: false
   files:
     description:
       - Files of the host, for RV(present_files).
@@ -293,6 +298,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
+    load_all,
+    require_none_interrupted,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import (
     COMPOSE_FILES,
@@ -470,6 +480,17 @@ def ownership(module: AnsibleModule, answering: str) -> tuple[dict[str, Any], Di
     return {**describe(verdicts), "directory": asdict(directory)}, error
 
 
+def interrupted_cutover(options: Mapping[str, Any]) -> list[str]:
+    """Return that a cutover is half done, if it is and that is asked for."""
+    if not options["settled"]:
+        return []
+    try:
+        require_none_interrupted(load_all(Path(options["directory"]) / "switches"))
+    except RefusedError as error:
+        return [str(error)]
+    return []
+
+
 def wanted(options: Mapping[str, Any]) -> Wanted:
     """Return what is to be deployed."""
     home = f"this stack (project {options['project']})" if options["project"] else "this lab"
@@ -508,7 +529,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "deployed": {"store": store.as_dict(), **further},
         "present_files": [path for path in options["files"] if Path(path).is_file()],
         "bridge_mtu": bridge_mtu(module) if answering == "answers" else _DEFAULT_MTU,
-        "findings": stack_findings(wanted(options), found),
+        "findings": [*stack_findings(wanted(options), found), *interrupted_cutover(options)],
         "cause": error.cause.code if error else "",
     }
 
@@ -543,6 +564,7 @@ def main() -> None:
             },
             "database": {"type": "str"},
             "read_deployment": {"type": "bool", "default": True},
+            "settled": {"type": "bool", "default": False},
             "files": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,

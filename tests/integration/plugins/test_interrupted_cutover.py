@@ -1,0 +1,54 @@
+"""A deployment over a cutover that is half done: refused, and told how that one ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.ansible import run_module
+
+STORE = {"storage": "local", "access": "direct", "uri": "/mlruns", "root": "/mlruns"}
+RECORDS = {
+    "switch": {"from": STORE, "to": {**STORE, "access": "proxied"}},
+    "upgrade": {"from": {"image": "server:1"}, "to": {"image": "server:2"}, "store": STORE},
+}
+
+
+def findings(directory: Path, *, settled: bool) -> list[str]:
+    options = {
+        "directory": str(directory),
+        "project": "mlflow-interrupted",
+        "entries": ["switches"],
+        "telling": ["switches"],
+        "seal": "compose.yml",
+        "settled": settled,
+        "variables": {"project": "mlflow_stack_project", "directory": "mlflow_stack_dir"},
+    }
+    return run_module("mlflow_stack_info", options).result["findings"]
+
+
+def record(directory: Path, kind: str, state: str) -> None:
+    path = directory / "switches/20260101T000000Z" / f"{kind}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"id": path.parent.name, "state": state, "version": 2, **RECORDS[kind]}))
+
+
+@pytest.mark.parametrize(("kind", "playbook"), [("switch", "storage_switch"), ("upgrade", "upgrade")])
+def test_a_cutover_that_is_half_done_stands_in_the_way(tmp_path: Path, kind: str, playbook: str) -> None:
+    record(tmp_path, kind, "opening")
+    (found,) = findings(tmp_path, settled=True)
+    assert f"The {kind} from " in found
+    assert f"half done. Finish or undo it first: playbooks/{playbook}.yml -e resume=finish|undo" in found
+    assert findings(tmp_path, settled=False) == []
+
+
+@pytest.mark.parametrize("state", ["done", "undone"])
+def test_one_that_has_ended_does_not(tmp_path: Path, state: str) -> None:
+    record(tmp_path, "upgrade", state)
+    assert findings(tmp_path, settled=True) == []
+
+
+def test_a_record_that_nobody_can_read_stands_in_the_way(tmp_path: Path) -> None:
+    record(tmp_path, "switch", "melting")
+    (found,) = findings(tmp_path, settled=True)
+    assert "unknown state 'melting'" in found
