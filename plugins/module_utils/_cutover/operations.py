@@ -396,7 +396,7 @@ class Switch:
 
     def copy_rest(self, record: Record) -> None:
         if record.copies:
-            self._copy(copy_arguments(record))
+            self._copy([*copy_arguments(record), "--trust-target"])
 
     def back_up(self, record: Record) -> None:
         # A resumed cutover finds the backup from before its first change.

@@ -9,7 +9,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,8 +65,10 @@ class LocalStore:
     def max_concurrent_files(self) -> int:
         return _MAX_CONCURRENT_FILES
 
-    async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
-        """Everything below `top`, directory by directory; links are followed, except back to above them."""
+    async def walk(
+        self, top: str, on_unreadable: OnUnreadable, *, recursive: bool = True
+    ) -> AsyncGenerator[list[Item]]:
+        """Everything below `top`, or right in it, directory by directory; links are followed, except to above them."""
         unread = [LocalDirectory(self.path(top), top)]
         while unread:
             directory = unread.pop()
@@ -77,7 +79,8 @@ class LocalStore:
                 continue
             for path, reason in listing.unusable:
                 on_unreadable(path, reason)
-            unread.extend(listing.directories)
+            if recursive:
+                unread.extend(listing.directories)
             yield [_item(item.relative, item.entry.stat()) for item in listing.items]
 
     async def temporary_files(self, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
