@@ -77,6 +77,11 @@ def _paths(ctx: click.Context, param: click.Parameter, value: Path | None) -> tu
     type=FILE,
     help="Write here, as JSON about once a second, how far the copy is: files, bytes, seconds.",
 )
+@click.option(
+    "--trust-target",
+    is_flag=True,
+    help="Take TARGET for what the last complete copy with this manifest left, and list of it only what is touched.",
+)
 @click.option("--check", is_flag=True, help="Only tell what would be done.")
 @json_option
 def copy_command(
@@ -96,6 +101,8 @@ def copy_command(
     already is compared, not sent, and a large file that was interrupted goes on where it stopped. Exit code 3 if some
     files could not be copied.
     """
+    if options["trust_target"] and options["manifest"] is None:
+        raise click.UsageError("--trust-target needs --manifest, which says how the last copy left TARGET")
     with _progress(None if options["check"] else progress_file) as on_progress:
         report = copy(
             source,

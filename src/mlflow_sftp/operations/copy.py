@@ -129,6 +129,7 @@ def copy(
     for_mlflow: bool = False,
     verify: Verify = "sha256",
     bandwidth: float | None = None,
+    trust_target: bool = False,
     check: bool = False,
     settings: Settings | None = None,
     on_progress: OnProgress = lambda progress: None,
@@ -145,6 +146,9 @@ def copy(
             from a local directory because of its name, is not copied but reported.
         verify: "sha256" reads every file back, "size" only compares sizes.
         bandwidth: Bytes a second at most for what is sent; reading back is not counted.
+        trust_target: Where the last copy with this manifest, below the same directories, left nothing behind, take the
+            target for what it was then: it is not listed, and in the end only those directories are to which something
+            was brought. What somebody else did there since is not noticed. Otherwise this changes nothing.
         check: Only list both sides; the report says what would be copied and compared.
 
     Whatever is not at the target in the end is reported: what cannot be read, written or listed, links that cannot be
@@ -158,7 +162,7 @@ def copy(
     stores = open_store(source, limiter, settings), open_store(target, limiter, settings)
     checks_names = for_mlflow and isinstance(stores[0], SftpStore) and isinstance(stores[1], LocalStore)
     work = _Copy(*stores, limiter, verify, on_progress, checks_names)
-    return event_loop.run(work.run(manifest, include, frozenset(exclude), check))
+    return event_loop.run(work.run(manifest, include, frozenset(exclude), check, trust_target))
 
 
 class _Copy:
@@ -180,19 +184,32 @@ class _Copy:
         self._report = CopyReport(_NOTHING)
         self._copy_file = file_copier(source, target, limiter)
         self._is_file = False
-        self._tops: tuple[str, ...] = ("",)
+        self._tops = frozenset({""})
         self._folding: name_folding.Folding | None = None
         self._failures_in_a_row = 0
         self._made_directories = False
+        self._complete_below: list[str] | None = None
+        self._trusts_listing = False
+        # Where that is trusted: directories of the target to which something was brought since.
+        self._touched: set[str] = set()
 
     async def run(
-        self, path: Path | None, include: tuple[str, ...], exclude: frozenset[str], check: bool
+        self,
+        path: Path | None,
+        include: tuple[str, ...],
+        exclude: frozenset[str],
+        check: bool,
+        trust_target: bool,
     ) -> CopyReport:
         with Manifest(path, self._source.name, self._target.name, keep=not check) as self._manifest:
+            complete_below = self._manifest.begin()
+            self._complete_below = complete_below if trust_target else None
             # What is only listed, or not remembered, needs no clock.
             settled_at = _NEVER if check or path is None else None
             work = self._run(include, exclude, check, settled_at)
             await _closing(work, self._source.close, self._close_target)
+            if not check and self._is_complete():
+                self._manifest.complete(self._tops)
         self._report.seconds = round(self._progress.seconds, 3)
         return self._report
 
@@ -238,17 +255,25 @@ class _Copy:
             if not _is_below(path, exclude):
                 self._failed(path, reason)
 
-        self._tops = tops
-        for top in tops:
+        self._tops = frozenset(tops)
+        for top in sorted(self._tops):
             await self._list_side(self._source, top, list_source, left_out)
-        if await self._target.exists():
+        await self._find_target()
+
+    async def _find_target(self) -> None:
+        is_there = await self._target.exists()
+        if is_there and self._complete_below == sorted(self._tops):
+            self._trusts_listing = True
+            return
+        self._manifest.forget_target()
+        if is_there:
             # What cannot be listed there now is sent, and reported if it cannot be listed in the end.
             await self._list_target(lambda path, reason: None)
         elif await self._target.file() is not None:
             raise StorageError(f"{self._target.name}: is a file, and what is copied is a directory")
 
     async def _list_target(self, on_unreadable: Callable[[str, str], None]) -> None:
-        for top in self._tops:
+        for top in sorted(self._tops):
             await self._list_side(self._target, top, self._manifest.list_target, on_unreadable)
 
     def _is_unreadable_name(self, item: Item) -> bool:
@@ -272,15 +297,18 @@ class _Copy:
         self._is_file = True
 
     async def _list_target_file(self) -> None:
+        self._manifest.forget_target()
         there = await self._target.file()
         self._manifest.list_target([there] if there else [])
 
-    @staticmethod
     async def _list_side(
+        self,
         store: Store,
         top: str,
         record: Callable[[list[Item]], None],
         on_unreadable: Callable[[str, str], None],
+        *,
+        recursive: bool = True,
     ) -> None:
         lacking: set[str] = set()
 
@@ -289,7 +317,7 @@ class _Copy:
             on_unreadable(path, reason)
 
         try:
-            async for items in store.walk(top, lacks):
+            async for items in store.walk(top, lacks, recursive=recursive):
                 record(items)
         except NotFoundError:
             lacks(top, "it is gone")
@@ -297,7 +325,7 @@ class _Copy:
             if not top:
                 raise
             lacks(top, error.seen)
-        if top and top not in lacking:
+        if top and top in self._tops and top not in lacking:
             record([Item(top, True, 0, "")])
 
     def _preview(self) -> None:
@@ -324,6 +352,10 @@ class _Copy:
             self._folding = await name_folding.find_out(self._target)
         return self._folding
 
+    def _folds_names(self) -> bool:
+        """Whether the target has been found to: names it lists then need not be those it was given."""
+        return self._folding not in (None, name_folding.NONE)
+
     # --- the copy itself ---
 
     async def _work(self) -> None:
@@ -346,11 +378,13 @@ class _Copy:
         try:
             await self._target.make_directory(path)
             self._made_directories = True
+            self._touch(path if path in self._tops else posixpath.dirname(path))
         except (FileProblemError, ServerFailureError, *_UNREADABLE) as error:
             self._leave_out(path, f"at the target: {error.seen}")
 
     async def _process_file(self, work: Work) -> None:
         """Bring one file to the target, or report why not."""
+        self._touch(posixpath.dirname(work.path))
         try:
             await self._copy_verified(work)
             self._failures_in_a_row = 0
@@ -359,6 +393,10 @@ class _Copy:
             self._stop_if_everything_fails(problem)
         self._progress.files += 1
         self._on_progress(self._progress)
+
+    def _touch(self, directory: str) -> None:
+        if self._trusts_listing:
+            self._touched.add(directory)
 
     def _stop_if_everything_fails(self, problem: FileProblemError) -> None:
         reason = problem.__cause__
@@ -418,11 +456,7 @@ class _Copy:
         if not self._changed_target():
             return
         unlisted: dict[str, str] = {}
-        self._manifest.forget_target()
-        if self._is_file:
-            await self._list_target_file()
-        else:
-            await self._list_target(unlisted.__setitem__)
+        await self._list_again(unlisted.__setitem__)
         reported = frozenset({*self._report.failed, *unlisted})
         missing = [each for each in self._manifest.differences() if not _is_below(each.path, reported)]
         same = await self._same_by_another_name(missing)
@@ -436,6 +470,24 @@ class _Copy:
 
     def _changed_target(self) -> bool:
         return bool(self._progress.files or self._made_directories)
+
+    async def _list_again(self, on_unreadable: Callable[[str, str], None]) -> None:
+        async def list_touched(directory: str) -> None:
+            self._manifest.forget_target_in(directory)
+            record = self._manifest.list_target
+            await self._list_side(self._target, directory, record, on_unreadable, recursive=False)
+
+        if self._is_file:
+            await self._list_target_file()
+        elif self._trusts_listing and not self._folds_names():
+            await for_each(iterate(sorted(self._touched)), list_touched, self._target.max_concurrent_files)
+        else:
+            self._manifest.forget_target()
+            await self._list_target(on_unreadable)
+
+    def _is_complete(self) -> bool:
+        """Whether the next copy may take the target for what was listed in the end."""
+        return not (self._report.failed or self._is_file or self._folds_names())
 
     async def _same_by_another_name(self, missing: list[Difference]) -> set[str]:
         """Of what the target does not list, that which it only spells in another way, as macOS does."""

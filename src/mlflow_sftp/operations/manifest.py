@@ -2,6 +2,7 @@
 """What a copy knows about its files, in an SQLite file that survives kill -9 at any moment."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
@@ -13,6 +14,9 @@ from mlflow_sftp.errors import ManifestError
 from mlflow_sftp.stores.base import Item, Totals, escape_undecodable
 
 _FORMAT = "1"
+# Beside what a manifest is of: the directories below which the last copy compared every name at the target, and left
+# nothing behind. A program that does not know it refuses the manifest, and thus cannot copy past it.
+_COMPLETE = "complete"
 _PAGE = 500
 # A file recorded but not committed when the process dies is compared again, not copied again.
 _COMMIT_SECONDS = 0.5
@@ -22,10 +26,12 @@ CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER, stamp TEXT, sha256 TEXT, state TEXT NOT NULL, reason TEXT
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS target (
+    path BLOB PRIMARY KEY, size INTEGER, is_directory INTEGER
+) WITHOUT ROWID;
 CREATE TEMP TABLE source (
     path BLOB PRIMARY KEY, size INTEGER, stamp TEXT, is_directory INTEGER, is_settled INTEGER
 ) WITHOUT ROWID;
-CREATE TEMP TABLE target (path BLOB PRIMARY KEY, size INTEGER, is_directory INTEGER) WITHOUT ROWID;
 """
 
 # Copied before, and neither side has changed since as far as a listing can tell.
@@ -119,7 +125,8 @@ class Manifest:
             "source": escape_undecodable(source),
             "target": escape_undecodable(target),
         }
-        known = dict(self._connection.execute("SELECT name, value FROM about"))
+        query = "SELECT name, value FROM about WHERE name <> ?"
+        known = dict(self._connection.execute(query, (_COMPLETE,)))
         if known and known != expected:
             raise ManifestError(
                 f"{self._name} belongs to a copy from {known.get('source')} to {known.get('target')}",
@@ -127,6 +134,36 @@ class Manifest:
             )
         self._connection.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", expected.items())
         self._connection.commit()
+
+    def begin(self) -> list[str] | None:
+        """Return below which directories the target is known as a complete copy left it; None where it is not.
+
+        Until `complete`, whatever stops the copy that begins, the next one is not told so.
+        """
+        query = "SELECT value FROM about WHERE name = ?"
+        row = self._connection.execute(query, (_COMPLETE,)).fetchone()
+        if row is None:
+            return None
+        with self._durably():
+            self._connection.execute("DELETE FROM about WHERE name = ?", (_COMPLETE,))
+        directories: list[str] = json.loads(row[0])
+        return directories
+
+    def complete(self, directories: Iterable[str]) -> None:
+        """Note that the target has everything below these directories, and that its listing is remembered."""
+        with self._durably():
+            row = _COMPLETE, json.dumps(sorted(directories))
+            self._connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
+
+    @contextlib.contextmanager
+    def _durably(self) -> Iterator[None]:
+        """One transaction that outlives a loss of power, with all that came before."""
+        with self._errors():
+            self._connection.commit()
+            self._connection.execute("PRAGMA synchronous = FULL")
+            yield
+            self._connection.commit()
+            self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def list_source(self, items: Iterable[Item], settled_at: float) -> None:
         """Note what the source holds; what changed after `settled_at`, by its clock, may have changed again unseen."""
@@ -150,12 +187,24 @@ class Manifest:
             for item in items
         )
         with self._errors():
-            self._connection.executemany("INSERT OR REPLACE INTO temp.target VALUES (?, ?, ?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO target VALUES (?, ?, ?)", rows)
+            self._commit_now_and_then()
 
     def forget_target(self) -> None:
         """Forget what the target was said to hold, before it is listed again."""
         with self._errors():
-            self._connection.execute("DELETE FROM temp.target")
+            self._connection.execute("DELETE FROM target")
+
+    def forget_target_in(self, directory: str) -> None:
+        """Forget what the target was said to hold right in a directory, before that is listed again."""
+        first, end = _bounds(directory)
+        query = "DELETE FROM target WHERE path > ? AND instr(substr(path, ?), x'2f') = 0"
+        values = first, len(first) + 1
+        with self._errors():
+            if end is None:
+                self._connection.execute(query, values)
+            else:
+                self._connection.execute(f"{query} AND path < ?", (*values, end))
 
     def clashes(self) -> list[tuple[str, str]]:
         """Path and reason of what is a file on one side and a directory on the other."""
@@ -194,7 +243,7 @@ class Manifest:
         It can where both are directories, or this file was copied before.
         """
         query = (
-            "INSERT INTO temp.target SELECT s.path, t.size, t.is_directory FROM source s, target t "
+            "INSERT INTO target SELECT s.path, t.size, t.is_directory FROM source s, target t "
             "WHERE s.path = ? AND t.path = ? AND s.is_directory = t.is_directory "
             "AND (s.is_directory OR EXISTS (SELECT 1 FROM files WHERE path = s.path AND state = 'done'))"
         )
@@ -203,9 +252,7 @@ class Manifest:
 
     def leave_out(self, path: str) -> None:
         """Do not copy this, nor what is below it."""
-        name = os.fsencode(path)
-        # "0" is what comes after "/".
-        bounds = name, name + b"/", name + b"0"
+        bounds = os.fsencode(path), *_bounds(path)
         with self._errors():
             self._connection.execute(
                 "DELETE FROM temp.source WHERE path = ? OR (path > ? AND path < ?)", bounds
@@ -248,8 +295,7 @@ class Manifest:
 
     def copied_in(self, directory: str) -> list[Record]:
         """Records of the files right in a directory that are to be at the target."""
-        first = os.fsencode(f"{directory}/") if directory else b""
-        end = first[:-1] + b"0" if directory else None
+        first, end = _bounds(directory)
         query = (
             "SELECT f.path, f.size, f.sha256, f.state, f.reason FROM files f JOIN source s USING (path) "
             "WHERE f.state = 'done' AND f.path > ? AND (? IS NULL OR f.path < ?)"
@@ -302,9 +348,12 @@ class Manifest:
         row = (os.fsencode(path), *values)
         with self._errors():
             self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
-            if time.monotonic() - self._committed > _COMMIT_SECONDS:
-                self._connection.commit()
-                self._committed = time.monotonic()
+            self._commit_now_and_then()
+
+    def _commit_now_and_then(self) -> None:
+        if time.monotonic() - self._committed > _COMMIT_SECONDS:
+            self._connection.commit()
+            self._committed = time.monotonic()
 
 
 def manifest_stores(path: Path) -> tuple[str, str]:
@@ -326,16 +375,17 @@ def read_manifest(path: Path, below: str = "") -> Generator[Record, None, None]:
         raise ManifestError(f"{path}: there is no such manifest", "name the file that the copy wrote")
     connection = _open(path)
     try:
-        if below:
-            # "0" is what comes after "/".
-            bounds = os.fsencode(f"{below}/"), os.fsencode(f"{below}0")
-            found = connection.execute(_RECORDS_BELOW, bounds)
-        else:
-            found = connection.execute(_RECORDS)
+        found = connection.execute(_RECORDS_BELOW, _bounds(below)) if below else connection.execute(_RECORDS)
         for name, *rest in found:
             yield Record(os.fsdecode(name), *rest)
     finally:
         connection.close()
+
+
+def _bounds(directory: str) -> tuple[bytes, bytes | None]:
+    """Between which the paths below a directory lie; None where nothing comes after them."""
+    # "0" is what comes after "/".
+    return (os.fsencode(f"{directory}/"), os.fsencode(f"{directory}0")) if directory else (b"", None)
 
 
 def _open_copy(path: Path | None) -> sqlite3.Connection:

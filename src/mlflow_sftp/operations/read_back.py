@@ -8,8 +8,9 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -22,7 +23,7 @@ from mlflow.utils.rest_utils import http_request
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database
-from mlflow_sftp.errors import LocationError, NotFoundError
+from mlflow_sftp.errors import LocationError, MissingStoreError, NotFoundError
 from mlflow_sftp.location import Location, parse_root
 from mlflow_sftp.operations.manifest import read_manifest
 from mlflow_sftp.settings import Settings
@@ -41,6 +42,8 @@ _AT_ONCE = 4
 _WRITTEN_BY_DOWNLOADS = "registered_model_meta"
 _CHUNK = 1 << 20
 _MOST_TEXT = 400
+# More directories without files are not looked into one by one: one listing tells of all.
+_MOST_EMPTY = 200
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,15 @@ class _Expected(NamedTuple):
     sha256: str | None
 
 
+class _Row(NamedTuple):
+    """A run or logged model as the database has it; `created` in milliseconds since 1970."""
+
+    identifier: str
+    location: str | None
+    created: int
+    running: bool
+
+
 @dataclass(frozen=True)
 class _Entity:
     """A run or logged model; `directory` is where its files are, below the store."""
@@ -91,7 +103,6 @@ class _Entity:
     kind: EntityKind
     identifier: str
     directory: str
-    created: int
     running: bool
 
 
@@ -114,9 +125,9 @@ def read_back(
         store: Where the root is, if it does not say it: the artifacts destination of `mlflow-artifacts:/`.
         manifest: Manifest of a copy to the store. It says what there must be, down to the SHA-256; without it,
             the files that the store has are compared with their own bytes, read past MLflow.
-        runs: How many runs, and how many logged models; None for all. From those that have files, they are
-            chosen evenly from the oldest to the newest. Deleted runs are among them, deleted models are not:
-            MLflow does not give them out.
+        runs: How many runs, and how many logged models; None for all. They are chosen evenly from the oldest to the
+            newest; instead of one that is elsewhere or has no files, the nearest that has. Deleted runs are among
+            them, deleted models are not: MLflow does not give them out.
 
     One file of each run is also fetched from the server's own endpoint, as the browser does. Raises StorageError
     or SftpError where the choice cannot be made; all else is in the result.
@@ -124,8 +135,8 @@ def read_back(
     opened = open_store(store or root, RateLimiter(None), settings or Settings.from_environment())
     source = _Manifest(manifest) if manifest else _Store(opened)
     try:
-        entities = _entities(database, parse_root(root, working_directory), working_directory)
-        chosen = _choose(_with_files(entities, source), runs)
+        choice = _Choice(source, parse_root(root, working_directory), working_directory)
+        chosen = [each for kind, rows in _rows(database) for each in choice.choose(kind, rows, runs)]
         reader = _Reader(opened, source, tracking_uri)
         with _tracking(tracking_uri), ThreadPoolExecutor(_AT_ONCE) as pool:
             for _ in pool.map(reader.check, chosen):
@@ -146,6 +157,10 @@ class _Manifest:
             if record.state == "done":
                 yield _Expected(record.path, record.size or 0, record.sha256)
 
+    def has_files(self, directory: str) -> bool:
+        with closing(read_manifest(self._path, directory)) as records:
+            return any(record.state == "done" for record in records)
+
 
 class _Store:
     """What the store itself has."""
@@ -155,6 +170,21 @@ class _Store:
 
     def files(self, directory: str = "") -> Iterator[_Expected]:
         yield from event_loop.run(self._list(directory))
+
+    def has_files(self, directory: str) -> bool:
+        return event_loop.run(self._has_files(directory))
+
+    async def _has_files(self, directory: str) -> bool:
+        try:
+            async with aclosing(self._store.walk(directory, lambda path, reason: None)) as walk:
+                async for items in walk:
+                    if not all(item.is_directory for item in items):
+                        return True
+        except NotFoundError as error:
+            if not await self._store.exists():
+                message = f"{self._store.name}: there is no such directory"
+                raise MissingStoreError(message, "name the store that the artifacts are in") from error
+        return False
 
     async def _list(self, directory: str) -> list[_Expected]:
         return [each async for each in self._walk(directory)]
@@ -280,15 +310,16 @@ def _tracking(uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(before)
 
 
-def _entities(database: Database, root: Location, working_directory: str | None) -> list[_Entity]:
-    """Every run, and every logged model that is not deleted, below the root."""
-    found: list[_Entity] = []
+def _rows(database: Database) -> list[tuple[EntityKind, list[_Row]]]:
+    """Every run, and every logged model that is not deleted, from the oldest to the newest."""
+    found: list[tuple[EntityKind, list[_Row]]] = []
     with database.reading() as connection:
         for kind, query in _queries(database):
-            for identifier, location, created, running in connection.execute(query):
-                directory = _directory(location, root, working_directory)
-                if directory is not None:
-                    found.append(_Entity(kind, identifier, directory, created or 0, running))
+            rows = [
+                _Row(identifier, location, created or 0, running)
+                for identifier, location, created, running in connection.execute(query)
+            ]
+            found.append((kind, sorted(rows, key=lambda row: (row.created, row.identifier))))
     return found
 
 
@@ -302,28 +333,68 @@ def _queries(database: Database) -> Iterator[tuple[EntityKind, sa.Select[Any]]]:
         yield "model", sa.select(*columns, sa.false()).where(kept)
 
 
-def _directory(location: str | None, root: Location, working_directory: str | None) -> str | None:
-    try:
-        return Location.parse(location or "", working_directory).below(root)
-    except LocationError:
-        return None
+class _Choice:
+    """Chooses from what is below the root and has files, and looks at no more than that takes."""
+
+    def __init__(self, source: _Manifest | _Store, root: Location, working_directory: str | None) -> None:
+        self._source = source
+        self._root = root
+        self._working_directory = working_directory
+
+    def choose(self, kind: EntityKind, rows: Sequence[_Row], count: int | None) -> list[_Entity]:
+        """Up to `count` of the rows, all for None, in their order."""
+        chosen = None if count is None else self._choose_nearest(kind, rows, count)
+        if chosen is not None:
+            return chosen
+        found = self._with_files(kind, rows)
+        return [found[index] for index in _spread(len(found), count)]
+
+    def _choose_nearest(self, kind: EntityKind, rows: Sequence[_Row], count: int) -> list[_Entity] | None:
+        """None where too many had to be looked at in vain."""
+        chosen: dict[int, _Entity] = {}
+        empty: set[int] = set()
+        for wanted in _spread(len(rows), count):
+            for index in _outwards(wanted, len(rows)):
+                if index in chosen or index in empty:
+                    continue
+                entity = self._entity(kind, rows[index])
+                if entity and self._source.has_files(entity.directory):
+                    chosen[index] = entity
+                    break
+                empty.add(index)
+                if len(empty) > _MOST_EMPTY:
+                    return None
+        return [chosen[index] for index in sorted(chosen)]
+
+    def _with_files(self, kind: EntityKind, rows: Sequence[_Row]) -> list[_Entity]:
+        entities = (self._entity(kind, row) for row in rows)
+        return [each for each in entities if each and each.directory in self._filled]
+
+    @cached_property
+    def _filled(self) -> set[str]:
+        """Every directory with files in it, or below it."""
+        filled: set[str] = set()
+        for file in self._source.files():
+            filled.update(itertools.takewhile(lambda above: above not in filled, parents(file.path)))
+        return filled
+
+    def _entity(self, kind: EntityKind, row: _Row) -> _Entity | None:
+        """None where it is not below the root; the root itself is nobody's own directory."""
+        try:
+            location = Location.parse(row.location or "", self._working_directory)
+        except LocationError:
+            return None
+        directory = location.below(self._root)
+        return _Entity(kind, row.identifier, directory, row.running) if directory else None
 
 
-def _with_files(entities: Sequence[_Entity], source: _Manifest | _Store) -> list[_Entity]:
-    directories = {entity.directory for entity in entities}
-    filled: set[str] = set()
-    for file in source.files():
-        filled.update(itertools.takewhile(lambda above: above not in filled, parents(file.path)))
-    return [entity for entity in entities if entity.directory in filled & directories]
-
-
-def _choose(entities: Sequence[_Entity], count: int | None) -> list[_Entity]:
-    chosen: list[_Entity] = []
-    for kind in ("run", "model"):
-        of_kind = [entity for entity in entities if entity.kind == kind]
-        of_kind.sort(key=lambda entity: (entity.created, entity.identifier))
-        chosen.extend(of_kind[index] for index in _spread(len(of_kind), count))
-    return chosen
+def _outwards(start: int, length: int) -> Iterator[int]:
+    """Every index below `length`, the nearest to `start` first."""
+    yield start
+    for distance in range(1, length):
+        for index in (start - distance, start + distance):
+            if 0 <= index < length:
+                yield index
 
 
 def _spread(length: int, count: int | None) -> list[int]:

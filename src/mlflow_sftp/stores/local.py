@@ -9,7 +9,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from mlflow_sftp.transfer.local_files import LocalDirectory, list_directory, rea
 # Slow work is done in the few threads of the interpreter's pool, whatever waits for them.
 _MAX_CONCURRENT_FILES = 512
 _CHUNK = 1 << 20
+_DIRECTORIES_AT_ONCE, _ENTRIES_AT_ONCE = 64, 1000
 # A kernel stamps what happens in one tick, at most this, with the same time.
 _TICK_SECONDS = 0.02
 _COARSE_NANOSECONDS, _COARSE_SECONDS = 10_000_000, 2
@@ -65,20 +66,16 @@ class LocalStore:
     def max_concurrent_files(self) -> int:
         return _MAX_CONCURRENT_FILES
 
-    async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
-        """Everything below `top`, directory by directory; links are followed, except back to above them."""
+    async def walk(
+        self, top: str, on_unreadable: OnUnreadable, *, recursive: bool = True
+    ) -> AsyncGenerator[list[Item]]:
+        """Everything below `top`, or right in it; links are followed, except back to directories above them."""
         unread = [LocalDirectory(self.path(top), top)]
         while unread:
-            directory = unread.pop()
-            try:
-                listing = await asyncio.to_thread(list_directory, directory, with_status=True)
-            except OSError as error:
-                on_unreadable(directory.relative, f"cannot be listed: {error.strerror}")
-                continue
-            for path, reason in listing.unusable:
+            found, unusable = await asyncio.to_thread(_list_some, unread, recursive)
+            for path, reason in unusable:
                 on_unreadable(path, reason)
-            unread.extend(listing.directories)
-            yield [_item(item.relative, item.entry.stat()) for item in listing.items]
+            yield found
 
     async def temporary_files(self, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Temporary files of transfers, directory by directory; links are not followed."""
@@ -224,6 +221,27 @@ def copy_local(source: str, target: str, limiter: RateLimiter, report: Callable[
             with suppress(OSError):
                 os.unlink(temporary)
             raise
+
+
+def _list_some(unread: list[LocalDirectory], recursive: bool) -> tuple[list[Item], list[tuple[str, str]]]:
+    """Entries of the last of these directories and those below, and what is unusable; the rest stays to be listed."""
+    found: list[Item] = []
+    unusable: list[tuple[str, str]] = []
+    # A change of threads costs more than listing a directory.
+    for _ in range(_DIRECTORIES_AT_ONCE):
+        if not unread or len(found) > _ENTRIES_AT_ONCE:
+            break
+        directory = unread.pop()
+        try:
+            listing = list_directory(directory, with_status=True)
+        except OSError as error:
+            unusable.append((directory.relative, f"cannot be listed: {error.strerror}"))
+            continue
+        unusable += listing.unusable
+        if recursive:
+            unread.extend(listing.directories)
+        found += [_item(item.relative, item.entry.stat()) for item in listing.items]
+    return found, unusable
 
 
 def _copy_bytes(

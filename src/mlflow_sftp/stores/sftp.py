@@ -5,8 +5,8 @@ import dataclasses
 import hashlib
 import posixpath
 import stat
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 
 from mlflow_sftp.errors import (
     NotFoundError,
@@ -62,8 +62,10 @@ class SftpStore:
     def max_concurrent_files(self) -> int:
         return self._connections.max_concurrent_files()
 
-    async def walk(self, top: str, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
-        """Everything below `top`; the server tells whole seconds, so a stamp is no finer.
+    async def walk(
+        self, top: str, on_unreadable: OnUnreadable, *, recursive: bool = True
+    ) -> AsyncGenerator[list[Item]]:
+        """Everything below `top`, or right in it; the server tells whole seconds, so a stamp is no finer.
 
         Whatever is left out is told to `on_unreadable`.
         """
@@ -74,12 +76,20 @@ class SftpStore:
         def left_out(path: str, reason: str) -> None:
             on_unreadable(posixpath.join(top, path), reason)
 
-        async for entry in walk(self.remote, self.path(top), on_unreadable=unreadable, on_left_out=left_out):
-            path = posixpath.join(top, entry.path)
-            if entry.size is None and not entry.is_directory:
-                on_unreadable(path, "the server does not tell its size")
-                continue
-            yield [_item(path, entry.is_directory, entry.size or 0, entry.mtime)]
+        entries = walk(
+            self.remote,
+            self.path(top),
+            recursive=recursive,
+            on_unreadable=unreadable,
+            on_left_out=left_out,
+        )
+        async with aclosing(entries):
+            async for entry in entries:
+                path = posixpath.join(top, entry.path)
+                if entry.size is None and not entry.is_directory:
+                    on_unreadable(path, "the server does not tell its size")
+                    continue
+                yield [_item(path, entry.is_directory, entry.size or 0, entry.mtime)]
 
     async def temporary_files(self, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Temporary files of transfers; links are not followed."""

@@ -100,10 +100,11 @@ async def walk(
     path: str,
     *,
     raw: bool = False,
+    recursive: bool = True,
     on_unreadable: Callable[[str, SftpError], None] | None = None,
     on_left_out: OnLeftOut | None = None,
 ) -> AsyncGenerator[Entry]:
-    """Everything below a directory, a directory before its contents, otherwise unsorted.
+    """Everything below a directory, or only right in it, a directory before its contents, otherwise unsorted.
 
     Directories are read many at once, as fast as the entries are consumed. A link to a directory above it
     is left out. With `raw`, links are shown as themselves and temporary files too. NotFoundError where there is
@@ -160,7 +161,7 @@ async def walk(
                         on_left_out(posixpath.join(prefix, found.name), "leads back to a directory above it")
                     continue
                 entry = _entry(found, prefix)
-                if entry.is_directory:
+                if entry.is_directory and recursive:
                     _require_depth(remote, path, entry.path)
                     unread.append((entry.path, (*chain, found.within) if found.target else chain))
                 yield entry

@@ -39,6 +39,15 @@ def test_copy_tells_what_it_did(sshd: SshServer, source: Path, tmp_path: Path) -
     assert (sshd.root / "target" / "a" / "1").read_bytes() == bytes(3000)
 
 
+def test_what_is_trusted_needs_a_manifest(sshd: SshServer, source: Path, tmp_path: Path) -> None:
+    places = (source, sshd.uri("target"), "--trust-target")
+    wrong = call(sshd, *places)
+    assert (wrong.exit_code, "--trust-target needs --manifest" in wrong.stderr) == (2, True)
+    for copied in (2, 0):
+        told = json.loads(call(sshd, *places, "--manifest", tmp_path / "manifest", "--json").stdout)
+        assert told["copied"]["files"] == copied
+
+
 def test_directories_may_come_from_a_file(sshd: SshServer, source: Path, tmp_path: Path) -> None:
     (tmp_path / "some.json").write_text('["a"]')
     copied = call(sshd, source, sshd.uri("some"), "--include-from", tmp_path / "some.json", "--json")

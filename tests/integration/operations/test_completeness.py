@@ -10,6 +10,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,6 +173,27 @@ def test_names_that_turn_out_to_be_one_in_the_end_are_reported(
         assert (server.root / "t" / name).read_text() == name.ljust(30)
 
 
+def test_directories_that_turn_out_to_be_one_at_a_trusted_target_are_reported(
+    folding: Folding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each can be listed by its name; that the one above lists one of them only tells."""
+
+    async def find_nothing(store: object) -> name_folding.Folding:
+        return name_folding.NONE
+
+    monkeypatch.setattr(name_folding, "find_out", find_nothing)
+    server, one, other = folding
+    source = tmp_path / "source"
+    (source / "plain").mkdir(parents=True)
+    options: dict[str, Any] = {"manifest": tmp_path / "m", "trust_target": True}
+    assert copy(str(source), server.uri("t"), **options).failed == {}
+    for name in (one, other):
+        (source / "plain" / name).mkdir()
+        (source / "plain" / name / "file").write_text(name.ljust(30))
+    report = copy(str(source), server.uri("t"), **options)
+    assert {f"plain/{one}", f"plain/{other}"} & set(report.failed)
+
+
 def test_a_file_of_the_target_whose_name_is_the_same_is_not_replaced(
     folding: Folding, tmp_path: Path
 ) -> None:
@@ -187,22 +209,29 @@ def test_a_file_of_the_target_whose_name_is_the_same_is_not_replaced(
     assert read_tree(target) == {os.fsencode(other): b"of somebody else"}
 
 
+@pytest.mark.parametrize("trust_target", [False, True])
 def test_a_name_that_the_target_only_spells_in_another_way_is_copied_once(
-    folding: Folding, tmp_path: Path
+    trust_target: bool, folding: Folding, tmp_path: Path
 ) -> None:
     server, one, _ = folding
+    options: dict[str, Any] = {"manifest": tmp_path / "m", "trust_target": trust_target}
     source = tmp_path / "source"
     (source / one).mkdir(parents=True)
     (source / one / one).write_text("text")
     settle(source)
     for copied in (1, 0):
-        report = copy(str(source), server.uri("t"), manifest=tmp_path / "m")
+        report = copy(str(source), server.uri("t"), **options)
         assert report.failed == {}
         assert report.copied.files == copied
     (source / one / one).write_text("changed")
-    report = copy(str(source), server.uri("t"), manifest=tmp_path / "m")
+    report = copy(str(source), server.uri("t"), **options)
     assert (report.failed, report.copied.files) == ({}, 1)
     assert list(read_tree(server.root / "t").values()) == [None, b"changed"]
+    (source / f"{one} too").write_text("new")
+    for copied in (1, 0):
+        settle(source)
+        report = copy(str(source), server.uri("t"), **options)
+        assert (report.failed, report.copied.files) == ({}, copied)
 
 
 @pytest.mark.parametrize("verify", ["sha256", "size"])

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ import sqlalchemy as sa
 from mlflow import MlflowClient
 
 from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import MissingStoreError
 from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.copy import copy
 from mlflow_sftp.operations.read_back import ReadBack, ReadBackFailure, read_back
 from mlflow_sftp.operations.relocate import Request
+from mlflow_sftp.stores.base import Item
+from mlflow_sftp.stores.sftp import SftpStore
 from tests.support.ansible import run_module
 from tests.support.mlflow_content import Content
 from tests.support.mlflow_server import MlflowServer
@@ -110,6 +113,84 @@ def test_the_oldest_and_the_newest_are_among_those_chosen(moved: Moved) -> None:
     assert (two.runs, two.problems) == (2, [])
     three = moved.read_back(runs=3)
     assert {each.identifier for each in three.problems} == {moved.content.runs["parent"]}
+
+
+def add_runs(moved: Moved, count: int) -> list[str]:
+    """Runs without files, from the oldest to the newest, newer than those that are there."""
+    engine = sa.create_engine(moved.uri, poolclass=sa.NullPool)
+    runs = sa.Table("runs", sa.MetaData(), autoload_with=engine)
+    with engine.begin() as connection:
+        known = connection.execute(sa.select(runs)).mappings().first()
+        assert known is not None
+        added = [
+            {
+                **known,
+                "run_uuid": f"{number:032}",
+                "start_time": 9_000_000_000_000 + number,
+                "artifact_uri": f"{moved.root}/1/{number:032}/artifacts",
+            }
+            for number in range(count)
+        ]
+        connection.execute(runs.insert(), added)
+    return [row["run_uuid"] for row in added]
+
+
+class Choice:
+    """What is chosen, and the directories of the store that are looked at to choose it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.chosen: list[str] = []
+        self.looked_at: list[str] = []
+        walk = SftpStore.walk
+
+        def noted_walk(store: SftpStore, top: str, *options: Any) -> AsyncGenerator[list[Item]]:
+            self.looked_at.append(top)
+            return walk(store, top, *options)
+
+        monkeypatch.setattr(SftpStore, "walk", noted_walk)
+        monkeypatch.setattr(
+            "mlflow_sftp.operations.read_back._Reader.check",
+            lambda reader, entity: self.chosen.append(entity.identifier),
+        )
+
+
+@pytest.mark.parametrize("knows", ["manifest", "store"])
+def test_no_more_is_looked_at_than_the_choice_takes(
+    knows: str, moved: Moved, sshd: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evenly from the oldest to the newest; of those without files, the nearest stands in."""
+    added = add_runs(moved, 1000)
+    filled = [added[index] for index in (496, 505, 999)]
+    for run in filled:
+        file = moved.path / "1" / run / "artifacts" / "file"
+        file.parent.mkdir(parents=True)
+        file.write_text(run)
+    copy(moved.root, str(tmp_path / "other"), manifest=tmp_path / "of all")
+    known = {"manifest": tmp_path / "of all"} if knows == "manifest" else {"manifest": None}
+    choice = Choice(monkeypatch)
+    moved.read_back(runs=3, **known)
+    assert len(choice.chosen) == 4
+    # The fourth is the oldest, one of those that were there before.
+    newest = {filled[0], filled[2], moved.content.model_id}
+    assert len(oldest := {*choice.chosen} - newest) == 1
+    assert oldest <= {*moved.content.runs.values()}
+    assert len(choice.looked_at) <= (0 if knows == "manifest" else 6)
+    assert "" not in choice.looked_at
+
+
+def test_where_most_have_no_files_one_listing_tells(moved: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_runs(moved, 1000)
+    choice = Choice(monkeypatch)
+    moved.read_back(runs=RUNS, manifest=None)
+    assert set(choice.chosen) == {*moved.content.runs.values(), moved.content.model_id}
+    assert choice.looked_at.count("") == 1
+    assert len(choice.looked_at) < 250
+
+
+def test_a_store_that_is_not_there_gives_nothing_to_choose_from(moved: Moved, tmp_path: Path) -> None:
+    moved.path.rename(tmp_path / "away")
+    with pytest.raises(MissingStoreError, match="there is no such directory"):
+        moved.read_back(manifest=None)
 
 
 def test_a_proxied_store_is_compared_with_its_own_bytes(moved: Moved, tmp_path: Path) -> None:

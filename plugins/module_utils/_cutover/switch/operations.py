@@ -106,7 +106,7 @@ class Switch(Deeds[SwitchRecord]):
 
     def copy_rest(self, record: SwitchRecord) -> None:
         if record.copies:
-            self._copy(copy_arguments(record))
+            self._copy([*copy_arguments(record), "--trust-target"])
 
     def relocate(self, record: SwitchRecord) -> None:
         if (self.work / "undone.json").exists():
