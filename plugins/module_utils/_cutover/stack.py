@@ -208,10 +208,15 @@ class Stack:
         with self._complaining():
             self.compose.run(*up, "mlflow")
             answered_at = self._wait_for_answer(seconds)
-            if self.project.stopped:
-                # Their files make them wait for a health check that is asked every few seconds only.
-                self.compose.run(*up, "--no-deps", *self.project.stopped)
+            self._start_others()
         return answered_at
+
+    def _start_others(self) -> None:
+        # Compose itself would wait for the server's health check, which is asked every few seconds only.
+        self.compose.run("up", "--no-start", "--no-build")
+        others = [f"{self.project.name}-{name}-1" for name in self.project.stopped]
+        if others:
+            docker.run("container", "start", *others)
 
     def await_services(self, seconds: int, *options: str) -> None:
         """Wait until every service is well.
