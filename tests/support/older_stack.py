@@ -18,12 +18,14 @@ _PACKAGES = {"3.10.1": ["mlflow==3.10.1"], "3.13.0": ["mlflow==3.13.0"]}
 
 
 def older_images(lab: Lab, version: str) -> dict[str, str]:
-    """Build images of an older MLflow out of those of a deployed stack; return old names by new ones."""
+    """Build images of an older MLflow out of those of a deployed stack, once; return their names by those."""
     compose = (lab.stack / "compose.yml").read_text()
     made = {}
     for image in sorted(set(re.findall(r"freegee/mlflow-(?:server|client):\S+", compose))):
         name = f"{image}-mlflow-{version}"
-        _build(lab.stack, _DOCKERFILE.format(image=image, packages=" ".join(_PACKAGES[version])), name)
+        if subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode:
+            packages = " ".join(_PACKAGES[version])
+            _build(lab.stack, _DOCKERFILE.format(image=image, packages=packages), name)
         made[image] = name
     return made
 
