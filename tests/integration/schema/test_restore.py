@@ -183,10 +183,11 @@ def test_a_file_that_is_no_whole_backup_is_refused(
     whole = bytearray(backup.read_bytes())
     match damage:
         case "cut short":
-            backup.write_bytes(whole[: len(whole) * 2 // 3])
+            backup.write_bytes(whole[:-2000])
         case "flipped":
-            middle = len(whole) // 2
-            whole[middle : middle + 8000] = bytes(8000)
+            # In an archive the list of what it holds comes first, and that alone would be seen sooner.
+            at, count = (len(whole) // 2, 8000) if older.file is not None else (len(whole) - 3000, 1000)
+            whole[at : at + count] = bytes(count)
             backup.write_bytes(whole)
         case "empty":
             backup.write_bytes(b"")
