@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from mlflow.store.db import utils as mlflow_database
+from mlflow.store.db.base_sql_model import Base
 
 from mlflow_sftp.database.database import Database, with_connect_timeout
 from mlflow_sftp.database.sqlite_file import replaced_database, require_space, writers_locked_out
@@ -85,7 +86,8 @@ def _migrate_in_place(database: Database, found: Schema) -> None:
         _require_unchanged(database, found)
         engine = _engine(with_connect_timeout(database.url), database.lock_timeout())
         quote = engine.dialect.identifier_preparer.quote
-        tables = ", ".join(quote(table) for table in sorted(look(database).tables))
+        own = look(database).tables & set(Base.metadata.tables)
+        tables = ", ".join(quote(table) for table in sorted(own))
 
         def lock_writers_out(connection: sa.Connection, *_: object) -> None:
             connection.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")

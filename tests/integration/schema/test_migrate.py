@@ -1,8 +1,10 @@
 """`mlflow-sftp migrate`: the installed MLflow's schema with every row, or the database as it was."""
 
 import os
+import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 from mlflow import MlflowClient
 
 from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.sqlite_file import writers_locked_out
 from mlflow_sftp.errors import DatabaseError
 from mlflow_sftp.operations import database_migration, database_schema
 from mlflow_sftp.operations.database_migration import migrate
@@ -150,6 +153,28 @@ def test_what_another_one_replaced_meanwhile_is_not_migrated_again(
         with pytest.raises(DatabaseError, match="migrated by another program"):
             migrate(second)
     assert Path(str(sqlite_older.file)).stat().st_ino == inode
+
+
+def test_a_file_that_was_replaced_while_the_lock_was_waited_for(
+    sqlite_older: Older, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened = Database.sqlite_connection
+
+    @contextmanager
+    def waiting(database: Database) -> Iterator[sqlite3.Connection]:
+        with opened(database) as connection:
+            connection.execute("SELECT * FROM runs").fetchone()
+            shutil.copyfile(database.file, tmp_path / "new")
+            (tmp_path / "new").replace(database.file)
+            yield connection
+
+    monkeypatch.setattr(Database, "sqlite_connection", waiting)
+    with (
+        Database(sqlite_older.uri) as database,
+        pytest.raises(DatabaseError, match="was replaced by another program"),
+        writers_locked_out(database),
+    ):
+        pass
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(older: Older) -> None:

@@ -35,7 +35,7 @@ for number in range(runs):
 client.delete_run(run)
 client.create_registered_model("model")
 client.create_model_version("model", source=f"{root}/m", run_id=next(iter(made)))
-client.set_registered_model_alias("model", "champion", "1")
+client.set_registered_model_alias("model", "champion", 1)
 mlflow.set_experiment(experiment_id=experiment)
 with mlflow.start_span("question") as span:
     span.set_inputs({"n": 1})

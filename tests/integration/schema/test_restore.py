@@ -125,7 +125,17 @@ def test_a_migration_beside_the_journal_of_a_killed_writer(sqlite_older: Older, 
     assert sqlite_older.holds(NEW)
 
 
-@pytest.mark.parametrize("left", ["journal of another file", "no database", "cut short", "zeros"])
+@pytest.mark.parametrize(
+    "left",
+    [
+        "journal of another file",
+        "journal alone",
+        "journal of no database",
+        "no database",
+        "cut short",
+        "zeros",
+    ],
+)
 def test_a_file_that_nothing_opens_any_more_is_replaced(
     sqlite_older: Older, left: str, tmp_path: Path, program: Program
 ) -> None:
@@ -143,6 +153,12 @@ def test_a_file_that_nothing_opens_any_more_is_replaced(
                 connection.execute("DROP TABLE params")
                 connection.execute("VACUUM")
             journal.write_bytes(kept)
+        case "journal alone":
+            leave_journal(file)
+            file.unlink()
+        case "journal of no database":
+            leave_journal(file)
+            file.write_bytes(b"something else" * 1000)
         case "no database":
             file.write_bytes(b"something else" * 1000)
         case "cut short":
@@ -167,10 +183,11 @@ def test_a_file_that_is_no_whole_backup_is_refused(
     whole = bytearray(backup.read_bytes())
     match damage:
         case "cut short":
-            backup.write_bytes(whole[: len(whole) * 2 // 3])
+            backup.write_bytes(whole[:-2000])
         case "flipped":
-            middle = len(whole) // 2
-            whole[middle : middle + 8000] = bytes(8000)
+            # In an archive the list of what it holds comes first, and that alone would be seen sooner.
+            at, count = (len(whole) // 2, 8000) if older.file is not None else (len(whole) - 3000, 1000)
+            whole[at : at + count] = bytes(count)
             backup.write_bytes(whole)
         case "empty":
             backup.write_bytes(b"")
@@ -184,6 +201,8 @@ def test_a_file_that_is_no_whole_backup_is_refused(
     refused = program(older.uri, "restore", str(backup))
     assert (refused.code, refused.result["error"]["cause"]) == (1, "backup"), refused
     assert str(backup) in refused.result["error"]["seen"]
+    # Found out beforehand, and not in the middle of the transaction.
+    assert "now cannot" not in refused.result["error"]["seen"]
     assert "mlflow-sftp backup" in refused.result["error"]["remedy"]
     assert older.holds(OLD)
     if older.file is not None:
