@@ -37,7 +37,7 @@ if [ -d "$cluster" ]; then
   version=$(cat "$cluster/PG_VERSION")
   bin=/usr/lib/postgresql/$version/bin
   [ -x "$bin/postgres" ] || die "the volume holds a cluster of PostgreSQL $version, and this image has" /usr/lib/postgresql/* \
-    "only: go back to the image before, dump the database, remove the volume and restore the dump with the new image"
+    "only: go back to the image before, and let playbooks/upgrade.yml bring the database over"
 else
   for bin in /usr/lib/postgresql/*/bin; do :; done
   make_cluster
