@@ -41,8 +41,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+unknown:
+  description: In check mode, which images are not there to be asked; empty where all are.
+  returned: success
+  type: str
 schema:
-  description: What was found.
+  description: What was found; empty where there is no database yet, or nobody could be asked.
   returned: success
   type: dict
   contains:
@@ -75,7 +79,11 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
@@ -95,19 +103,29 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 
 def look(module: AnsibleModule) -> dict:
     """Return what was found."""
-    stack = Stack(settings_of(module.params))
     image, postgres_image = module.params["image"], module.params["postgres_image"]
+    missing = [each for each in (image, postgres_image) if each and not docker.has_image(each)]
+    if missing and not module.check_mode:
+        raise CutoverError(
+            f"There is no image {' and no '.join(missing)}",
+            "Run site.yml without --tags, or with --tags install",
+        )
+    if missing:
+        unknown = f"{' and '.join(missing)} would be built; whether the database fits is known then."
+        return {"schema": {}, "findings": [], "unknown": unknown}
+    stack = Stack(settings_of(module.params))
     schema = schema_of(stack, image)
     findings = []
     try:
-        require_current(schema, look_into(stack.project.image).heads if schema.state == "unknown" else ())
+        if schema is not None:
+            require_current(schema, look_into(stack.project.image).heads if schema.state == "unknown" else ())
         if postgres_image and stack.project.postgres_image:
             require_same_postgres(
                 postgres_version(stack.project.postgres_image), postgres_version(postgres_image)
             )
     except RefusedError as error:
         findings = [str(error)]
-    return {"schema": schema.as_dict(), "findings": findings}
+    return {"schema": schema.as_dict() if schema else {}, "findings": findings, "unknown": ""}
 
 
 def main() -> None:

@@ -120,6 +120,10 @@ image:
   description: The deployed server's image.
   returned: success
   type: str
+postgres_image:
+  description: The deployed image of the stack's PostgreSQL; empty without.
+  returned: success
+  type: str
 """
 
 import time
@@ -170,6 +174,7 @@ def look(module: AnsibleModule) -> dict:
         "goal": decision.goal.as_dict() if decision.goal else {},
         "groups": decision.groups,
         "image": stack.project.image,
+        "postgres_image": stack.project.postgres_image,
     }
 
 

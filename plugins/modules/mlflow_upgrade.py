@@ -92,6 +92,7 @@ lines:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import require_state
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
@@ -116,9 +117,21 @@ def describe(record: UpgradeRecord, notes: list[str]) -> list[str]:
     ]
 
 
-def undo(engine: UpgradeEngine, discard: bool) -> dict:
+def purge(upgrade: Upgrade, record: UpgradeRecord) -> list[str]:
+    """Remove what the round trips left; the upgrade is complete, and stays so if this fails."""
+    try:
+        upgrade.purge(record)
+    except CutoverError as error:
+        return [f"What the round trips left could not be removed: {error} verify.yml removes it later."]
+    return []
+
+
+def undo(engine: UpgradeEngine, upgrade: Upgrade) -> dict:
     """Go back."""
-    engine.require_nothing_lost(discard)
+    if engine.record.state == "done":
+        upgrade.require_way_back(engine.record)
+        upgrade.drain(engine.record)
+    engine.require_nothing_lost()
     record = engine.undo()
     lines = [f"The {record.title} was undone: MLflow answers.", record.left_behind]
     return {"changed": True, "record": record.as_dict(), "lines": list(filter(None, lines))}
@@ -133,14 +146,15 @@ def run(module: AnsibleModule) -> dict:
         return {"changed": True, "record": record.as_dict(), "lines": []}
     upgrade = Upgrade(stack, record)
     with locked(stack.settings.switches):
-        engine = UpgradeEngine(require_state(stack, record), upgrade)
+        engine = UpgradeEngine(require_state(stack, record), upgrade, discard=options["discard"])
         if options["state"] == "undone":
-            return undo(engine, options["discard"])
+            return undo(engine, upgrade)
         if not record.interrupted:
             # Again right before MLflow is closed; here, before anything is started.
             upgrade.drain(record)
         record = engine.finish()
-        return {"changed": True, "record": record.as_dict(), "lines": describe(record, upgrade.notes)}
+        notes = [*upgrade.notes, *purge(upgrade, record)]
+        return {"changed": True, "record": record.as_dict(), "lines": describe(record, notes)}
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ extends_documentation_fragment:
 options:
   image:
     description:
-      - The next image of the MLflow server.
+      - The next image of the MLflow server, where an upgrade is neither resumed nor undone.
     type: str
-    required: true
+    default: ""
   postgres_image:
     description:
       - The next image of the stack's PostgreSQL, where it has one.
@@ -69,6 +69,7 @@ record:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
@@ -93,6 +94,7 @@ def look(module: AnsibleModule) -> dict:
         target=Version(image=given["image"], postgres_image=given["postgres_image"]),
         resume=given["resume"],
         undo=given["undo"],
+        installed=files.digest(stack.settings.directory),
         check=module.check_mode,
         now=time.strftime(ID_FORMAT, time.gmtime()),
     )
@@ -112,7 +114,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **STACK_OPTIONS,
-            "image": {"type": "str", "required": True},
+            "image": {"type": "str", "default": ""},
             "postgres_image": {"type": "str", "default": ""},
             "resume": {"type": "str", "choices": ["", "finish", "undo"], "default": ""},
             "undo": {"type": "bool", "default": False},

@@ -92,6 +92,7 @@ def find_out(stack: Stack, record: UpgradeRecord, restart_seconds: int) -> plan.
         after=look_into(record.target.image, record.target.postgres_image),
         known=known,
         bytes=size,
+        is_sqlite=stack.database.startswith("sqlite:"),
         free_bytes=shutil.disk_usage(stack.settings.directory).free,
         restart_seconds=restart_seconds,
     )

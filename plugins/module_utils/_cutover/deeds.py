@@ -20,12 +20,14 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
+    INCOMPLETE,
     Program,
     failure_of,
     run_once,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Kind
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 
@@ -36,6 +38,7 @@ STEP_FILE = "step"
 ROUND_TRIP_SECONDS = 900
 # Of many problems.
 NAMED = 3
+_RUNS_WHILE_CLOSED = 10
 _RESERVE = ".reserve"
 _RESERVE_BYTES = 4 << 20
 
@@ -167,6 +170,21 @@ class Deeds(Generic[Kind]):
     def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
         """Start a container that has stores, database and the cutover's directory."""
         raise NotImplementedError
+
+    @property
+    def runs_while_closed(self) -> str:
+        """How many old runs are read back while MLflow is closed; what is asked for beyond them follows afterwards."""
+        asked = self._settings.verify_runs
+        return str(_RUNS_WHILE_CLOSED if asked == "all" else min(int(asked), _RUNS_WHILE_CLOSED))
+
+    def read_back(self, program: Program, arguments: Sequence[str], seconds: float | None) -> None:
+        """Read old runs back and note how many; raises CutoverError where they are not as they were."""
+        found = program.call(*arguments, accepted=(0, INCOMPLETE), seconds=seconds)
+        require_unharmed(found)
+        self.notes = [
+            f"Read back and compared: {found['runs']} runs and {found['models']} models, {found['files']} files, "
+            f"{readable_size(found['bytes'])}."
+        ]
 
     def _access(self, record: Kind) -> str:
         """Return how clients reach the store afterwards."""

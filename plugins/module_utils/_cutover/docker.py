@@ -61,13 +61,18 @@ def inspect(container: str) -> Mapping[str, Any] | None:
     return found[0]
 
 
-def has_image(image: str) -> bool:
-    """Return whether the engine has an image."""
+def has(kind: str, name: str) -> bool:
+    """Return whether the engine has an image, a volume or a network of a name."""
     try:
-        run("image", "inspect", "--format={{.Id}}", image)
+        run(kind, "inspect", "--format={{.Name}}" if kind != "image" else "--format={{.Id}}", name)
     except CutoverError:
         return False
     return True
+
+
+def has_image(image: str) -> bool:
+    """Return whether the engine has an image."""
+    return has("image", image)
 
 
 def remove(*containers: str) -> None:

@@ -7,6 +7,7 @@ mounted alone follows the file. So a file is written beside the present one, and
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tarfile
@@ -16,7 +17,8 @@ from pathlib import Path
 
 # In this order: until compose.yml is there, the files before are what Compose reads.
 FILES = (".other_stores.json", ".env", "compose.yml")
-DIRECTORIES = ("mlflow", ".secrets/mlflow_sftp_key")
+CREDENTIALS = ("mlflow", ".secrets/mlflow_sftp_key")
+DIRECTORIES = (*CREDENTIALS, "postgres")
 
 
 def save(stack: Path, archive: Path) -> None:
@@ -59,12 +61,33 @@ def restore(archive: Path, stack: Path, *, credentials: bool = True) -> None:
 
 def install(source: Path, stack: Path, *, credentials: bool = True) -> None:
     """Give a stack the files of a directory; what the directory does not have stays as it is."""
-    for name in DIRECTORIES if credentials else ():
-        if (source / name).is_dir():
+    for name in DIRECTORIES:
+        if (source / name).is_dir() and (credentials or name not in CREDENTIALS):
             _install_directory(source / name, stack / name)
     for name in FILES:
         if (source / name).exists():
             _install_file(source / name, stack / name)
+
+
+def text_of(archive: Path, name: str) -> str:
+    """Return the text of a file of an archive; raises OSError."""
+    try:
+        with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=archive.parent) as directory:
+            tar.extraction_filter = getattr(tarfile, "tar_filter", None)
+            tar.extract(name, directory)
+            return (Path(directory) / name).read_text()
+    except (tarfile.TarError, KeyError) as error:
+        raise OSError(f"{archive} cannot be read: {error}") from error
+
+
+def digest(stack: Path) -> str:
+    """Return a digest of the files of a stack, credentials aside."""
+    digested = hashlib.sha256()
+    for name in FILES:
+        path = stack / name
+        digested.update(path.read_bytes() if path.exists() else b"")
+        digested.update(b"\0")
+    return digested.hexdigest()
 
 
 def complete(following: Path, stack: Path, client: Path | None, renamed: Mapping[str, str]) -> None:

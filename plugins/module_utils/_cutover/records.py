@@ -66,7 +66,8 @@ def to_resume(records: Sequence[Record], kind: type[Kind], resume: str, *, check
     if begun is None:
         if resume:
             raise RefusedError(
-                f"There is no interrupted {kind.NAME} to {resume}", "Run this playbook without resume"
+                f"There is no interrupted {kind.NAME} to {resume} on this Docker host",
+                "Run this playbook without resume, or, of several Docker hosts, with --limit to the one that is meant",
             )
         return None
     if not isinstance(begun, kind):

@@ -127,9 +127,11 @@ class Stack:
         labels: Mapping[str, str] | None = None,
         ssh_config: str = "",
         image: str = "",
+        networks: Sequence[str] | None = None,
     ) -> None:
         """Start a container that has the local store, the database and what `volumes` give it besides."""
         docker.remove(name)
+        networks = networks or self.project.networks
         docker.run(
             *("container", "run", "--detach", "--name", name, "--pull=never", "--stop-timeout=2"),
             # What the copy reports is read from there.
@@ -138,7 +140,7 @@ class Stack:
             *docker.NO_PROXIES,
             f"--label={LABEL}={self.settings.directory}",
             *(f"--label={name}={value}" for name, value in (labels or {}).items()),
-            f"--network={self.project.networks[0]}",
+            f"--network={networks[0]}",
             *(f"--volume={volume}" for volume in (*self._data(), *volumes)),
             # The value has a password: only the client's environment holds it.
             "--env=MLFLOW_BACKEND_STORE_URI",
@@ -149,11 +151,36 @@ class Stack:
             environment={"MLFLOW_BACKEND_STORE_URI": self.database},
         )
         try:
-            for network in self.project.networks[1:]:
+            for network in networks[1:]:
                 docker.run("network", "connect", network, name)
         except CutoverError:
             docker.remove(name)
             raise
+
+    @contextlib.contextmanager
+    def reachable_database(self) -> Iterator[tuple[str, ...] | None]:
+        """Yield the networks on which the database answers, also of a stack that is stopped; None without a database.
+
+        Raises:
+            CutoverError: The stack's own PostgreSQL does not start.
+        """
+        name = self.project.name
+        if self.database.startswith("sqlite:"):
+            yield ("none",) if docker.has("volume", f"{name}_database") else None
+        elif "postgres" not in self.project.services:
+            yield tuple(each for each in self.project.networks if docker.has("network", each)) or ("bridge",)
+        elif not docker.has("volume", f"{name}_postgres"):
+            yield None
+        else:
+            found = docker.inspect(f"{name}-postgres-1")
+            running = found is not None and found["State"]["Running"]
+            if not running:
+                self.compose.run("up", "--detach", "--no-build", "--no-deps", "--wait", "postgres")
+            try:
+                yield (f"{name}_database",)
+            finally:
+                if not running:
+                    self.compose.run("stop", "postgres")
 
     def credentials(self, directory: Path | None = None, suffix: str = "") -> list[str]:
         """Return the volumes with an account's credentials, if the directory, by default the stack's, has any."""
@@ -214,7 +241,9 @@ class Stack:
     def _start_others(self) -> None:
         # Compose itself would wait for the server's health check, which is asked every few seconds only.
         self.compose.run("up", "--no-start", "--no-build")
-        others = [f"{self.project.name}-{name}-1" for name in self.project.stopped]
+        # The files may have changed since the project was read.
+        present = Project.from_config(self.compose.config())
+        others = [f"{present.name}-{name}-1" for name in present.stopped]
         if others:
             docker.run("container", "start", *others)
 

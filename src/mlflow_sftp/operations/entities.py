@@ -149,7 +149,9 @@ def _traces(client: MlflowClient, experiments: list[str], most: int) -> Iterator
             order_by=[f"timestamp_ms {order}"],
             include_spans=False,
         )
-        yield from (trace for trace in found if str(trace.info.state) != "IN_PROGRESS")
+        # One whose spans nobody gets, as where its client died, tells nothing afterwards either.
+        ended = (trace for trace in found if str(trace.info.state) != "IN_PROGRESS")
+        yield from (trace for trace in ended if _spans(client, trace) is not None)
 
 
 def _get_trace(client: MlflowClient, trace_id: str) -> Any:
@@ -166,8 +168,8 @@ def _tell_trace(client: MlflowClient, trace: Any) -> dict[str, Any]:
 
 
 def _spans(client: MlflowClient, trace: Any) -> list[str] | None:
-    # An earlier server may not answer a later client that asks for spans.
-    with contextlib.suppress(MlflowException):
+    # An earlier server may not answer a later client that asks for spans, and a store may be out of reach.
+    with contextlib.suppress(Exception):
         spans = trace.data.spans or _get_trace(client, trace.info.trace_id).data.spans
         return sorted(span.name for span in spans)
     return None

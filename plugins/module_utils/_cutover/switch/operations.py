@@ -14,18 +14,14 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds
     ROUND_TRIP_SECONDS,
     WORK,
     Deeds,
-    require_unharmed,
     translated,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import needed_accounts
 
 _HOME = "/home/mlflow"
-# How many old runs are read back while MLflow is closed; what is asked for beyond them follows afterwards.
-_RUNS_WHILE_CLOSED = 10
 
 
 class Switch(Deeds[SwitchRecord]):
@@ -130,7 +126,7 @@ class Switch(Deeds[SwitchRecord]):
 
     def try_candidate(self, record: SwitchRecord) -> None:
         server = ("--tracking-uri", "http://localhost:5000")
-        self._read_back(self._require_candidate(), record, self._runs_while_closed, *server)
+        self._read_back(self._require_candidate(), record, self.runs_while_closed, *server)
         # In an experiment of its own, which goes with it.
         self._require_candidate().call(
             "roundtrip", "--access", record.target.access, *server, seconds=ROUND_TRIP_SECONDS
@@ -186,7 +182,7 @@ class Switch(Deeds[SwitchRecord]):
 
     def _verify_meanwhile(self, record: SwitchRecord) -> None:
         asked = self._settings.verify_runs
-        if asked != self._runs_while_closed:
+        if asked != self.runs_while_closed:
             self._read_back(self._require_tool(), record, asked)
 
     def _copy(self, arguments: Sequence[str]) -> None:
@@ -195,20 +191,9 @@ class Switch(Deeds[SwitchRecord]):
             first = "; ".join(f"{path}: {reason}" for path, reason in list(found["failed"].items())[:3])
             raise CutoverError(f"{len(found['failed'])} files could not be copied: {first}")
 
-    @property
-    def _runs_while_closed(self) -> str:
-        asked = self._settings.verify_runs
-        return str(_RUNS_WHILE_CLOSED if asked == "all" else min(int(asked), _RUNS_WHILE_CLOSED))
-
     def _read_back(self, program: Program, record: SwitchRecord, runs: str, *server: str) -> None:
-        limit = ROUND_TRIP_SECONDS if server else None
-        arguments = read_back_arguments(record, runs)
-        found = program.call(*arguments, *server, accepted=(0, INCOMPLETE), seconds=limit)
-        require_unharmed(found)
-        self.notes = [
-            f"Read back and compared: {found['runs']} runs and {found['models']} models, {found['files']} files, "
-            f"{readable_size(found['bytes'])}."
-        ]
+        arguments = [*read_back_arguments(record, runs), *server]
+        self.read_back(program, arguments, ROUND_TRIP_SECONDS if server else None)
 
 
 def copy_arguments(record: SwitchRecord) -> list[str]:

@@ -24,6 +24,7 @@ class Options:
         target: The images of the collection's version.
         resume: ``finish`` or ``undo`` an interrupted upgrade; empty for neither.
         undo: Whether the last upgrade is to be undone.
+        installed: Digest of the stack's files.
         check: Whether nothing is to be changed.
         now: The time as an id.
     """
@@ -31,6 +32,7 @@ class Options:
     target: Version
     resume: str = ""
     undo: bool = False
+    installed: str = ""
     check: bool = False
     now: str = ""
 
@@ -68,19 +70,31 @@ def decide(deployed: Version, store: Store, records: Sequence[Record], options: 
     if begun is not None:
         return Decision("finish" if options.resume == "finish" else "rollback", begun, deployed)
     if options.undo:
-        return Decision("rollback", _to_undo(deployed, records), deployed)
+        return Decision("rollback", _to_undo(deployed, records, options.installed), deployed)
     if _same_images(deployed, options.target):
         return Decision("none", None, deployed)
+    if bool(deployed.postgres_image) != bool(options.target.postgres_image):
+        raise RefusedError(
+            "The deployed stack and the variables name different databases, of which only one is the stack's own "
+            "PostgreSQL. Nothing was changed",
+            "Put the deployed one into mlflow_stack_backend_store",
+        )
     identifier = new_id(options.now, records)
     record = UpgradeRecord(id=identifier, source=deployed, target=options.target, store=store)
     return Decision("start", record, deployed)
 
 
-def _to_undo(deployed: Version, records: Sequence[Record]) -> UpgradeRecord:
+def _to_undo(deployed: Version, records: Sequence[Record], installed: str) -> UpgradeRecord:
     """Return the last upgrade, where its backup still is what a way back needs."""
     done = [record for record in records if record.state == "done"]
     last = done[-1] if done else None
     if isinstance(last, UpgradeRecord) and _same_images(last.target, deployed):
+        if installed != last.installed:
+            raise RefusedError(
+                "compose.yml or .env has changed since the last upgrade: going back would undo that as well, a new "
+                "password among it. Nothing was changed",
+                "Deploy what was deployed then (site.yml), and run this playbook again; or restore a backup",
+            )
         return last
     if not any(isinstance(record, UpgradeRecord) for record in done):
         raise RefusedError("There is no completed upgrade to undo. Nothing was changed")

@@ -23,7 +23,7 @@ class UpgradeOperations(Operations[UpgradeRecord], Protocol):
     """What an upgrade does besides; each deed raises `CutoverError` where it fails, and may be repeated."""
 
     def replace_postgres(self, record: UpgradeRecord) -> None:
-        """Put the cluster aside, and give a new one of the next version the content of the backup."""
+        """Start the next PostgreSQL; where it cannot read the cluster, on a new one with the content of the backup."""
 
     def migrate(self, record: UpgradeRecord) -> None:
         """Give the database the schema of the next version."""
@@ -38,10 +38,13 @@ class UpgradeOperations(Operations[UpgradeRecord], Protocol):
         """Keep the database as the next version leaves it."""
 
     def restore_postgres(self, record: UpgradeRecord) -> None:
-        """Give PostgreSQL the cluster from before."""
+        """Start the PostgreSQL from before, on its own cluster."""
 
     def restore_database(self, record: UpgradeRecord) -> None:
         """Give the database the content of the backup."""
+
+    def installed(self, record: UpgradeRecord) -> str:
+        """Return a digest of the stack's files."""
 
 
 class StayedError(CutoverError):
@@ -61,22 +64,31 @@ class UpgradeEngine(Engine[UpgradeRecord]):
     """Carries out one upgrade."""
 
     def __init__(
-        self, record: UpgradeRecord, operations: UpgradeOperations, clock: Clock = time.monotonic
+        self,
+        record: UpgradeRecord,
+        operations: UpgradeOperations,
+        clock: Clock = time.monotonic,
+        *,
+        discard: bool = False,
     ) -> None:
         super().__init__(record, operations, clock)
         self._operations = operations
+        self._discard = discard
 
-    def require_nothing_lost(self, discard: bool) -> None:
+    def require_nothing_lost(self) -> None:
         """Refuse to go back where that would lose what came in since, unless that may be.
 
         Raises:
             RefusedError: Something came in, or nobody can tell.
         """
-        logged = self._named_since() if self.record.opened and not self.record.brought_back else ""
-        if logged and not discard:
+        record = self.record
+        if self._discard or not record.opened or record.kept or record.brought_back:
+            return
+        logged = self._named_since()
+        if logged:
             self._common.tidy(self.record)
             raise RefusedError(
-                f"{logged} came in since MLflow was opened on {self.record.target}, and the database from before does "
+                f"{logged} came in since MLflow was opened on {record.target}, and the database from before does "
                 "not know of that. Nothing was changed",
                 "Give it up with -e discard=true: the present database is kept beside the record",
             )
@@ -89,7 +101,7 @@ class UpgradeEngine(Engine[UpgradeRecord]):
         run = self._operations
         self._step("Back up the database", run.back_up)
         self._write(tried=True)
-        if self.record.replaces_postgres:
+        if self.record.changes_postgres:
             self._step("Replace PostgreSQL", run.replace_postgres)
         self._step("Migrate the database", run.migrate)
         self._step("Try the next server", run.try_candidate)
@@ -104,15 +116,19 @@ class UpgradeEngine(Engine[UpgradeRecord]):
             raise StayedError(self.record, logged) from error
         super()._roll_back(error)
 
+    def _conclude(self) -> None:
+        installed = self._step("Note the installed files", self._operations.installed)
+        self.record = self.record.updated(installed=installed)
+
     def _bring_back(self) -> None:
         run = self._operations
         if not self.record.tried:
             return
-        if self.record.opened:
+        if self.record.opened and not self.record.kept:
             self._keep_what_came_in()
-        if self.record.replaces_postgres:
-            self._step("Restore PostgreSQL's cluster", run.restore_postgres)
-        else:
+        if self.record.changes_postgres:
+            self._step("Restore PostgreSQL", run.restore_postgres)
+        if not self.record.replaces_cluster:
             self._step("Restore the database", run.restore_database)
 
     def _named_since(self) -> str:
@@ -123,12 +139,17 @@ class UpgradeEngine(Engine[UpgradeRecord]):
             return f"nobody knows how much ({error.seen})"
 
     def _keep_what_came_in(self) -> None:
+        """Keep the database as it is: also what is not counted changes it, as a new tag does."""
         logged = self._named_since()
-        if not logged:
-            return
-        self._step("Back up the database of the next version", self._operations.back_up_after)
         behind = f"{logged} came in since the upgrade; the database with that was kept beside the record"
-        self.record = self.record.updated(left_behind=behind)
+        try:
+            self._step("Back up the database of the next version", self._operations.back_up_after)
+        except CutoverError as error:
+            if not self._discard:
+                raise
+            behind = f"What came in since the upgrade could not be kept: {error.seen}"
+            logged = "something"
+        self._write(kept=True, left_behind=behind if logged else "")
 
 
 def more(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

@@ -15,14 +15,20 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 
 # Also in images of earlier versions, whose program knows no such command.
 _TELL = """
-import json, os
+import json, os, re, subprocess
 import mlflow
 import mlflow.store.db_migrations as migrations
 from alembic.script import ScriptDirectory
 directory = os.path.dirname(migrations.__file__) if migrations.__file__ else list(migrations.__path__)[0]
-print(json.dumps({"mlflow": mlflow.__version__, "heads": list(ScriptDirectory(directory).get_heads())}))
+try:
+    said = subprocess.run(["pg_dump", "--version"], capture_output=True, text=True).stdout
+except OSError:
+    said = ""
+pg_dump = (re.findall(r"[0-9]+", said) or [""])[0]
+heads = list(ScriptDirectory(directory).get_heads())
+print(json.dumps({"mlflow": mlflow.__version__, "heads": heads, "pg_dump": pg_dump}))
 """
-_POSTGRES_VERSIONS = "ls /usr/lib/postgresql"
+_TELL_POSTGRES = "ls /usr/lib/postgresql; id -u postgres"
 
 
 def look_into(image: str, postgres_image: str = "") -> Image:
@@ -32,7 +38,7 @@ def look_into(image: str, postgres_image: str = "") -> Image:
         CutoverError: It is not there, or no such image.
     """
     told = json.loads(_run(image, "/opt/venv/bin/python", "-c", _TELL))
-    return Image(told["mlflow"], tuple(told["heads"]), postgres_version(postgres_image))
+    return Image(told["mlflow"], tuple(told["heads"]), told["pg_dump"], *_postgres(postgres_image))
 
 
 def postgres_version(image: str) -> str:
@@ -41,18 +47,28 @@ def postgres_version(image: str) -> str:
     Raises:
         CutoverError: It is not there, or no such image.
     """
-    versions = _run(image, "sh", "-c", _POSTGRES_VERSIONS).split() if image else []
-    return max(versions, key=int, default="")
+    return _postgres(image)[0]
 
 
-def schema_of(stack: Stack, image: str) -> Schema:
-    """Return what the MLflow of an image says of the stack's database."""
-    stack.start_tool(stack.planner, (), image=image)
-    with running_program(stack.planner, "schema") as program:
-        return Schema.from_answer(program.call("schema"))
+def _postgres(image: str) -> tuple[str, str]:
+    """Return major version and user id."""
+    if not image:
+        return "", ""
+    *versions, uid = _run(image, "sh", "-c", _TELL_POSTGRES).split()
+    return max(versions, key=int, default=""), uid
 
 
-def look_with(stack: Stack, image: str) -> tuple[Schema, Mapping[str, int], int | None]:
+def schema_of(stack: Stack, image: str) -> Schema | None:
+    """Return what the MLflow of an image says of the stack's database; None where there is none yet."""
+    with stack.reachable_database() as networks:
+        if networks is None:
+            return None
+        stack.start_tool(stack.planner, (), image=image, networks=networks)
+        with running_program(stack.planner, "schema") as program:
+            return Schema.from_answer(program.call("schema"))
+
+
+def look_with(stack: Stack, image: str) -> tuple[Schema, Mapping[str, int], int]:
     """Return the same, how many runs and so on there are, and the size of the database in bytes."""
     stack.start_tool(stack.planner, (), image=image)
     with running_program(stack.planner, "schema", "info") as program:

@@ -16,8 +16,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 
 # Measured: 10,000 runs are migrated in 7 s.
 _RUNS_A_SECOND = 1_400
-# The backup, and what the migration works on.
-_COPIES = 4
+# The backup from before, and on the way back that of the next version.
+_COPIES = 2
+# What the migration of a file works on.
+_SQLITE_COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,16 @@ class Image:
     Attributes:
         mlflow: Version of MLflow.
         heads: Revisions of the schema that it needs; empty where the image does not tell.
+        pg_dump: Major version of the program that backs PostgreSQL up; empty without one.
         postgres: Major version of PostgreSQL of the image beside; empty for none.
+        postgres_uid: Id of that one's user; empty for none.
     """
 
     mlflow: str
     heads: tuple[str, ...] = ()
+    pg_dump: str = ""
     postgres: str = ""
+    postgres_uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class Findings:
         before: The deployed image.
         after: The next image.
         known: How many runs and so on MLflow knows.
-        bytes: Size of the database; None where nobody tells.
+        bytes: Size of the database.
+        is_sqlite: Whether it is a file, of which the migration makes copies.
         free_bytes: Free where the backup is written.
         restart_seconds: How long closing MLflow and opening it again takes.
     """
@@ -53,7 +60,8 @@ class Findings:
     before: Image
     after: Image
     known: Mapping[str, int]
-    bytes: int | None
+    bytes: int
+    is_sqlite: bool
     free_bytes: int
     restart_seconds: float
 
@@ -67,7 +75,7 @@ def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
     require_usable(found.schema, found.before.heads)
     if found.schema.state == "empty":
         raise RefusedError("The deployed database is empty. Nothing was changed", "Run site.yml")
-    _require_no_older_postgres(found)
+    _require_postgres(found.before, found.after)
     _require_space(found)
     source, target = found.before, found.after
     return record.updated(
@@ -95,30 +103,42 @@ def describe(record: UpgradeRecord, found: Findings) -> list[str]:
     ]
 
 
-def _require_no_older_postgres(found: Findings) -> None:
-    if (
-        found.before.postgres
-        and found.after.postgres
-        and int(found.after.postgres) < int(found.before.postgres)
-    ):
+def _require_postgres(before: Image, after: Image) -> None:
+    """Refuse a PostgreSQL on which the volume, the dump or the way back would not work."""
+    if not (before.postgres and after.postgres):
+        return
+    if int(after.postgres) < int(before.postgres):
         raise RefusedError(
-            f"The stack's PostgreSQL is {found.before.postgres}, and the next image has {found.after.postgres}, which "
-            "is older. Nothing was changed",
+            f"The stack's PostgreSQL is {before.postgres}, and the next image has {after.postgres}, which is older. "
+            "Nothing was changed",
             "Name an image of the same version or a later one in mlflow_stack_postgres_image",
+        )
+    if not after.pg_dump or int(after.postgres) > int(after.pg_dump):
+        raise RefusedError(
+            f"The next image has PostgreSQL {after.postgres}, and the MLflow server's image pg_dump "
+            f"{after.pg_dump or 'not at all'}, which cannot back that up. Nothing was changed",
+            "Name an image of an earlier version in mlflow_stack_postgres_image",
+        )
+    if before.postgres_uid != after.postgres_uid:
+        raise RefusedError(
+            f"PostgreSQL's files belong to user id {before.postgres_uid}, and the next image runs as "
+            f"{after.postgres_uid}. Nothing was changed",
+            "Name an image with the same id in mlflow_stack_postgres_image",
         )
 
 
 def _require_space(found: Findings) -> None:
-    if found.bytes is not None and found.free_bytes < _COPIES * found.bytes:
+    copies = _COPIES + (_SQLITE_COPIES if found.is_sqlite and found.schema.state == "behind" else 0)
+    if found.free_bytes < copies * found.bytes:
         raise RefusedError(
-            f"The database has {readable_size(found.bytes)}, of which backup and migration take {_COPIES} copies, and "
+            f"The database has {readable_size(found.bytes)}, of which {copies} copies may be needed at once, and "
             f"{readable_size(found.free_bytes)} are free for the stack's directory. Nothing was changed",
             "Make room",
         )
 
 
 def _postgres(record: UpgradeRecord) -> Iterator[str]:
-    if record.replaces_postgres:
+    if record.replaces_cluster:
         yield (
             f"PostgreSQL {record.source.postgres} becomes {record.target.postgres}: the database is dumped and "
             "restored into a new cluster; the old one is kept in the volume."
@@ -133,8 +153,10 @@ def _migration(found: Findings) -> Iterator[str]:
         )
     else:
         yield f"The database's schema stays {schema.revision}."
-    size = "" if found.bytes is None else f" of {readable_size(found.bytes)}"
-    yield f"Before that, a backup{size} is made; {readable_size(found.free_bytes)} are free there."
+    yield (
+        f"Before that, a backup of {readable_size(found.bytes)} at most is made; {readable_size(found.free_bytes)} are "
+        "free there."
+    )
 
 
 def _downtime(record: UpgradeRecord, found: Findings) -> str:

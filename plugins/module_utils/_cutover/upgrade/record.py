@@ -48,6 +48,8 @@ class UpgradeRecord(Record):
         target: The version after.
         store: Where the artifacts are.
         known: How many runs and so on MLflow knew when it was opened; empty before that.
+        kept: Whether the database of the next version was kept on the way back.
+        installed: Digest of the files that the upgrade gave the stack; empty before it is done.
     """
 
     NAME: ClassVar[str] = "upgrade"
@@ -57,6 +59,8 @@ class UpgradeRecord(Record):
     target: Version
     store: Store
     known: Mapping[str, int] = field(default_factory=dict)
+    kept: bool = False
+    installed: str = ""
 
     @property
     def title(self) -> str:
@@ -64,9 +68,14 @@ class UpgradeRecord(Record):
         return f"upgrade from {self.source} to {self.target}"
 
     @property
-    def replaces_postgres(self) -> bool:
-        """Whether the stack's PostgreSQL changes its major version, so that its cluster cannot be read any more."""
-        return bool(self.source.postgres) and self.source.postgres != self.target.postgres
+    def changes_postgres(self) -> bool:
+        """Whether the stack's PostgreSQL gets another image."""
+        return self.source.postgres_image != self.target.postgres_image
+
+    @property
+    def replaces_cluster(self) -> bool:
+        """Whether that one is of another major version, so that it cannot read the cluster."""
+        return self.changes_postgres and self.source.postgres != self.target.postgres
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON; the versions are called ``from`` and ``to``."""

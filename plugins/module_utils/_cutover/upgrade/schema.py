@@ -64,7 +64,7 @@ def require_usable(schema: Schema, deployed_heads: tuple[str, ...]) -> None:
     Raises:
         RefusedError: It is newer, unknown, ambiguous or damaged.
     """
-    if schema.state == "unknown" and set(schema.database) <= set(deployed_heads):
+    if schema.state == "unknown" and schema.database and set(schema.database) <= set(deployed_heads):
         raise RefusedError(
             f"The database has the schema of a newer MLflow ({schema.revision}) than the MLflow {schema.mlflow} of "
             "this "
@@ -74,7 +74,8 @@ def require_usable(schema: Schema, deployed_heads: tuple[str, ...]) -> None:
         )
     if schema.state == "unknown":
         raise RefusedError(
-            f"The database has the schema {schema.revision}, which neither the deployed MLflow nor MLflow "
+            f"The database has the schema {schema.revision or 'of no revision'}, which neither the deployed MLflow nor "
+            "MLflow "
             f"{schema.mlflow} knows. Nothing was changed",
             "Deploy with the MLflow that made it, or restore a backup",
         )

@@ -43,6 +43,7 @@ else
   make_cluster
 fi
 
-printf "ALTER ROLE mlflow PASSWORD '%s'\n" "$(cat /run/secrets/postgres_password)" | single_user "$cluster"
+password=$(cat /run/secrets/postgres_password)
+printf "ALTER ROLE mlflow PASSWORD '%s'\n" "$password" | single_user "$cluster"
 
 exec "$bin/postgres" -D "$cluster" -c listen_addresses='*' -c hba_file=$config/pg_hba.conf -c unix_socket_directories=/tmp

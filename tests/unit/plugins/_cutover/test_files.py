@@ -61,9 +61,9 @@ def test_an_archive_that_is_cut_short_is_an_error_of_its_file(tmp_path: Path) ->
 
 def test_a_mounted_directory_stays_the_same_one(tmp_path: Path) -> None:
     present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
-    inodes = [os.stat(present / name).st_ino for name in files.DIRECTORIES]
+    inodes = [os.stat(present / name).st_ino for name in files.CREDENTIALS]
     files.install(following, present)
-    assert [os.stat(present / name).st_ino for name in files.DIRECTORIES] == inodes
+    assert [os.stat(present / name).st_ino for name in files.CREDENTIALS] == inodes
 
 
 def test_compose_yml_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +113,23 @@ def test_a_second_run_is_told_who_holds_the_lock_and_since_when(
         pass
     assert holder(tmp_path) == ""
     assert holder(tmp_path / "nowhere") == ""
+
+
+def test_credentials_may_stay_as_they_are(tmp_path: Path) -> None:
+    present, before = stack(tmp_path / "stack", "new"), stack(tmp_path / "before", "old")
+    files.save(before, tmp_path / "before.tar")
+    credentials = {name: text for name, text in content(present).items() if name.startswith(files.CREDENTIALS)}
+    files.restore(tmp_path / "before.tar", present, credentials=False)
+    now = content(present)
+    assert {name: now[name] for name in credentials} == credentials
+    assert now["compose.yml"] == content(before)["compose.yml"]
+    assert files.text_of(tmp_path / "before.tar", "compose.yml") == now["compose.yml"][0]
+
+
+def test_the_digest_tells_other_files(tmp_path: Path) -> None:
+    one = stack(tmp_path / "one", "old")
+    digest = files.digest(one)
+    (one / "mlflow" / "ssh_config").write_text("credentials aside")
+    assert files.digest(one) == digest
+    (one / ".env").write_text("A='b'")
+    assert files.digest(one) != digest

@@ -88,7 +88,19 @@ def test_decisions(
             {"undo": True},
             ["switch from", "after the last upgrade", "playbooks/storage_switch.yml -e undo=true"],
         ),
-        (OLD, [], {"resume": "finish"}, ["no interrupted upgrade to finish"]),
+        (OLD, [], {"resume": "finish"}, ["no interrupted upgrade to finish", "--limit"]),
+        (
+            OLD,
+            [],
+            {"target": Version(image="server:2")},
+            ["different databases", "mlflow_stack_backend_store"],
+        ),
+        (
+            NEW,
+            [upgrade(state="done", installed="abc")],
+            {"undo": True, "installed": "def"},
+            ["compose.yml or .env has changed since", "restore a backup"],
+        ),
         (
             OLD,
             [upgrade(state="cutting", error="no space")],
@@ -122,6 +134,7 @@ def schema(state: str, *database: str, **more: object) -> Schema:
         (schema("unknown", "fff"), ("fff",), ["a newer MLflow (fff)", "3.17.2", "undo=true"]),
         (schema("unknown", "fff"), ("aaa",), ["schema fff", "neither", "restore a backup"]),
         (schema("unknown", "fff"), (), ["schema fff", "neither"]),
+        (Schema("3.17.2", "unknown", (), ("ccc",)), ("aaa",), ["schema of no revision", "neither"]),
         (schema("several", "aaa", "bbb"), (), ["several revisions (aaa, bbb)", "Restore a backup"]),
         (
             schema("broken", left_over=("_alembic_tmp_runs",)),
@@ -163,6 +176,7 @@ def findings(**changes: object) -> plan.Findings:
         "after": plan.Image("3.17.2", ("ccc",)),
         "known": {"runs": 14_000, "experiments": 2},
         "bytes": 5 << 20,
+        "is_sqlite": True,
         "free_bytes": 9 << 30,
         "restart_seconds": 10,
     }
@@ -189,11 +203,12 @@ def test_the_plan_names_versions_migration_and_downtime() -> None:
 def test_the_plan_of_a_next_postgresql() -> None:
     found = findings(
         schema=schema("current", "ccc"),
-        before=plan.Image("3.17.2", ("ccc",), "15"),
-        after=plan.Image("3.17.2", ("ccc",), "17"),
+        before=plan.Image("3.17.2", ("ccc",), "15", "15", "10002"),
+        after=plan.Image("3.17.2", ("ccc",), "17", "17", "10002"),
     )
-    record = plan.planned(upgrade(), found)
-    assert record.replaces_postgres
+    target = Version(image="server:2", postgres_image="postgres:2")
+    record = plan.planned(upgrade(target=target), found)
+    assert record.replaces_cluster
     text = "\n".join(plan.describe(record, found))
     assert "PostgreSQL 15 becomes 17" in text
     assert "schema stays ccc" in text
@@ -207,10 +222,24 @@ def test_the_plan_of_a_next_postgresql() -> None:
         ({"free_bytes": 1 << 20}, "1.0 MiB are free"),
         (
             {
-                "before": plan.Image("3.17.2", (), "17"),
-                "after": plan.Image("3.17.2", (), "15"),
+                "before": plan.Image("3.17.2", (), "17", "17", "10002"),
+                "after": plan.Image("3.17.2", (), "17", "15", "10002"),
             },
             "PostgreSQL is 17, and the next image has 15, which is older",
+        ),
+        (
+            {
+                "before": plan.Image("3.17.2", (), "17", "17", "10002"),
+                "after": plan.Image("3.17.2", (), "17", "18", "10002"),
+            },
+            "PostgreSQL 18, and the MLflow server's image pg_dump 17",
+        ),
+        (
+            {
+                "before": plan.Image("3.17.2", (), "17", "17", "10002"),
+                "after": plan.Image("3.17.2", (), "17", "17", "999"),
+            },
+            "belong to user id 10002, and the next image runs as 999",
         ),
     ],
 )

@@ -42,6 +42,7 @@ class World:
     serving: str = "before"
     schema: str = "before"
     cluster: str = "before"
+    postgres: str = "before"
     runs: set[str] = field(default_factory=lambda: {"old"})
     backup: set[str] | None = None
     kept: set[str] | None = None
@@ -102,6 +103,9 @@ class Deeds:
         assert self.world.record.tried
 
         def replace() -> None:
+            self.world.postgres = "after"
+            if not record.replaces_cluster:
+                return
             self.world.cluster = "after"
             self.world.runs, self.world.schema = set(self.world.backup or ()), "before"
 
@@ -156,14 +160,20 @@ class Deeds:
         self._closed()
 
         def restore() -> None:
+            self.world.postgres = "before"
             if self.world.cluster == "after":
                 self.world.cluster, self.world.schema = "before", "before"
                 self.world.runs = set(self.world.backup or ())
 
         self._do(restore)
 
+    def installed(self, record: UpgradeRecord) -> str:
+        self._do(None)
+        return "digest"
+
     def restore_database(self, record: UpgradeRecord) -> None:
         self._closed()
+        assert self.world.postgres == "before"
         assert self.world.backup is not None
 
         def restore() -> None:
@@ -183,7 +193,8 @@ class Deeds:
 
 
 def upgrade(before: str = "", after: str = "") -> UpgradeRecord:
-    source, target = Version(image="a:1", postgres=before), Version(image="a:2", postgres=after)
+    source = Version(image="a:1", postgres_image=before and "p:1", postgres=before)
+    target = Version(image="a:2", postgres_image=after and "p:2", postgres=after)
     return UpgradeRecord(id="20260101T000000Z", source=source, target=target, store=STORE)
 
 
@@ -211,8 +222,8 @@ def require_one_side(world: World) -> None:
     """What comes out is all before, or all after, and nothing that was logged is lost."""
     side = {"planned": "before", "undone": "before", "done": "after"}[world.record.state]
     assert world.files == world.serving == world.schema == side
-    replaced = world.record.replaces_postgres
-    assert world.cluster == (side if replaced else "before")
+    assert world.postgres == (side if world.record.changes_postgres else "before")
+    assert world.cluster == (side if world.record.replaces_cluster else "before")
     assert "old" in world.runs
     assert world.logged <= world.runs | (world.kept or set())
 
@@ -306,8 +317,9 @@ def test_going_back_on_what_came_in_takes_consent_and_keeps_it() -> None:
     done = UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
     engine = UpgradeEngine(done, Deeds(world), clock=lambda: 0.0)
     with pytest.raises(RefusedError, match=r"1 runs came in since.*Nothing was changed.*discard=true"):
-        engine.require_nothing_lost(discard=False)
-    engine.require_nothing_lost(discard=True)
+        engine.require_nothing_lost()
+    engine = UpgradeEngine(done, Deeds(world), clock=lambda: 0.0, discard=True)
+    engine.require_nothing_lost()
     record = engine.undo()
     assert world.kept == {"old", "new"}
     assert world.runs == {"old"}
@@ -319,9 +331,10 @@ def test_going_back_where_nothing_came_in_takes_no_consent() -> None:
     world = World(UPGRADES["next PostgreSQL"])
     done = UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
     engine = UpgradeEngine(done, Deeds(world), clock=lambda: 0.0)
-    engine.require_nothing_lost(discard=False)
+    engine.require_nothing_lost()
     assert engine.undo().left_behind == ""
-    assert world.kept is None
+    # Not everything is counted.
+    assert world.kept == {"old"}
     require_one_side(world)
 
 
@@ -339,3 +352,35 @@ def test_a_way_back_that_is_barred_says_so_and_is_gone_later() -> None:
     assert world.record.state == "undoing"
     UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).undo()
     require_one_side(world)
+
+
+def test_an_undo_that_was_killed_on_its_way_counts_no_more() -> None:
+    class Stopped(Deeds):
+        def count(self, record: UpgradeRecord) -> Mapping[str, int]:
+            raise CutoverError("PostgreSQL is stopped")
+
+    world = World(UPGRADES["next PostgreSQL"], busy=True)
+    done = UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
+    deeds = Deeds(world)
+    deeds.restore_postgres = lambda record: (_ for _ in ()).throw(Killed())  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        UpgradeEngine(done, deeds, clock=lambda: 0.0, discard=True).undo()
+    engine = UpgradeEngine(world.record, Stopped(world), clock=lambda: 0.0)
+    engine.require_nothing_lost()
+    assert "1 runs came in" in engine.undo().left_behind
+    assert world.kept == {"old", "new"}
+    require_one_side(world)
+
+
+def test_what_cannot_be_kept_takes_consent_to_be_given_up() -> None:
+    class Full(Deeds):
+        def back_up_after(self, record: UpgradeRecord) -> None:
+            raise CutoverError("the disk is full")
+
+    world = World(UPGRADES["SQLite"], busy=True)
+    done = UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
+    with pytest.raises(StuckError, match="the disk is full"):
+        UpgradeEngine(done, Full(world), clock=lambda: 0.0).undo()
+    record = UpgradeEngine(world.record, Full(world), clock=lambda: 0.0, discard=True).undo()
+    assert "could not be kept: " in record.left_behind
+    assert (world.files, world.serving, world.schema) == ("before", "before", "before")
