@@ -16,6 +16,10 @@ COMMANDS = {
     "check": ("files.check_command", "Connect, then write, read, list and delete a probe file."),
     "clean": ("clean.clean_command", "Remove the temporary files of transfers that died below STORE."),
     "copy": ("copy.copy_command", "Copy a file, or all that a directory holds, and prove it."),
+    "copy-database": (
+        "copy_database.copy_database_command",
+        "Copy MLflow's database into an empty one, from SQLite to PostgreSQL or back, and compare every value.",
+    ),
     "info": ("info.info_command", "Tell what a store and MLflow's database hold, in numbers."),
     "ls": ("files.ls_command", "List a directory: size, time of last change, name."),
     "prune": ("prune.prune_command", "Delete from SOURCE what a copy brought to TARGET."),

@@ -22,12 +22,12 @@ def replaced_file(target: Path) -> Iterator[Path]:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise StorageError(
             f"{target} cannot be written: {error.strerror}",
@@ -35,7 +35,8 @@ def replaced_file(target: Path) -> Iterator[Path]:
         ) from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
