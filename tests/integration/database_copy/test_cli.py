@@ -20,10 +20,12 @@ def call(source: str, target: str, *arguments: str) -> Result:
 def test_check_copy_and_again(filled: Path, empty: str) -> None:
     source = f"sqlite:///{filled}"
     checked = call(source, empty, "--check", "--json")
-    assert (checked.exit_code, checked.stderr) == (0, "")
+    assert checked.exit_code == 0, checked.output
     would = json.loads(checked.stdout)
     copied = call(source, empty, "--json")
-    assert (copied.exit_code, copied.stderr) == (0, "")
+    assert copied.exit_code == 0, copied.output
+    # Neither MLflow's words nor alembic's; that it takes long may be said.
+    assert all(line.startswith("still copying") for line in copied.stderr.splitlines())
     done = json.loads(copied.stdout)
     assert set(done) == {
         "contract", "from", "to", "tables", "rows", "seconds", "changed", "bytes", "free_bytes", "problems",
@@ -45,7 +47,7 @@ def test_problems_have_their_own_exit_code_and_an_error_is_one_line(filled: Path
     assert set(problem) == {"table", "column", "reason", "rows", "keys"}
     assert (problem["table"], problem["rows"], len(problem["keys"])) == ("params", 2, 1)
     text = call(f"sqlite:///{filled}", empty, "--check")
-    assert "cannot be copied: params.value holds a NUL character (2 rows): key=" in text.stdout
+    assert "cannot be copied: params.value holds a NUL character (rows: 2): key=" in text.stdout
     refused = call(f"sqlite:///{filled}", empty, "--json")
     assert refused.exit_code == 1
     assert json.loads(refused.stdout)["error"]["cause"] == "blocked"

@@ -30,11 +30,7 @@ UNFIT = [
     ("UPDATE registered_models SET description = x'00'", "registered_models.description", "is no text"),
     ("UPDATE runs SET end_time = 'soon'", "runs.end_time", "is not an integer"),
     ("UPDATE runs SET start_time = 1.5", "runs.start_time", "is not an integer"),
-    (
-        "UPDATE model_versions SET version = 3000000000 WHERE version = 2",
-        "model_versions.version",
-        "beyond an integer of 32",
-    ),
+    ("UPDATE secrets SET kek_version = 3000000000", "secrets.kek_version", "beyond an integer of 32 bits"),
     (
         "UPDATE latest_metrics SET value = 'much' WHERE key = 'third'",
         "latest_metrics.value",
@@ -100,7 +96,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_copied(unfit: Path, empty: 
     with Database(f"sqlite:///{unfit}") as source, pytest.raises(BlockedError) as refused:
         copy_database(source, empty)
     assert (
-        "experiment_tags.experiment_id leads to no row of experiments (1 rows): key=k" in refused.value.seen
+        "experiment_tags.experiment_id leads to no row of experiments (rows: 1): key=k" in refused.value.seen
     )
     assert f"and {len(UNFIT) - 3} more" in refused.value.seen
     assert "--check lists all of them" in refused.value.remedy

@@ -79,6 +79,6 @@ def test_rows_come_through_until_one_does_not_fit_and_all_are_judged() -> None:
     assert list(problems.fitting(table, rows, to_sqlite=False)) == [(1, "a")]
     assert list(problems.fitting(table, [(6, "c")], to_sqlite=False)) == []
     assert [str(problem) for problem in problems] == [
-        "t.t holds a NUL character (2 rows): id=2, and 1 more",
-        "t.t is no text (1 rows): id=5",
+        "t.t holds a NUL character (rows: 2): id=2, and 1 more",
+        "t.t is no text (rows: 1): id=5",
     ]

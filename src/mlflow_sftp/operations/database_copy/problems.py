@@ -29,7 +29,7 @@ class Problem:
     def __str__(self) -> str:
         shown = "; ".join(" ".join(f"{name}={value}" for name, value in key.items()) for key in self.keys)
         more = f", and {self.rows - len(self.keys)} more" if self.keys and self.rows > len(self.keys) else ""
-        where = f" ({self.rows} rows): {shown}{more}" if self.rows else ""
+        where = f" (rows: {self.rows}): {shown}{more}" if self.rows else ""
         return f"{self.table}.{self.column} {self.reason}{where}" if self.table else self.reason
 
 
