@@ -66,7 +66,7 @@ def _runs(client: MlflowClient, experiment: str) -> None:
     client.log_batch(
         parent,
         metrics,
-        [Param("long", "x" * 6000), Param("text", TEXT)],
+        [Param("long", "x" * 6000), Param("text", TEXT), Param("Text", ""), Param("t_", "")],
         [RunTag("text", TEXT), RunTag("big", "y" * 8000)],
     )
     dataset = Dataset("data", "digest", "local", json.dumps({"uri": "/data"}), schema="{}", profile=None)

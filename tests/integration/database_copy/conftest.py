@@ -18,22 +18,33 @@ def postgres() -> Iterator[PostgresServer]:
     if server_programs() is None:
         pytest.skip("PostgreSQL is not installed (tests/apt-packages.txt)")
     with PostgresServer() as server:
+        # Sorts text in another way than SQLite does.
+        server.sql("CREATE DATABASE sorted LOCALE_PROVIDER icu ICU_LOCALE 'en-US' TEMPLATE template0")
         yield server
 
 
 _numbers = itertools.count()
 
+ROLLUP = (
+    "INSERT INTO sql_assessment_daily_rollups (id, experiment_id, rollup_day, metric_name, grouping_set, "
+    "sample_count) VALUES (41, 1, '2026-02-28', 'm', 'g', 1)"
+)
+
 
 @pytest.fixture
 def empty(postgres: PostgresServer) -> str:
     """The URI of a new database without tables."""
-    return postgres.create(f"empty_{next(_numbers)}")
+    return postgres.create(f"empty_{next(_numbers)}", "sorted")
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("template") / "mlflow.db"
     create_records(f"sqlite:///{file}", str(file.parent / "artifacts"))
+    with closing(sqlite3.connect(file)) as connection, connection:
+        # What MLflow writes of its own accord, sooner or later.
+        connection.execute(ROLLUP)
+        connection.execute("UPDATE evaluation_dataset_records SET outputs = NULL, source = 'null'")
     return file
 
 
@@ -49,7 +60,7 @@ def moved(template: Path, postgres: PostgresServer) -> str:
     from mlflow_sftp.database.database import Database
     from mlflow_sftp.operations.database_copy import copy_database
 
-    uri = postgres.create("moved")
+    uri = postgres.create("moved", "sorted")
     with Database(f"sqlite:///{template}") as source:
         copy_database(source, uri)
     return uri

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.errors import DatabaseError
@@ -19,7 +20,7 @@ from mlflow_sftp.operations.database_copy import copy_database, copying
 from mlflow_sftp.operations.database_copy.problems import Row
 from mlflow_sftp.operations.database_copy.tables import Table
 from mlflow_sftp.operations.database_copy.target import defer_circular_keys, require_circular_keys
-from tests.integration.database_copy.conftest import Dump
+from tests.integration.database_copy.conftest import ROLLUP, Dump
 from tests.support.mlflow_records import read_records
 from tests.support.postgres import PostgresServer, server_programs
 
@@ -28,7 +29,7 @@ _NOT_FILLED = {
     "endpoint_bindings", "guardrail_configs", "guardrails", "job_locks", "label_schemas", "mcp_access_endpoints",
     "mcp_server_aliases", "mcp_server_tags", "mcp_server_version_tags", "online_scoring_configs",
     "review_queue_items", "review_queue_label_schemas", "review_queue_users", "review_queues", "scheduler_leases",
-    "sql_assessment_daily_rollups", "sql_span_cost_daily_rollups", "sql_trace_metric_daily_rollups",
+    "sql_span_cost_daily_rollups", "sql_trace_metric_daily_rollups",
     "span_metrics", "sql_trace_rollup_rebuild_queue", "trace_metrics",
 }  # fmt: skip
 
@@ -103,43 +104,26 @@ def dumped_schema(uri: str) -> str:
     return re.sub(r"\\(un)?restrict \w+", "", text)
 
 
-def test_numbers_go_on_after_those_that_were_copied(filled: Path, empty: str, tmp_path: Path) -> None:
-    with Database(f"sqlite:///{filled}") as source:
-        copy_database(source, empty)
-    with Database(empty) as source:
-        copy_database(source, f"sqlite:///{tmp_path}/back.db")
-    for uri in (empty, f"sqlite:///{tmp_path}/back.db"):
-        client = MlflowClient(uri, uri)
-        known = {int(each.experiment_id) for each in client.search_experiments(view_type=3)}
+def test_numbers_go_on_after_those_that_were_copied(
+    postgres: PostgresServer, moved: str, tmp_path: Path
+) -> None:
+    uri, back = postgres.create("going_on", "moved"), f"sqlite:///{tmp_path}/back.db"
+    with Database(uri) as source:
+        copy_database(source, back)
+    for each in (uri, back):
+        client = MlflowClient(each, each)
+        known = {int(experiment.experiment_id) for experiment in client.search_experiments(ViewType.ALL)}
         assert int(client.create_experiment("next")) == max(known) + 1
-        version = client.create_model_version("registered", "models:/registered/1")
-        assert int(version.version) == 3
-
-
-def test_numbers_of_identity_columns_go_on(filled: Path, empty: str) -> None:
-    insert = (
-        "INSERT INTO sql_assessment_daily_rollups (id, experiment_id, rollup_day, metric_name, grouping_set, "
-        "sample_count) VALUES (41, 1, '2026-02-28', 'm', 'g', 1)"
-    )
-    with closing(sqlite3.connect(filled)) as connection, connection:
-        connection.execute(insert)
-    with Database(f"sqlite:///{filled}") as source:
-        copy_database(source, empty)
-    with psycopg.connect(native(empty)) as target:
+        assert int(client.create_model_version("registered", "models:/registered/1").version) == 3
+    with psycopg.connect(native(uri)) as target:
         stored = target.execute("SELECT id, rollup_day::text FROM sql_assessment_daily_rollups").fetchall()
         assert stored == [(41, "2026-02-28")]
-        following = target.execute(
-            insert.replace("(id, ", "(").replace("(41, ", "(") + " RETURNING id"
-        ).fetchone()
-        assert following == (42,)
+        unnumbered = ROLLUP.replace("(id, ", "(").replace("(41, ", "(")
+        assert target.execute(f"{unnumbered} RETURNING id").fetchone() == (42,)
 
 
-def test_null_in_a_json_column_is_not_the_null_of_json(filled: Path, empty: str, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(filled)) as connection, connection:
-        connection.execute("UPDATE evaluation_dataset_records SET outputs = NULL, source = 'null'")
-    with Database(f"sqlite:///{filled}") as source:
-        copy_database(source, empty)
-    with psycopg.connect(native(empty)) as target:
+def test_null_in_a_json_column_is_not_the_null_of_json(moved: str) -> None:
+    with psycopg.connect(native(moved)) as target:
         stored = target.execute(
             "SELECT outputs IS NULL, source::text FROM evaluation_dataset_records"
         ).fetchall()
