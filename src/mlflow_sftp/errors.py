@@ -218,7 +218,7 @@ class JournalError(StorageError):
 
 
 class BlockedError(StorageError):
-    """Rows under the old root cannot take their new value."""
+    """Rows cannot take their new value, or their place in another database."""
 
 
 class RoundTripError(StorageError):

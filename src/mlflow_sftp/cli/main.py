@@ -16,6 +16,10 @@ COMMANDS = {
     "check": ("files.check_command", "Connect, then write, read, list and delete a probe file."),
     "clean": ("clean.clean_command", "Remove the temporary files of transfers that died below STORE."),
     "copy": ("copy.copy_command", "Copy a file, or all that a directory holds, and prove it."),
+    "copy-database": (
+        "copy_database.copy_database_command",
+        "Copy MLflow's database into an empty one, from SQLite to PostgreSQL or back, and compare every value.",
+    ),
     "entities": (
         "entities.entities_command",
         "Write what MLflow tells of runs, models and traces to FILE, or compare.",

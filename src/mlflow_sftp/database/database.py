@@ -3,7 +3,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Database:
     """
 
     def __init__(self, uri: str, password: str | None = None, *, missing_ok: bool = False) -> None:
-        self.url = _parse(uri, missing_ok)
+        self.url = _existing(parsed_uri(uri), missing_ok)
         if password is not None:
             self.url = self.url.set(password=password)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -48,7 +48,7 @@ class Database:
     @property
     def name(self) -> str:
         """The URI without its password, and without its query, which may hold one."""
-        return _name(self.url)
+        return database_name(self.url)
 
     @property
     def file(self) -> Path:
@@ -113,8 +113,7 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
-                quoted = ", ".join(self._engine.dialect.identifier_preparer.quote(table) for table in tables)
-                connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
+                connection.exec_driver_sql(f"LOCK TABLE {self._quoted(tables)} IN SHARE ROW EXCLUSIVE MODE")
             yield connection
             connection.commit()
 
@@ -150,6 +149,36 @@ class Database:
             yield driver
 
     @contextlib.contextmanager
+    def frozen(self) -> Iterator[sa.Connection]:
+        """One consistent view of the database, with the writers of every table locked out for as long."""
+        tables = sorted(self.all_tables())
+        with self.translate_errors("lock and read"), self._engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                self._without_timeouts(connection)
+                connection.exec_driver_sql(f"LOCK TABLE {self._quoted(tables)} IN SHARE MODE")
+            yield connection
+            connection.rollback()
+
+    @contextlib.contextmanager
+    def changing(self, operation: str) -> Iterator[sa.Connection]:
+        """One transaction on PostgreSQL that the caller commits, or nothing of it stays; `operation` is for errors."""
+        with self.translate_errors(operation), self._engine.connect() as connection:
+            self._without_timeouts(connection)
+            yield connection
+
+    def _without_timeouts(self, connection: sa.Connection) -> None:
+        """Let a transaction take as long as it takes, whatever the server's settings, but for locks."""
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+    def _quoted(self, tables: Iterable[str]) -> str:
+        return ", ".join(map(self._engine.dialect.identifier_preparer.quote, tables))
+
+    @contextlib.contextmanager
     def translate_errors(self, operation: str) -> Iterator[None]:
         """Turn what SQLAlchemy and SQLite raise into a DatabaseError that names the operation."""
         try:
@@ -170,7 +199,8 @@ class Database:
             raise DatabaseError(seen, remedy) from error
 
 
-def _parse(uri: str, missing_ok: bool) -> sa.URL:
+def parsed_uri(uri: str) -> sa.URL:
+    """The URI of a database of a kind that is supported, whether it is there or not; DatabaseError for any other."""
     try:
         url = sa.make_url(uri)
     except (SQLAlchemyError, ValueError) as error:
@@ -183,9 +213,13 @@ def _parse(uri: str, missing_ok: bool) -> sa.URL:
             f"{url.get_backend_name()}: only SQLite and PostgreSQL databases are supported",
             "name one of these; MLflow's commands serve the others",
         )
+    return url
+
+
+def _existing(url: sa.URL, missing_ok: bool) -> sa.URL:
     if url.get_backend_name() == "sqlite" and not _is_file(url, missing_ok):
         # SQLite would create an empty database under a mistyped name.
-        raise DatabaseError(f"{_name(url)}: there is no such file", "check the database URI")
+        raise DatabaseError(f"{database_name(url)}: there is no such file", "check the database URI")
     return url
 
 
@@ -207,7 +241,8 @@ def _engine(url: sa.URL) -> sa.Engine:
         return sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
     except (NoSuchModuleError, ImportError) as error:
         raise DatabaseError(
-            f"{_name(url)}: the database driver is not installed: {error}", "pip install 'psycopg[binary]'"
+            f"{database_name(url)}: the database driver is not installed: {error}",
+            "pip install 'psycopg[binary]'",
         ) from error
 
 
@@ -216,7 +251,8 @@ def with_connect_timeout(url: sa.URL) -> sa.URL:
     return url if _TIMEOUT in url.query else url.update_query_dict({_TIMEOUT: str(CONNECT_TIMEOUT_S)})
 
 
-def _name(url: sa.URL) -> str:
+def database_name(url: sa.URL) -> str:
+    """The URI without its password, and without its query, which may hold one."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 

@@ -30,12 +30,13 @@ _FILES = {
 }
 _MAY_IMPORT_MLFLOW = (
     "mlflow_plugin.",
+    "operations.database_copy.schema",
+    "operations.database_migration",
+    "operations.database_schema",
+    "operations.entities",
+    "operations.purge",
     "operations.read_back",
     "operations.round_trip",
-    "operations.purge",
-    "operations.entities",
-    "operations.database_schema",
-    "operations.database_migration",
 )
 
 

@@ -118,7 +118,9 @@ def test_a_second_run_is_told_who_holds_the_lock_and_since_when(
 def test_credentials_may_stay_as_they_are(tmp_path: Path) -> None:
     present, before = stack(tmp_path / "stack", "new"), stack(tmp_path / "before", "old")
     files.save(before, tmp_path / "before.tar")
-    credentials = {name: text for name, text in content(present).items() if name.startswith(files.CREDENTIALS)}
+    credentials = {
+        name: text for name, text in content(present).items() if name.startswith(files.CREDENTIALS)
+    }
     files.restore(tmp_path / "before.tar", present, credentials=False)
     now = content(present)
     assert {name: now[name] for name in credentials} == credentials

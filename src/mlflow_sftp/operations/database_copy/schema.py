@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables that the installed MLflow makes in an empty database, by its own migrations."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from alembic import command
+from mlflow.store.db.utils import _get_alembic_config, _get_latest_schema_revision, _initialize_tables
+from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
+from mlflow.version import VERSION
+
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import DatabaseError
+from mlflow_sftp.operations.database_copy.tables import REVISION_TABLE
+
+_LOGGERS = ("alembic", "mlflow.store.db.utils")
+# What a migration of SQLite's works in; it stays where one died.
+_LEFT_OVER = "_alembic_tmp_"
+
+
+def require_current(database: Database) -> None:
+    """Raise DatabaseError unless the tables are those of the installed MLflow, all of them and nothing half-made."""
+    left_over = sorted(name for name in database.all_tables() if name.startswith(_LEFT_OVER))
+    if left_over:
+        raise DatabaseError(
+            f"{database.name} holds what a migration left that died: {', '.join(left_over)}",
+            "restore the backup from before it, and migrate again",
+        )
+    # Raises DatabaseError where this is not MLflow's.
+    revision_table = database.tables[REVISION_TABLE]
+    with database.reading() as connection:
+        found = sorted(connection.scalars(sa.select(revision_table.c.version_num)))
+    head = _get_latest_schema_revision()
+    if found != [head]:
+        raise DatabaseError(
+            f"{database.name} is at revision {', '.join(found) or 'none'}, MLflow {VERSION} works with {head}",
+            "bring the database to the version of the installed MLflow first, or run the MLflow that it is of",
+        )
+
+
+def make_in_transaction(connection: sa.Connection) -> None:
+    """Make the tables in the transaction of a connection to PostgreSQL, which stays open: all of it can go again.
+
+    Raises DatabaseError where MLflow's migrations end the transaction on their own.
+    """
+    config = _get_alembic_config("")
+    config.attributes["connection"] = _OneConnection(connection)
+    before = _transaction(connection)
+    with _quiet():
+        InitialBase.metadata.create_all(connection)
+        command.upgrade(config, "heads")
+    if _transaction(connection) != before:
+        raise DatabaseError(
+            f"MLflow {VERSION} makes its tables in more than one transaction, and they are there now",
+            "empty the target; this version of mlflow-sftp does not know this one of MLflow",
+        )
+
+
+def make(engine: sa.Engine) -> None:
+    """Make the tables, in as many transactions as MLflow likes."""
+    with _quiet():
+        _initialize_tables(engine)
+
+
+class _OneConnection:
+    """What MLflow's migrations take for an engine: whoever connects is given the connection that is there."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    @property
+    def engine(self) -> "_OneConnection":
+        return self
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        yield self._connection
+
+
+def _transaction(connection: sa.Connection) -> int:
+    return int(connection.exec_driver_sql("SELECT txid_current()").scalar_one())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the names of fifty migrations from standard error."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
