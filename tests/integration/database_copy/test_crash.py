@@ -114,7 +114,7 @@ def test_killed_at_any_moment(
             child.kill()
         assert dump(filled) == before
         complete = tables_in(target)
-        pause += 0.4
+        pause = pause * 1.3 + 0.3
     assert pause > 1, "nothing was killed"
     with Database(uri) as source:
         assert copy_database(source, target).changed is False
