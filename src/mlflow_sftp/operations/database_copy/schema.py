@@ -7,37 +7,34 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 from alembic import command
-from mlflow.store.db.utils import _get_alembic_config, _get_latest_schema_revision, _initialize_tables
+from mlflow.store.db.utils import _get_alembic_config, _initialize_tables
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from mlflow.version import VERSION
 
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.errors import DatabaseError
-from mlflow_sftp.operations.database_copy.tables import REVISION_TABLE
+from mlflow_sftp.operations.database_schema import schema
 
 _LOGGERS = ("alembic", "mlflow.store.db.utils")
-# What a migration of SQLite's works in; it stays where one died.
-_LEFT_OVER = "_alembic_tmp_"
 
 
 def require_current(database: Database) -> None:
     """Raise DatabaseError unless the tables are those of the installed MLflow, all of them and nothing half-made."""
-    left_over = sorted(name for name in database.all_tables() if name.startswith(_LEFT_OVER))
-    if left_over:
+    # Raises DatabaseError where this is not MLflow's.
+    _ = database.tables
+    found = schema(database)
+    if found.state == "current":
+        return
+    if found.state == "broken":
         raise DatabaseError(
-            f"{database.name} holds what a migration left that died: {', '.join(left_over)}",
+            f"{database.name} holds what a migration left that died: {', '.join(found.left_over)}",
             "restore the backup from before it, and migrate again",
         )
-    # Raises DatabaseError where this is not MLflow's.
-    revision_table = database.tables[REVISION_TABLE]
-    with database.reading() as connection:
-        found = sorted(connection.scalars(sa.select(revision_table.c.version_num)))
-    head = _get_latest_schema_revision()
-    if found != [head]:
-        raise DatabaseError(
-            f"{database.name} is at revision {', '.join(found) or 'none'}, MLflow {VERSION} works with {head}",
-            "bring the database to the version of the installed MLflow first, or run the MLflow that it is of",
-        )
+    raise DatabaseError(
+        f"{database.name} is at revision {', '.join(found.database) or 'none'}, MLflow {found.mlflow} works with "
+        f"{', '.join(found.heads)}",
+        "bring an older one to it with mlflow-sftp migrate, or run the MLflow that it is of",
+    )
 
 
 def make_in_transaction(connection: sa.Connection) -> None:
