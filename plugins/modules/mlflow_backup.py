@@ -88,6 +88,9 @@ backup:
     seconds:
       description: How long it took.
       type: float
+    age_before:
+      description: How old the last good backup was until then, in seconds; empty where there was none.
+      type: int
     runs:
       description: How many runs the database held before and after it was copied.
       type: list

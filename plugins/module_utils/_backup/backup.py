@@ -137,16 +137,20 @@ def back_up(stack: Stack, options: Options) -> dict[str, Any]:
     switches = stack.settings.switches
     try:
         backup.require_ready()
-        switches.mkdir(mode=0o700, exist_ok=True)
-        with locked(switches):
+        home = stack.settings.directory / HOME
+        for path in (switches, home):
+            path.mkdir(mode=0o700, exist_ok=True)
+        # A drill uses the repository as well, and changes nothing of the stack.
+        with locked(switches), locked(home):
             require_none_interrupted(load_all(switches))
             result = backup.run()
     except CutoverError as error:
         with contextlib.suppress(OSError):
             note_failure(stack.settings.directory, str(error))
         raise
+    age = age_of_last_good(read_status(stack.settings.directory), time.time())
     note_good(stack.settings.directory, result)
-    return {"changed": True, "backup": result, "lines": _lines(result, backup.notes)}
+    return {"changed": True, "backup": {**result, "age_before": age}, "lines": _lines(result, backup.notes)}
 
 
 class _Backup:
@@ -235,10 +239,10 @@ class _Backup:
         self._stack.start_tool(name, volumes)
         with running_program(name, "backup", "info") as program:
             self._require_room(program, last)
-            before = _told(name)
+            before = told_by(name)
             target = "mlflow.db" if self._is_sqlite else "mlflow.dump"
             program.call("backup", f"{WORK}/database/{target}")
-            after = _told(name)
+            after = told_by(name)
             if self._options.include_account:
                 program.call(
                     "copy", self._stack.store.uri, _ACCOUNT, "--manifest", f"{_ACCOUNT}/.manifest.db"
@@ -342,7 +346,8 @@ class _Backup:
         return self._stack.database.startswith("sqlite:")
 
 
-def _told(container: str) -> Mapping[str, Any]:
+def told_by(container: str) -> Mapping[str, Any]:
+    """Return versions, schema and number of runs, as a container with the database finds them."""
     answer: Mapping[str, Any] = json.loads(docker.run("exec", container, PYTHON, "-c", _TELL))
     return answer
 
