@@ -127,14 +127,11 @@ lines:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.backup import (
-    Options,
-    back_up,
-    look,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.backup import back_up, look
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.module import (
+    BACKUP_OPTIONS,
     REPOSITORY_OPTIONS,
-    access_of,
+    options_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
@@ -147,14 +144,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack
 def run(module: AnsibleModule) -> dict:
     """Back up, or say what would be."""
     given = module.params
-    options = Options(
-        access=access_of(given),
-        host=given["host"],
-        keep=given["keep"],
-        include_account=given["include_account"],
-        check=given["check_repository"],
-        check_data=given["check_data"],
-    )
+    options = options_of(given)
     stack = Stack(settings_of(given))
     return look(stack, options) if module.check_mode else back_up(stack, options)
 
@@ -165,10 +155,7 @@ def main() -> None:
         argument_spec={
             **STACK_OPTIONS,
             **REPOSITORY_OPTIONS,
-            "keep": {"type": "dict", "default": {}},
-            "include_account": {"type": "bool", "default": False},
-            "check_repository": {"type": "bool", "default": True},
-            "check_data": {"type": "str", "default": ""},
+            **BACKUP_OPTIONS,
         },
         supports_check_mode=True,
     )
