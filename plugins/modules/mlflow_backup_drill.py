@@ -13,7 +13,7 @@ author:
   - FreeGee engineering (@freegee)
 description:
   - Restores a snapshot into a second project beside a deployed stack, starts its MLflow where nobody else reaches it,
-    reads runs and models back, compares them, and removes the second project again, whatever happened.
+    compares rows and files, reads runs and models back, and removes the second project again, whatever happened.
   - The stack itself is not touched. Of artifacts on an SFTP account that are not in the snapshot, the account's own
     files are read.
 extends_documentation_fragment:
@@ -85,10 +85,13 @@ drill:
       description: Number of runs in the restored database.
       type: int
     read:
-      description: How many runs and models were read back and compared, or how many locations.
+      description: How many runs and models were read back and compared; empty with the files of an SFTP account.
       type: dict
+    locations:
+      description: Number of locations in the database that were compared with the files.
+      type: int
     files:
-      description: Number of files of those.
+      description: Number of files in the artifact store.
       type: int
     bytes:
       description: Their size in bytes.

@@ -27,7 +27,7 @@ from tests.support.stack import Stack, fails, fill, passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1800)]
 
-BACKUP = "playbooks/backup.yml"
+BACKUP, RESTORE = "playbooks/backup.yml", "playbooks/restore.yml"
 PASSWORD = "a-password-that-nobody-may-see"
 # A run names its files and what is in them.
 CLIENT = """
@@ -184,7 +184,7 @@ def test_drill_restores_verifies_and_removes(stack: Stack, repository: Path) -> 
     output = passes(stack.lab.play(BACKUP, drill=True))
     runs = status(stack)["last_good"]["runs"]
     assert re.search(rf"MLflow answered and knew ({runs[0]}|{runs[1]}) runs", output)
-    assert re.search(r"read back and compared: \d+ runs, 1 models", output)
+    assert re.search(r"read back and compared: \d+ runs and 1 models", output)
     assert stack.lab.containers() == containers
     assert_nothing_of_a_drill(stack)
     assert stack.read() == stack.content
@@ -336,3 +336,16 @@ def wait_for_lock(repository: Path) -> None:
     while not any((repository / "locks").iterdir()):
         assert time.monotonic() < end, "nobody locks the repository"
         time.sleep(0.01)
+
+
+def test_restore_on_a_host_that_has_nothing_but_the_repository(stack: Stack, repository: Path) -> None:
+    passes(stack.lab.play(BACKUP))
+    assert "has the stack already" in fails(stack.lab.play(RESTORE))
+    passes(stack.lab.play("playbooks/teardown.yml", keep_data=False))
+    assert not stack.lab.stack.exists()
+    assert docker("volume", "ls", "--quiet", "--filter=name=mlflow-backup_") == ""
+    output = passes(stack.lab.play(RESTORE, "--skip-tags", "verify"))
+    assert "Restored" in output
+    assert not (stack.lab.stack / "backup/restoring").exists()
+    assert stack.read() == stack.content
+    passes(stack.lab.play(BACKUP))

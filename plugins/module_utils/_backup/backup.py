@@ -35,6 +35,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisi
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.repository import require_apart
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import (
     Access,
+    Home,
     Restic,
     opened,
 )
@@ -105,7 +106,7 @@ def look(stack: Stack, options: Options) -> dict[str, Any]:
     """Say what a backup would do, and which snapshots there are; changes nothing."""
     backup = _Backup(stack, options)
     backup.require_ready()
-    with opened(stack, options.access, None) as restic:
+    with opened(Home.of(stack), options.access, None) as restic:
         there = restic.is_initialized()
         snapshots = restic.snapshots() if there else []
         if there:
@@ -189,7 +190,7 @@ class _Backup:
         began = time.monotonic()
         self._make_directories()
         try:
-            with opened(self._stack, self._options.access, self._home / "cache") as restic:
+            with opened(Home.of(self._stack), self._options.access, self._home / "cache") as restic:
                 result = self._run(restic)
         finally:
             shutil.rmtree(self._work, ignore_errors=True)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,17 +15,24 @@ from typing import Any
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import Snapshot
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.backup import HOME, told_by
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import (
-    FACTS,
     ROOT,
     Facts,
     Owner,
-    choose,
     require_room,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import (
     Access,
+    Home,
     Restic,
     opened,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restoring import (
+    DUMP,
+    KINDS,
+    Place,
+    chosen,
+    restore_postgres,
+    restore_snapshot,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.second_project import (
     SERVER,
@@ -46,19 +52,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import images_of
 
 # Says whose a directory is; what lacks it is left alone.
 _MARK = ".freegee.mlflow_sftp.drill"
 _SERVER_URI = "http://localhost:5000"
-# What a container needs that gives files to whom they belonged.
-_RESTORING = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
-_LISTS = {
-    "container": ("ls", "--all", "--format={{.Names}}"),
-    "network": ("ls", "--format={{.Name}}"),
-    "volume": ("ls", "--format={{.Name}}"),
-}
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def look(stack: Stack, options: DrillOptions) -> dict[str, Any]:
     """Say what a drill would do; changes nothing."""
     drill = _Drill(stack, options)
     drill.require_apart()
-    with opened(stack, options.access, None) as restic:
+    with opened(Home.of(stack), options.access, None) as restic:
         snapshot, facts, _ = drill.choose(restic)
     return {
         "changed": True,
@@ -111,7 +109,7 @@ def drill(stack: Stack, options: DrillOptions) -> dict[str, Any]:
     cache.mkdir(mode=0o700, exist_ok=True)
     run = _Drill(stack, options)
     run.require_apart()
-    with locked(home), opened(stack, options.access, cache) as restic:
+    with locked(home), opened(Home.of(stack), options.access, cache) as restic:
         snapshot, facts, compose = run.choose(restic)
         run.require_startable(facts, compose)
         run.require_room(snapshot)
@@ -132,9 +130,13 @@ class _Drill:
     def __init__(self, stack: Stack, options: DrillOptions) -> None:
         self._stack = stack
         self._options = options
-        self._files = options.directory / "stack"
-        self._account = options.directory / "account"
-        self._database = options.directory / "database"
+        self._place = Place(
+            project=options.project,
+            owner=options.directory,
+            files=options.directory / "stack",
+            database=options.directory / "database",
+            account=options.directory / "account",
+        )
 
     def require_apart(self) -> None:
         """Refuse names that are the stack's, or somebody else's."""
@@ -145,8 +147,8 @@ class _Drill:
                 f"{directory} holds something that no drill has left. Nothing was changed",
                 "Name another directory in mlflow_backup_drill_dir",
             )
-        for kind in _LISTS:
-            strangers = sorted(self._of_its_names(kind) - self._own(kind))
+        for kind in KINDS:
+            strangers = self._place.strangers(kind)
             if strangers:
                 raise RefusedError(
                     f"There is a {kind} {strangers[0]} that no drill has left. Nothing was changed",
@@ -155,16 +157,10 @@ class _Drill:
 
     def choose(self, restic: Restic) -> tuple[Snapshot, Facts, str]:
         """Return the snapshot, what it holds, and its Compose file."""
-        if not restic.is_initialized():
-            raise RefusedError(
-                f"There is no repository at {self._options.access.repository}",
-                "Run playbooks/backup.yml first",
-            )
         owner = Owner(self._options.host, self._stack.project.name)
-        snapshot = choose(restic.snapshots(), owner, self._options.snapshot)
-        facts = json.loads(restic.call("dump", snapshot.id, f"{ROOT}/{FACTS}", "--no-lock"))
+        snapshot, facts = chosen(restic, self._options.access, owner, self._options.snapshot)
         compose = restic.call("dump", snapshot.id, f"{ROOT}/stack/compose.yml", "--no-lock")
-        return snapshot, Facts.from_dict(facts), compose
+        return snapshot, facts, compose
 
     def require_startable(self, facts: Facts, compose: str) -> None:
         """Refuse a snapshot whose server could not be started here."""
@@ -194,69 +190,40 @@ class _Drill:
         """Restore the snapshot, start its server and compare; returns what was read."""
         self._restore(restic, snapshot, facts)
         self._write_compose_file(facts)
-        compose = docker.Compose(str(self._files))
+        compose = docker.Compose(str(self._place.files))
         up = ("up", "--detach", "--no-build", "--wait", f"--wait-timeout={self._stack.settings.wait_timeout}")
         server = f"{self._options.project}-{SERVER}-1"
         with self._complaining(server):
             if facts.database == "postgresql":
                 compose.run(*up, "postgres")
-                self._restore_postgres()
+                restore_postgres(f"{self._options.project}-postgres-1", self._place.database / DUMP)
             compose.run(*up, SERVER)
         return self._verify(server, facts)
 
     def remove(self) -> None:
         """Remove whatever of a drill there is."""
-        for kind in _LISTS:
-            own = sorted(self._own(kind))
-            if own:
-                docker.run(kind, "rm", "--force", *own)
+        self._place.remove()
         shutil.rmtree(self._options.directory, ignore_errors=True)
 
     def _restore(self, restic: Restic, snapshot: Snapshot, facts: Facts) -> None:
-        for path in (self._options.directory, self._files, self._account, self._database):
-            path.mkdir(mode=0o755, parents=True, exist_ok=True)
-            (self._options.directory / _MARK).touch()
+        place = self._place
         # Keys lie there.
-        self._options.directory.chmod(0o700)
-        volumes = [f"{self._files}:{ROOT}/stack:z", f"{self._account}:{ROOT}/account:z"]
-        for name in ("artifacts", "notebooks", "database", "postgres"):
-            volume = f"{self._options.project}_{name}"
-            docker.run("volume", "create", f"--label={LABEL}={self._options.directory}", volume)
-            if name in ("artifacts", "notebooks") or (name == "database" and facts.database == "sqlite"):
-                volumes.append(f"{volume}:{ROOT}/{name}")
-        if facts.database != "sqlite":
-            volumes.append(f"{self._database}:{ROOT}/database:z")
-        restic.call(
-            "restore", snapshot.id, "--target=/", "--verify", volumes=volumes, capabilities=_RESTORING
-        )
+        place.owner.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place.owner / _MARK).touch()
+        for path in (place.files, place.account, place.database):
+            path.mkdir(mode=0o755, exist_ok=True)
+        restore_snapshot(restic, snapshot, facts, place, {})
 
     def _write_compose_file(self, facts: Facts) -> None:
         reads_account = facts.storage == "sftp" and not facts.account
         config = second_project(
-            docker.Compose(str(self._files)).config(),
+            docker.Compose(str(self._place.files)).config(),
             self._options.project,
             str(self._options.directory),
             outside=self._stack.project.network if reads_account else "",
-            account=str(self._account) if facts.account else "",
+            account=str(self._place.account) if facts.account else "",
         )
-        (self._files / "compose.yml").write_text(json.dumps(config, indent=2))
-
-    def _restore_postgres(self) -> None:
-        command = ("pg_restore", "--single-transaction", "--exit-on-error", "--dbname=mlflow")
-        with (self._database / "mlflow.dump").open("rb") as dump:
-            done = subprocess.run(
-                ["docker", "exec", "--interactive", f"{self._options.project}-postgres-1", *command],
-                stdin=dump,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-        if done.returncode:
-            said = done.stderr.strip().splitlines()[-2:]
-            raise CutoverError(
-                f"the database's dump cannot be restored: {'; '.join(said) or 'pg_restore said nothing'}"
-            )
+        (self._place.files / "compose.yml").write_text(json.dumps(config, indent=2))
 
     def _verify(self, server: str, facts: Facts) -> dict[str, Any]:
         told = told_by(server)
@@ -270,43 +237,37 @@ class _Drill:
                 f"the restored database has the schema {', '.join(told['schema'])}, and the snapshot says "
                 f"{', '.join(facts.schema)}"
             )
-        program = Program(server, ["audit" if facts.account else "read-back"])
+        program = Program(server, ["audit", "read-back"])
         try:
-            found = (
-                self._compare_account(program, facts) if facts.account else self._read_back(program, facts)
-            )
+            found = self._compare(program, facts)
+            # What lies in the restored account is not where the rows lead.
+            if not facts.account:
+                found["read"] = self._read_back(program, facts)
         finally:
             program.end()
         return {"runs": told["runs"], **found}
 
-    def _read_back(self, program: Program, facts: Facts) -> dict[str, Any]:
+    def _compare(self, program: Program, facts: Facts) -> dict[str, Any]:
+        """Compare rows and files; whoever reads runs back would not miss a file that nobody lists."""
+        store = str(self._place.account) if facts.account else facts.uri
+        found = program.call("audit", facts.root, "--store", store, accepted=(0, INCOMPLETE))
+        lost = [each for each in found["problems"] if each["kind"] in ("missing", "truncated", "unreadable")]
+        require_unharmed({"problems": lost})
+        return {
+            "read": {},
+            "locations": found["locations"],
+            "files": found["files"],
+            "bytes": found["bytes"],
+        }
+
+    def _read_back(self, program: Program, facts: Facts) -> dict[str, int]:
         found = program.call(
             *("read-back", facts.root, "--store", facts.uri, "--runs", self._options.runs),
             *("--tracking-uri", _SERVER_URI),
             accepted=(0, INCOMPLETE),
         )
         require_unharmed(found)
-        return {
-            "read": {"runs": found["runs"], "models": found["models"]},
-            "files": found["files"],
-            "bytes": found["bytes"],
-        }
-
-    def _compare_account(self, program: Program, facts: Facts) -> dict[str, Any]:
-        """Compare rows and files: what lies in the restored account is not where the rows lead."""
-        found = program.call("audit", facts.root, "--store", str(self._account), accepted=(0, INCOMPLETE))
-        lost = [each for each in found["problems"] if each["kind"] in ("missing", "truncated", "unreadable")]
-        require_unharmed({"problems": lost})
-        return {"read": {"locations": found["locations"]}, "files": found["files"], "bytes": found["bytes"]}
-
-    def _of_its_names(self, kind: str) -> set[str]:
-        names = docker.run(kind, *_LISTS[kind]).split()
-        project = self._options.project
-        return {name for name in names if name == project or name.startswith((f"{project}-", f"{project}_"))}
-
-    def _own(self, kind: str) -> set[str]:
-        label = f"--filter=label={LABEL}={self._options.directory}"
-        return set(docker.run(kind, *_LISTS[kind], label).split())
+        return {"runs": found["runs"], "models": found["models"]}
 
     @contextlib.contextmanager
     def _complaining(self, server: str) -> Iterator[None]:
@@ -321,9 +282,11 @@ class _Drill:
 
 
 def _lines(snapshot: Snapshot, result: Mapping[str, Any]) -> list[str]:
-    read = ", ".join(f"{count} {name}" for name, count in result["read"].items())
+    read = " and ".join(f"{count} {name}" for name, count in result["read"].items())
     return [
-        f"Snapshot {snapshot} was restored beside the stack, and removed again: MLflow answered and knew "
-        f"{result['runs']} runs; read back and compared: {read}, {result['files']} files, "
-        f"{readable_size(result['bytes'])}; {result['seconds']} s."
+        f"Snapshot {snapshot} was restored beside the stack, and removed again. MLflow answered and knew {result['runs']} "
+        f"runs; {result['locations']} locations have their files, {result['files']} files in all, "
+        f"{readable_size(result['bytes'])}"
+        + (f"; read back and compared: {read}" if read else "")
+        + f"; {result['seconds']} s."
     ]

@@ -93,17 +93,47 @@ class Access:
         return bool(self.private_key)
 
 
-class Restic:
-    """restic on one repository, for one stack. Its containers are called like the one of the backup: one at a time."""
+@dataclass(frozen=True)
+class Home:
+    """The stack that restic works for, deployed or not.
 
-    def __init__(self, stack: Stack, access: Access, secrets: Path, cache: Path | None) -> None:
-        self._stack = stack
+    Attributes:
+        project: Of Compose.
+        directory: Of the stack.
+        network: On which the containers reach the repository.
+        config_dir: Where containers have the configuration of the stack's account.
+        credentials: Volumes with that account's; none where there is no account.
+    """
+
+    project: str
+    directory: Path
+    network: str = "bridge"
+    config_dir: str = ""
+    credentials: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stack: Stack) -> Home:
+        """Return that of a deployed stack."""
+        return cls(
+            project=stack.project.name,
+            directory=stack.settings.directory,
+            network=stack.project.network,
+            config_dir=stack.settings.config_dir,
+            credentials=tuple(stack.credentials()),
+        )
+
+
+class Restic:
+    """restic on one repository, for one stack. Its containers have one name: there is one at a time."""
+
+    def __init__(self, home: Home, access: Access, secrets: Path, cache: Path | None) -> None:
+        self._home = home
         self._access = access
         self._secrets = secrets
         self._cache = cache
-        self.name = f"{stack.project.name}-backup"
+        self.name = f"{home.project}-backup"
         # Locks bear it, and tell whose they are.
-        self.hostname = f"{stack.project.name}-{socket.gethostname()}".replace("_", "-")[:63].strip("-.")
+        self.hostname = f"{home.project}-{socket.gethostname()}".replace("_", "-")[:63].strip("-.")
 
     def is_initialized(self) -> bool:
         """Say whether the repository is there, and the password opens it; raises CutoverError where nobody can tell."""
@@ -173,9 +203,7 @@ class Restic:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command and return what became of it."""
         script = _READING if "--no-lock" in arguments or arguments[0] == "unlock" else _LOCKING
-        options = restic_options(
-            self._access.repository, self._stack.settings.config_dir, own_key=self._access.own_key
-        )
+        options = restic_options(self._access.repository, self._home.config_dir, own_key=self._access.own_key)
         cache = [f"--cache-dir={_CACHE}"] if self._cache is not None else ["--no-cache"]
         return self._in_container(script, *options, *cache, *arguments, volumes=volumes, more=capabilities)
 
@@ -190,8 +218,8 @@ class Restic:
             # It reads what belongs to everybody; a directory may belong to whoever keeps it.
             *("--user=0", "--cap-add=DAC_READ_SEARCH", *(f"--cap-add={each}" for each in self._needed(more))),
             f"--hostname={self.hostname}",
-            f"--label={LABEL}={self._stack.settings.directory}",
-            f"--network={self._stack.project.network}",
+            f"--label={LABEL}={self._home.directory}",
+            f"--network={self._home.network}",
             *(f"--volume={volume}" for volume in (*self._volumes(), *volumes)),
             *("--entrypoint=sh", self._access.image, "-c", script, "restic", *arguments),
         ]
@@ -209,7 +237,7 @@ class Restic:
         if self._access.repository.kind == "directory":
             volumes.append(f"{self._access.repository.path}:{MOUNTED}:z")
         elif self._access.repository.kind == "sftp" and not self._access.own_key:
-            volumes += self._stack.credentials()
+            volumes += self._home.credentials
         return volumes
 
     def _entries(self) -> list[str]:
@@ -222,7 +250,7 @@ class Restic:
             )
         if repository.kind != "sftp":
             return []
-        options = ssh_options(repository, self._stack.settings.config_dir, own_key=self._access.own_key)
+        options = ssh_options(repository, self._home.config_dir, own_key=self._access.own_key)
         quoted = '"' + repository.path.replace("\\", "\\\\").replace('"', '\\"') + '"'
         # What is not there yet is empty.
         script = f"printf '%s\\n' {shlex.quote(f'ls -1 {quoted}')} | exec sftp -q -b - \"$@\""
@@ -235,13 +263,13 @@ def _cannot_connect(said: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened(stack: Stack, access: Access, cache: Path | None) -> Iterator[Restic]:
+def opened(home: Home, access: Access, cache: Path | None) -> Iterator[Restic]:
     """Restic with its secrets at hand, which are gone afterwards.
 
     Raises:
         RefusedError: The stack has no account to reach the repository with, or the image is missing.
     """
-    if access.repository.kind == "sftp" and not access.own_key and not stack.credentials():
+    if access.repository.kind == "sftp" and not access.own_key and not home.credentials:
         raise RefusedError(
             f"{access.repository} is on an SFTP server, and this stack has no SFTP account to reach it with",
             "Give mlflow_backup_private_key and mlflow_backup_known_hosts",
@@ -250,17 +278,17 @@ def opened(stack: Stack, access: Access, cache: Path | None) -> Iterator[Restic]
         raise RefusedError(
             f"The image {access.image} is not on this host", "Run playbooks/backup.yml, which makes it"
         )
-    home = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
-    secrets = Path(tempfile.mkdtemp(prefix="mlflow_backup.", dir=home))
+    memory = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
+    secrets = Path(tempfile.mkdtemp(prefix="mlflow_backup.", dir=memory))
     try:
         _write_secrets(secrets, access)
-        restic = Restic(stack, access, secrets, cache)
+        restic = Restic(home, access, secrets, cache)
         # Of a run that was killed, whose container went on.
         docker.remove(restic.name)
         yield restic
     finally:
         with contextlib.suppress(CutoverError):
-            docker.remove(f"{stack.project.name}-backup")
+            docker.remove(f"{home.project}-backup")
         shutil.rmtree(secrets, ignore_errors=True)
 
 
