@@ -284,8 +284,8 @@ class _Drill:
 def _lines(snapshot: Snapshot, result: Mapping[str, Any]) -> list[str]:
     read = " and ".join(f"{count} {name}" for name, count in result["read"].items())
     return [
-        f"Snapshot {snapshot} was restored beside the stack, and removed again. MLflow answered and knew {result['runs']} "
-        f"runs; {result['locations']} locations have their files, {result['files']} files in all, "
+        f"Snapshot {snapshot} was restored beside the stack, and removed again. MLflow answered and knew "
+        f"{result['runs']} runs; {result['locations']} locations have their files, {result['files']} files in all, "
         f"{readable_size(result['bytes'])}"
         + (f"; read back and compared: {read}" if read else "")
         + f"; {result['seconds']} s."
