@@ -24,6 +24,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisi
     ENTRIES,
     EXCLUDED,
     FACTS,
+    MANIFEST,
     ROOT,
     Facts,
     Owner,
@@ -245,9 +246,7 @@ class _Backup:
             program.call("backup", f"{WORK}/database/{target}")
             after = told_by(name)
             if self._options.include_account:
-                program.call(
-                    "copy", self._stack.store.uri, _ACCOUNT, "--manifest", f"{_ACCOUNT}/.manifest.db"
-                )
+                program.call("copy", self._stack.store.uri, _ACCOUNT, "--manifest", f"{_ACCOUNT}/{MANIFEST}")
         store = self._stack.store
         return Facts(
             project=self._stack.project.name,

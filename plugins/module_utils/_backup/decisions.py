@@ -16,9 +16,12 @@ ENTRIES = (".env", ".other_stores.json", ".secrets", "compose.yml", "mlflow", "p
 # Where a snapshot has all of it: one path, so that restic finds the snapshot before, whatever was added since.
 ROOT = "/backup"
 FACTS = "facts.json"
+# What remembers the copy of the account.
+MANIFEST = ".manifest.db"
 # Unfinished files have no run yet, and earlier states of the database were backed up when they were the present one.
 EXCLUDED = (
     ".mlflow-sftp-*.part",
+    f"{ROOT}/account/{MANIFEST}",
     f"{ROOT}/stack/switches/*/.reserve",
     f"{ROOT}/stack/switches/*/work/database.*",
 )
