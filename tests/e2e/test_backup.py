@@ -338,6 +338,30 @@ def wait_for_lock(repository: Path) -> None:
         time.sleep(0.01)
 
 
+def test_the_documented_commands_restore_the_database(stack: Stack, repository: Path, tmp_path: Path) -> None:
+    snapshot = status(stack)["last_good"]["snapshot"]
+    options = (f"--volume={tmp_path}:/out",)
+    restic(repository, "restore", snapshot, "--target=/out", "--include=/backup/database", options=options)
+    run = stack.log()
+    stack.lab.compose("stop", "mlflow")
+    if stack.lab.settings["mlflow_stack_backend_store"] == "sqlite":
+        put = "cp /in/mlflow.db /volume/ && chown 10001:10001 /volume/mlflow.db && rm -f /volume/mlflow.db-*"
+        volumes = ("--volume=mlflow-backup_database:/volume", f"--volume={tmp_path}/backup/database:/in:ro")
+        docker("run", "--rm", *volumes, "--entrypoint=sh", restic_image(), "-c", put)
+    else:
+        stack.lab.compose("exec", "-T", "postgres", "dropdb", "--force", "mlflow")
+        stack.lab.compose("exec", "-T", "postgres", "createdb", "--owner", "mlflow", "mlflow")
+        command = ["pg_restore", "--single-transaction", "--exit-on-error", "--dbname=mlflow"]
+        with (tmp_path / "backup/database/mlflow.dump").open("rb") as dump:
+            whole = ["docker", "compose", "exec", "-T", "postgres", *command]
+            subprocess.run(whole, cwd=stack.lab.stack, stdin=dump, check=True)
+    stack.lab.compose("up", "--detach", "--wait")
+    assert stack.read() == stack.content
+    # Of a time that the database does not know any more.
+    with pytest.raises(AssertionError, match=run):
+        stack.read_text(run)
+
+
 def test_restore_on_a_host_that_has_nothing_but_the_repository(stack: Stack, repository: Path) -> None:
     passes(stack.lab.play(BACKUP))
     assert "has the stack already" in fails(stack.lab.play(RESTORE))
