@@ -22,7 +22,7 @@ UPGRADE = "playbooks/upgrade.yml"
 OLDER = os.environ.get("MLFLOW_UPGRADE_FROM", "3.13.0")
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.sweep)])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = {"mlflow_stack_backend_store": request.param, "artifact_storage": "local"}
     lab = Lab("mlflow-upgrade", tmp_path_factory.mktemp("upgrade") / "lab", 13621, settings)

@@ -95,7 +95,7 @@ def tables_in(uri: str) -> bool:
     return found != (0,)
 
 
-@pytest.mark.full
+@pytest.mark.sweep
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_killed_at_any_moment(

@@ -10,7 +10,18 @@ import pytest
 _PLUGINS = Path(__file__).parents[3] / "plugins"
 _UTILS = "ansible_collections.freegee.mlflow_sftp.plugins.module_utils"
 # A room may use those before it, never those behind it.
-_ROOMS = ("_diagnosis", "_docker", "_keys", "_sshd", "_sftp", "_mlflow", "_inputs", "_stack", "_cutover")
+_ROOMS = (
+    "_diagnosis",
+    "_docker",
+    "_keys",
+    "_sshd",
+    "_sftp",
+    "_mlflow",
+    "_inputs",
+    "_stack",
+    "_cutover",
+    "_backup",
+)
 _FILES = {
     ".".join(path.relative_to(_PLUGINS / "module_utils").with_suffix("").parts): path
     for path in (_PLUGINS / "module_utils").rglob("*.py")
