@@ -18,6 +18,7 @@ OWN_NAMES = frozenset(
         "mlflow_stack_container_groups",
         "mlflow_stack_containers",
         "mlflow_stack_docker_host",
+        "mlflow_stack_images",
         "mlflow_stack_roundtrip_experiment",
         "mlflow_stack_service",
         "sftp_client_host",
