@@ -320,9 +320,9 @@ def test_a_password_is_in_no_argument(
     backup = tmp_path / "mlflow.backup"
     with Database(uri) as database:
         back_up(database, backup)
-    postgres.sql("DROP ROLE IF EXISTS cautious")
-    postgres.sql("CREATE ROLE cautious LOGIN SUPERUSER PASSWORD 's3cr3t'")
-    fresh = sa.make_url(postgres.create(f"{tmp_path.name}-fresh")).set(username="cautious", password="s3cr3t")
+    postgres.sql("DROP ROLE IF EXISTS prudent")
+    postgres.sql("CREATE ROLE prudent LOGIN SUPERUSER PASSWORD 's3cr3t'")
+    fresh = sa.make_url(postgres.create(f"{tmp_path.name}-fresh")).set(username="prudent", password="s3cr3t")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     with Database(fresh.render_as_string(hide_password=False)) as database:
         restore(database, backup)
