@@ -94,6 +94,12 @@ class PostgresServer:
         address = (f"--host={self._directory}", f"--username={self.user}", f"--dbname={database}")
         self._run("psql", *address, "--set=ON_ERROR_STOP=1", f"--command={statement}")
 
+    def set_password(self, password: str) -> None:
+        """Make the role `cautious` a superuser with a password, or give the one that is there another."""
+        exists = "EXCEPTION WHEN duplicate_object THEN NULL"
+        self.sql(f"DO $$ BEGIN CREATE ROLE cautious SUPERUSER LOGIN; {exists}; END $$")
+        self.sql(f"ALTER ROLE cautious PASSWORD '{password}'")
+
     def restore(self, database: str, dump: Path) -> None:
         """Load a custom-format dump into `database`, which must be empty."""
         readable = self._directory / "restored"

@@ -55,8 +55,8 @@ def test_problems_have_their_own_exit_code_and_an_error_is_one_line(filled: Path
 
 
 def test_a_password_is_never_shown(filled: Path, empty: str, postgres: PostgresServer) -> None:
-    postgres.sql("CREATE ROLE wary LOGIN SUPERUSER PASSWORD 'pa55word'")
-    right = empty.replace("postgres@", "wary:pa55word@")
+    postgres.set_password("pa55word")
+    right = empty.replace("postgres@", "cautious:pa55word@")
     for target, code in ((right.replace("pa55word", "wr0ng"), 1), (right, 0)):
         result = call(f"sqlite:///{filled}", target, "--json")
         assert result.exit_code == code, result.output

@@ -350,7 +350,7 @@ def test_postgresql_backup_restores(
 ) -> None:
     before = dump(postgres_copy.uri)
     backup = tmp_path / "mlflow.dump"
-    postgres.sql("CREATE ROLE cautious SUPERUSER LOGIN PASSWORD 's3cret/@word'")
+    postgres.set_password("s3cret/@word")
     with Database(postgres_copy.uri.replace("postgres@", "cautious:s3cret%2F%40word@")) as database:
         relocate.apply(database, Request((postgres_copy.root,), SFTP), tmp_path / "journal", backup=backup)
     restored = f"restored_{tmp_path.name}"

@@ -306,7 +306,7 @@ def test_a_setting_that_an_older_server_does_not_know_is_left_out(
 
 
 def test_a_password_is_in_no_argument(
-    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer, postgres_older: Older, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = tmp_path / "seen"
     for program in ("pg_restore", "psql"):
@@ -316,13 +316,11 @@ def test_a_password_is_in_no_argument(
             f'#!/bin/sh\necho "$0 $@ / $PGPASSWORD" >>{seen}\nexec {shutil.which(program)} "$@"\n'
         )
         wrapper.chmod(0o755)
-    uri = postgres.create(tmp_path.name, "template_older")
     backup = tmp_path / "mlflow.backup"
-    with Database(uri) as database:
+    with Database(postgres_older.uri) as database:
         back_up(database, backup)
-    postgres.sql("DROP ROLE IF EXISTS prudent")
-    postgres.sql("CREATE ROLE prudent LOGIN SUPERUSER PASSWORD 's3cr3t'")
-    fresh = sa.make_url(postgres.create(f"{tmp_path.name}-fresh")).set(username="prudent", password="s3cr3t")
+    postgres.set_password("s3cr3t")
+    fresh = sa.make_url(postgres.create(f"{tmp_path.name}-fresh")).set(username="cautious", password="s3cr3t")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     with Database(fresh.render_as_string(hide_password=False)) as database:
         restore(database, backup)
