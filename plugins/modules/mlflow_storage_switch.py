@@ -90,9 +90,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import (
     require_state,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
-    CutoverError,
-)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
@@ -117,25 +114,13 @@ def describe(record: SwitchRecord, notes: list[str]) -> list[str]:
     """Return the result for people."""
     target = record.target
     old = f"The old copy at {record.source.uri} is untouched: playbooks/storage_prune.yml removes it. "
-    closed = "for how long MLflow was closed is not known, because the switch was interrupted"
-    if record.closed_seconds is not None:
-        closed = f"MLflow was closed for {record.closed_seconds} s"
     return [
-        f"Artifacts are at {target.uri} ({target.access} access); {closed}.",
+        f"Artifacts are at {target.uri} ({target.access} access); {record.closed}.",
         f"Now put artifact_storage: {target.storage} and mlflow_stack_access: {target.access} into the "
         "inventory; site.yml refuses another store.",
         f"{old if record.copies else ''}playbooks/storage_switch.yml -e undo=true rolls back.",
         *notes,
     ]
-
-
-def purge(switch: Switch, record: SwitchRecord) -> list[str]:
-    """Remove what the round trips left; the switch is complete, and stays so if this fails."""
-    try:
-        switch.purge(record)
-    except CutoverError as error:
-        return [f"What the round trips left could not be removed: {error} verify.yml removes it later."]
-    return []
 
 
 def run(module: AnsibleModule) -> dict:
@@ -156,7 +141,7 @@ def run(module: AnsibleModule) -> dict:
             # Again right before MLflow is closed; here, before anything is started.
             switch.drain(record)
         record = engine.finish()
-        notes = [*switch.notes, *purge(switch, record)]
+        notes = [*switch.notes, *switch.purge(record)]
         return {"changed": True, "record": record.as_dict(), "lines": describe(record, notes)}
 
 

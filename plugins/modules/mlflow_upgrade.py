@@ -92,7 +92,6 @@ lines:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import require_state
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
@@ -107,23 +106,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 
 def describe(record: UpgradeRecord, notes: list[str]) -> list[str]:
     """Return the result for people."""
-    closed = "for how long MLflow was closed is not known, because the upgrade was interrupted"
-    if record.closed_seconds is not None:
-        closed = f"MLflow was closed for {record.closed_seconds} s"
     return [
-        f"The stack runs {record.target}; {closed}.",
+        f"The stack runs {record.target}; {record.closed}.",
         "playbooks/upgrade.yml -e undo=true goes back to the backup from before, as long as nothing is logged.",
         *notes,
     ]
-
-
-def purge(upgrade: Upgrade, record: UpgradeRecord) -> list[str]:
-    """Remove what the round trips left; the upgrade is complete, and stays so if this fails."""
-    try:
-        upgrade.purge(record)
-    except CutoverError as error:
-        return [f"What the round trips left could not be removed: {error} verify.yml removes it later."]
-    return []
 
 
 def undo(engine: UpgradeEngine, upgrade: Upgrade) -> dict:
@@ -153,7 +140,7 @@ def run(module: AnsibleModule) -> dict:
             # Again right before MLflow is closed; here, before anything is started.
             upgrade.drain(record)
         record = engine.finish()
-        notes = [*upgrade.notes, *purge(upgrade, record)]
+        notes = [*upgrade.notes, *upgrade.purge(record)]
         return {"changed": True, "record": record.as_dict(), "lines": describe(record, notes)}
 
 

@@ -121,7 +121,7 @@ def run(module: AnsibleModule) -> dict:
     record = plan.planned(record, found)
     if not module.check_mode:
         upgrade = Upgrade(stack, record)
-        upgrade.make_directories()
+        upgrade.make_directories(record)
         with locked(stack.settings.switches):
             upgrade.make_next_directory()
             upgrade.write(record)

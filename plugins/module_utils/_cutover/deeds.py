@@ -30,6 +30,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 # Where tools have what they write.
 WORK = "/var/lib/mlflow-storage"
@@ -65,6 +66,22 @@ class Deeds(Generic[Kind]):
         """What the tools write."""
         return self._directory / "work"
 
+    def make_directories(self, record: Kind) -> None:
+        """Make the cutover's directories."""
+        for path in (self._settings.switches, self._directory, self.work):
+            path.mkdir(mode=0o700, exist_ok=True)
+        os.chown(self.work, self._settings.uid, self._settings.gid)
+
+    def purge(self, record: Kind) -> list[str]:
+        """Remove for good what the round trips left; the cutover is complete, and stays so if this fails."""
+        try:
+            self._require_tool().call(*self._purge_arguments(record))
+        except CutoverError as error:
+            return [f"What the round trips left could not be removed: {error} verify.yml removes it later."]
+        finally:
+            self.tidy(record)
+        return []
+
     def write(self, record: Kind) -> None:
         try:
             self._write(record)
@@ -81,10 +98,8 @@ class Deeds(Generic[Kind]):
 
     def save_files(self, record: Kind) -> None:
         with translated("the stack's files cannot be kept"):
-            files.save(self._settings.directory, self._directory / "before.tar")
-            shutil.rmtree(self._before, ignore_errors=True)
-            self._before.mkdir(mode=0o755)
-            files.extract(self._directory / "before.tar", self._before)
+            files.save(self._settings.directory, self._archive)
+            self._extract_before()
             # Given up where the file system is full, so that the record of the way back can be written.
             (self._directory / _RESERVE).write_bytes(os.urandom(_RESERVE_BYTES))
 
@@ -150,7 +165,7 @@ class Deeds(Generic[Kind]):
 
     def restore_files(self, record: Kind) -> None:
         with translated("the files from before cannot be restored"):
-            files.restore(self._directory / "before.tar", self._settings.directory)
+            files.restore(self._archive, self._settings.directory)
 
     def tidy(self, record: Kind) -> None:
         for program in filter(None, (self._tool, self._candidate)):
@@ -186,9 +201,24 @@ class Deeds(Generic[Kind]):
             f"{readable_size(found['bytes'])}."
         ]
 
-    def _access(self, record: Kind) -> str:
-        """Return how clients reach the store afterwards."""
+    def _store(self, record: Kind) -> Store:
+        """Return the store afterwards."""
         raise NotImplementedError
+
+    def _purge_arguments(self, record: Kind) -> tuple[str, ...]:
+        return ("purge-roundtrips", "--destination", self._store(record).uri)
+
+    def _make_next(self) -> Path:
+        """Return the directory of the next files, made anew and empty."""
+        following = self._directory / "next"
+        shutil.rmtree(following, ignore_errors=True)
+        following.mkdir(mode=0o755)
+        return following
+
+    def _extract_before(self) -> None:
+        shutil.rmtree(self._before, ignore_errors=True)
+        self._before.mkdir(mode=0o755)
+        files.extract(self._archive, self._before)
 
     def _verify_meanwhile(self, record: Kind) -> None:
         """Verify what else there is, while the services make their round trips."""
@@ -197,6 +227,11 @@ class Deeds(Generic[Kind]):
     def _image(self) -> str:
         """The image of the tools."""
         return self._stack.project.image
+
+    @property
+    def _archive(self) -> Path:
+        """The stack's files as they are before the cutover."""
+        return self._directory / "before.tar"
 
     @property
     def _before(self) -> Path:
@@ -218,7 +253,7 @@ class Deeds(Generic[Kind]):
     def _round_trip(self, record: Kind) -> tuple[str, ...]:
         return (
             *("--tracking-uri", "http://mlflow:5000", "--experiment", self._settings.experiment),
-            *("--access", self._access(record)),
+            *("--access", self._store(record).access),
         )
 
     def _start_candidate(self) -> None:

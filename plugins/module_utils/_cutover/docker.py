@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
@@ -108,6 +109,15 @@ def complaints(containers: Iterable[str]) -> str:
     shown = [found for found in map(inspect, containers) if found is not None]
     services = [service_of(found, _last_words(found["Id"])) for found in shown]
     return describe(services, _LINES)
+
+
+@contextlib.contextmanager
+def complaining(*containers: str) -> Iterator[None]:
+    """Add to a `CutoverError` what containers complain about."""
+    try:
+        yield
+    except CutoverError as error:
+        raise CutoverError(error.seen, complaints(containers)) from error
 
 
 def logs(container: str) -> tuple[str, str]:

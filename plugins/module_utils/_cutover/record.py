@@ -69,6 +69,13 @@ class Record:
         raise NotImplementedError
 
     @property
+    def closed(self) -> str:
+        """For how long MLflow was closed, as a sentence without its end."""
+        if self.closed_seconds is None:
+            return f"for how long MLflow was closed is not known, because the {self.NAME} was interrupted"
+        return f"MLflow was closed for {self.closed_seconds} s"
+
+    @property
     def interrupted(self) -> bool:
         """Whether files and database may be between before and after."""
         return self.state in INTERRUPTED

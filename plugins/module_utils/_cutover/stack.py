@@ -232,7 +232,7 @@ class Stack:
             CutoverError: It did not answer within so many seconds.
         """
         up = ("up", "--detach", "--no-build")
-        with self._complaining():
+        with docker.complaining(*self._services):
             self.compose.run(*up, "mlflow")
             answered_at = self._wait_for_answer(seconds)
             self._start_others()
@@ -253,19 +253,15 @@ class Stack:
         Raises:
             CutoverError: They are not within so many seconds.
         """
-        with self._complaining():
+        with docker.complaining(*self._services):
             self.compose.run(
                 *("up", "--detach", "--no-build", *options, "--wait", f"--wait-timeout={seconds}")
             )
 
-    @contextlib.contextmanager
-    def _complaining(self) -> Iterator[None]:
-        """Add to an error what the services complain about."""
-        try:
-            yield
-        except CutoverError as error:
-            services = (f"{self.project.name}-{name}-1" for name in self.project.services)
-            raise CutoverError(error.seen, docker.complaints(services)) from error
+    @property
+    def _services(self) -> list[str]:
+        """The containers of the services."""
+        return [f"{self.project.name}-{name}-1" for name in self.project.services]
 
     def answers(self, container: str) -> bool:
         """Return whether an MLflow server answers that nobody else reaches, a question that reaches the database."""

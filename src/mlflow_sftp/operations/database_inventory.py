@@ -43,7 +43,7 @@ def database_info(database: Database) -> dict[str, Any]:
                 name: _count(database, connection, name) for name in _COUNTED if name in database.tables
             },
             "of_users": _of_users(database, connection),
-            "bytes": _size(database, connection),
+            "bytes": database.size(),
             "places": _places(database, connection),
         }
 
@@ -70,13 +70,6 @@ def _of_users(database: Database, connection: sa.Connection) -> dict[str, int]:
             query = query.where(tables[name].c[key].not_in(own))
         counts[name] = connection.scalar(query) or 0
     return counts
-
-
-def _size(database: Database, connection: sa.Connection) -> int:
-    if database.is_sqlite:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-        return int(pages * connection.exec_driver_sql("PRAGMA page_size").scalar_one())
-    return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
 
 def _places(database: Database, connection: sa.Connection) -> list[dict[str, Any]]:

@@ -129,8 +129,9 @@ def look(database: Database) -> Seen:
         tables = frozenset(sa.inspect(connection).get_table_names())
         if _REVISION_TABLE not in tables:
             return Seen((), tables)
-        rows = connection.execute(sa.text(f"SELECT version_num FROM {_REVISION_TABLE}"))  # noqa: S608
-        return Seen(tuple(sorted(str(row[0]) for row in rows)), tables)
+        column: sa.ColumnClause[str] = sa.column("version_num")
+        revisions = connection.scalars(sa.select(column).select_from(sa.table(_REVISION_TABLE)))
+        return Seen(tuple(sorted(map(str, revisions))), tables)
 
 
 def installed_history() -> History:

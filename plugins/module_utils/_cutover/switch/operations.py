@@ -19,7 +19,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import needed_accounts
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
+    Store,
+    needed_accounts,
+)
 
 _HOME = "/home/mlflow"
 
@@ -32,9 +35,7 @@ class Switch(Deeds[SwitchRecord]):
 
     def make_directories(self, record: SwitchRecord) -> None:
         """Make the switch's directories, and bring the journal of the switch that this one undoes."""
-        for path in (self._settings.switches, self._directory, self.work):
-            path.mkdir(mode=0o700, exist_ok=True)
-        os.chown(self.work, self._settings.uid, self._settings.gid)
+        super().make_directories(record)
         journal = self._settings.switches / record.undoes / "work" / "journal.json"
         if record.undoes and journal.exists() and not (self.work / "undone.json").exists():
             shutil.copy2(journal, self.work / "undone.json")
@@ -59,9 +60,7 @@ class Switch(Deeds[SwitchRecord]):
 
     def make_next_directory(self, record: SwitchRecord) -> None:
         """Begin the directory of the next files, with what does not come from a template."""
-        following = self._directory / "next"
-        shutil.rmtree(following, ignore_errors=True)
-        following.mkdir(mode=0o755)
+        following = self._make_next()
         here = self._settings
         renamed = {f"{name}_next": name for name in (here.config_dir, here.key_dir)}
         client = self._directory / "client"
@@ -143,7 +142,7 @@ class Switch(Deeds[SwitchRecord]):
         # What stays is a deleted run, and an experiment of round trips: the next purge removes both.
         with contextlib.suppress(CutoverError):
             self._require_candidate().call(
-                *purge_arguments(record),
+                *self._purge_arguments(record),
                 "--tracking-uri",
                 "http://localhost:5000",
                 seconds=ROUND_TRIP_SECONDS,
@@ -170,15 +169,8 @@ class Switch(Deeds[SwitchRecord]):
             *("--journal", f"{WORK}/logged-since.json", "--no-backup", "--skip-blocked"),
         )
 
-    def purge(self, record: SwitchRecord) -> None:
-        """Remove for good what the round trips left."""
-        try:
-            self._require_tool().call(*purge_arguments(record))
-        finally:
-            self.tidy(record)
-
-    def _access(self, record: SwitchRecord) -> str:
-        return record.target.access
+    def _store(self, record: SwitchRecord) -> Store:
+        return record.target
 
     def _verify_meanwhile(self, record: SwitchRecord) -> None:
         asked = self._settings.verify_runs
@@ -219,8 +211,3 @@ def read_back_arguments(record: SwitchRecord, runs: str) -> list[str]:
     old = record.source if record.migrate == "none" else record.target
     manifest = ("--manifest", f"{WORK}/manifest.db") if record.copies else ()
     return ["read-back", old.root, "--store", old.uri, "--runs", runs, *manifest]
-
-
-def purge_arguments(record: SwitchRecord) -> list[str]:
-    """Return the purge of the round trips, as arguments of the package's program."""
-    return ["purge-roundtrips", "--destination", record.target.uri]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import images_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store, images_of
 
 # Of the database, as each version leaves it.
 BEFORE, AFTER = "database.backup", "database.after"
@@ -46,17 +45,9 @@ class Upgrade(Deeds[UpgradeRecord]):
 
     preloaded = ("schema", "migrate", "backup", "info", "entities")
 
-    def make_directories(self) -> None:
-        """Make the upgrade's directories."""
-        for path in (self._settings.switches, self._directory, self.work):
-            path.mkdir(mode=0o700, exist_ok=True)
-        os.chown(self.work, self._settings.uid, self._settings.gid)
-
     def make_next_directory(self) -> None:
         """Begin the directory of the next files, with what does not come from a template."""
-        following = self._directory / "next"
-        shutil.rmtree(following, ignore_errors=True)
-        following.mkdir(mode=0o755)
+        following = self._make_next()
         with translated("the next files cannot be written"):
             files.complete(following, self._settings.directory, None, {})
             others = self._settings.directory / ".other_stores.json"
@@ -75,7 +66,8 @@ class Upgrade(Deeds[UpgradeRecord]):
         Raises:
             RefusedError: Something is gone.
         """
-        before = files.text_of(self._archive, "compose.yml")
+        with translated("the files from before cannot be read"):
+            before = files.text_of(self._archive, "compose.yml")
         gone = [image for image in images_of(before) if not docker.has_image(image)]
         if gone:
             raise RefusedError(
@@ -112,8 +104,7 @@ class Upgrade(Deeds[UpgradeRecord]):
         super().prepare_rollback(record)
         if not self._before.exists():
             with translated("the files from before cannot be read"):
-                self._before.mkdir(mode=0o755)
-                files.extract(self._archive, self._before)
+                self._extract_before()
 
     def migrate(self, record: UpgradeRecord) -> None:
         self._require_tool().call("migrate")
@@ -175,13 +166,6 @@ class Upgrade(Deeds[UpgradeRecord]):
             self._arrange_clusters(record, _PUT_BACK)
         self._start_postgres(self._before)
 
-    def purge(self, record: UpgradeRecord) -> None:
-        """Remove for good what the round trips left."""
-        try:
-            self._require_tool().call("purge-roundtrips", "--destination", record.store.uri)
-        finally:
-            self.tidy(record)
-
     def tidy(self, record: UpgradeRecord) -> None:
         super().tidy(record)
         # Nobody goes on with it: the next run plans anew.
@@ -208,11 +192,8 @@ class Upgrade(Deeds[UpgradeRecord]):
         """Start PostgreSQL as the files of a directory say, in the stack's project, and wait until it is healthy."""
         compose = docker.Compose(str(self._settings.directory), str(directory))
         limit = f"--wait-timeout={self._settings.wait_timeout}"
-        try:
+        with docker.complaining(f"{self._stack.project.name}-postgres-1"):
             compose.run("up", "--detach", "--no-build", "--no-deps", "--wait", limit, "postgres")
-        except CutoverError as error:
-            container = f"{self._stack.project.name}-postgres-1"
-            raise CutoverError(error.seen, docker.complaints([container])) from error
 
     def _arrange_clusters(self, record: UpgradeRecord, script: str) -> None:
         """Run a shell script on the volume of PostgreSQL's clusters; its argument names the one from before."""
@@ -226,12 +207,8 @@ class Upgrade(Deeds[UpgradeRecord]):
             *("sh", f"cluster-{record.source.postgres}-{record.id}"),
         )
 
-    def _access(self, record: UpgradeRecord) -> str:
-        return record.store.access
-
-    @property
-    def _archive(self) -> Path:
-        return self._directory / "before.tar"
+    def _store(self, record: UpgradeRecord) -> Store:
+        return record.store
 
     @property
     def _image(self) -> str:
