@@ -54,7 +54,8 @@ options:
     default: mlflow-sftp-verify
   verify_runs:
     description:
-      - How many old runs are read back and compared while MLflow is closed, or V(all).
+      - How many old runs are read back and compared, or V(all). Ten at most while MLflow is closed, the others
+        afterwards.
     type: str
     default: "10"
   stop_jobs:
