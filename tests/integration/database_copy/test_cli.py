@@ -51,7 +51,8 @@ def test_problems_have_their_own_exit_code_and_an_error_is_one_line(filled: Path
     refused = call(f"sqlite:///{filled}", empty, "--json")
     assert refused.exit_code == 1
     assert json.loads(refused.stdout)["error"]["cause"] == "blocked"
-    assert len(refused.stderr.splitlines()) == 1
+    # A busy machine may report progress in front of the error.
+    assert len([line for line in refused.stderr.splitlines() if not line.startswith("still copying ")]) == 1
 
 
 def test_a_password_is_never_shown(filled: Path, empty: str, postgres: PostgresServer) -> None:
