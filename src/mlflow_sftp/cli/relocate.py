@@ -20,7 +20,6 @@ from mlflow_sftp.cli.output import (
 )
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations import relocate
-from mlflow_sftp.operations.database_inventory import database_info, places_after
 from mlflow_sftp.operations.relocate import Plan, Request
 
 _journal = click.option("--journal", type=FILE, required=True, help="Journal file of the relocation.")
@@ -53,17 +52,16 @@ def relocate_group() -> None:
 def plan_command(database: Database, rows: bool, as_json: bool, **options: Any) -> None:
     """Show what would change and what cannot; changes nothing. Exit code 3 if a row cannot move."""
     request = _request(**options)
-    plan = relocate.plan(database, request)
+    plan, places_after = relocate.plan_with_places(database, request)
     findings = relocate.scan(database, request.old, request.working_directory)
     report_only = _count(found for found in findings if found.kind == "report_only")
     if as_json:
-        places = database_info(database)["places"]
         print_json(
             {
                 **plan.as_dict(rows),
                 "directories": plan.directories_below(request),
                 "already_moved": sorted(plan.already_moved),
-                "places_after": places_after(places, ((move.old, move.new) for move in plan.moves)),
+                "places_after": places_after,
                 "report_only": report_only,
             }
         )

@@ -44,7 +44,7 @@ def database_info(database: Database) -> dict[str, Any]:
             },
             "of_users": _of_users(database, connection),
             "bytes": database.size(),
-            "places": _places(database, connection),
+            "places": places(database, connection),
         }
 
 
@@ -72,7 +72,8 @@ def _of_users(database: Database, connection: sa.Connection) -> dict[str, int]:
     return counts
 
 
-def _places(database: Database, connection: sa.Connection) -> list[dict[str, Any]]:
+def places(database: Database, connection: sa.Connection) -> list[dict[str, Any]]:
+    """Where locations lead, the place of most locations first; see `database_info`."""
     locations: Counter[str] = Counter()
     common: dict[str, str] = {}
     for column in database.location_columns():
@@ -87,9 +88,9 @@ def _places(database: Database, connection: sa.Connection) -> list[dict[str, Any
     ]
 
 
-def places_after(places: list[dict[str, Any]], moves: Iterable[tuple[str, str]]) -> list[str]:
-    """The places that locations lead to once those of `moves`, old and new, have changed; `places` as they are now."""
-    locations = Counter({place["place"]: place["locations"] for place in places})
+def places_after(now: list[dict[str, Any]], moves: Iterable[tuple[str, str]]) -> list[str]:
+    """The places that locations lead to once those of `moves`, old and new, have changed; `now` as of `places`."""
+    locations = Counter({place["place"]: place["locations"] for place in now})
     for old, new in moves:
         locations[_place(old)[0]] -= 1
         locations[_place(new)[0]] += 1

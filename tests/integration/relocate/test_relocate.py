@@ -4,8 +4,10 @@ import itertools
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -16,7 +18,8 @@ from mlflow import MlflowClient
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.errors import BackupUnavailableError, BlockedError, DatabaseError, JournalError
 from mlflow_sftp.operations import relocate
-from mlflow_sftp.operations.relocate import Request
+from mlflow_sftp.operations.database_inventory import database_info
+from mlflow_sftp.operations.relocate import Request, transaction
 from tests.integration.relocate.conftest import Dump, Filled
 from tests.support.mlflow_content import ODD_NAMES
 from tests.support.postgres import PostgresServer
@@ -41,6 +44,31 @@ def apply(filled: Filled, request: Request, journal: Path, **options: bool) -> r
 def locations(filled: Filled, root: str) -> list[relocate.Finding]:
     with Database(filled.uri) as database:
         return [found for found in relocate.scan(database, [root]) if found.kind == "location"]
+
+
+def test_places_afterwards_are_of_the_moment_of_the_plan(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request((filled.root,), SFTP)
+    with Database(filled.uri) as database:
+        _, quiet = relocate.plan_with_places(database, request)
+    make_plan, writers = transaction.make_plan, []
+
+    def make_plan_while_somebody_writes(*arguments: Any) -> relocate.Plan:
+        plan = make_plan(*arguments)
+        statement = "UPDATE runs SET artifact_uri = 's3://elsewhere/run'"
+        writers.append(threading.Thread(target=execute, args=(filled.uri, statement)))
+        writers[0].start()
+        # On SQLite, the writer cannot end before the reader has.
+        writers[0].join(1)
+        return plan
+
+    monkeypatch.setattr(transaction, "make_plan", make_plan_while_somebody_writes)
+    with Database(filled.uri) as database:
+        _, busy = relocate.plan_with_places(database, request)
+        writers[0].join()
+        assert "s3://elsewhere" in {place["place"] for place in database_info(database)["places"]}
+    assert busy == quiet
 
 
 def test_plan_counts_every_place_and_changes_nothing(filled: Filled, dump: DumpFunction) -> None:

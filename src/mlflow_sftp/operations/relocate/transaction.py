@@ -21,6 +21,7 @@ from mlflow_sftp.database.database import Database
 from mlflow_sftp.database.location_columns import Key
 from mlflow_sftp.errors import BlockedError, DatabaseError, JournalError
 from mlflow_sftp.operations.database_backup import back_up
+from mlflow_sftp.operations.database_inventory import places, places_after
 from mlflow_sftp.operations.relocate.journal import read_journal, write_journal
 from mlflow_sftp.operations.relocate.planning import Blocked, Move, Plan, Request, make_plan
 from mlflow_sftp.uri import redact
@@ -79,6 +80,14 @@ def plan(database: Database, request: Request) -> Plan:
     """What `apply` would do now. Reads only, while MLflow may go on writing."""
     with database.reading() as connection:
         return make_plan(database, connection, request)
+
+
+def plan_with_places(database: Database, request: Request) -> tuple[Plan, list[str]]:
+    """The plan as of `plan`, and the places that locations lead to once it is carried out, both of one moment."""
+    with database.reading() as connection:
+        found = make_plan(database, connection, request)
+        now = places(database, connection)
+    return found, places_after(now, ((move.old, move.new) for move in found.moves))
 
 
 def preview(database: Database, request: Request, journal: Path, *, skip_blocked: bool = False) -> Plan:
