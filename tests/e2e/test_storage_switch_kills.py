@@ -91,6 +91,9 @@ class Planned:
             return (self.directory / "step").read_text().strip()
         return ""
 
+    def state(self) -> str:
+        return str(json.loads((self.directory / "switch.json").read_text())["state"])
+
     def go_on(self, state: str) -> Outcome:
         return run_module("mlflow_storage_switch", self.options(state))
 
@@ -144,7 +147,24 @@ def test_the_docker_client_is_killed(planned: Planned, step: str) -> None:
     planned.again()
     planned.stop(step, "done", kill)
     # Where none ran at that moment, or its answer was there already, the switch went on.
-    if json.loads((planned.directory / "switch.json").read_text())["state"] == "done":
+    if planned.state() == "done":
+        passes(planned.stack.lab.play(SWITCH, undo=True))
+    require_all_at(planned.stack, "/mlruns")
+
+
+@pytest.mark.skipif(
+    "MLFLOW_KILL_DOCKER" not in os.environ, reason="MLFLOW_KILL_DOCKER=1: all of this machine's"
+)
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_docker_itself_is_killed(planned: Planned, step: str) -> None:
+    planned.again()
+    planned.stop(step, "done", lambda _: subprocess.run(["pkill", "-KILL", "-x", "dockerd"], check=True))
+    wait_for_docker()
+    state = planned.state()
+    if state not in ("done", "undone"):
+        done = planned.go_on("undone")
+        assert not done.failed, done.output
+    if state == "done":
         passes(planned.stack.lab.play(SWITCH, undo=True))
     require_all_at(planned.stack, "/mlruns")
 
@@ -158,6 +178,14 @@ def test_killed_and_finished(planned: Planned, step: str) -> None:
     require_all_at(planned.stack, SFTP)
     passes(planned.stack.lab.play(SWITCH, undo=True))
     require_all_at(planned.stack, "/mlruns")
+
+
+def wait_for_docker(seconds: int = 60) -> None:
+    """Whoever supervises the daemon starts it again, and the daemon what is to run always."""
+    deadline = time.monotonic() + seconds
+    while subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline, "nobody has started Docker again"
+        time.sleep(0.2)
 
 
 def require_all_at(stack: Stack, store: str) -> None:
