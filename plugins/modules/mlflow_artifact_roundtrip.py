@@ -177,10 +177,8 @@ import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.light_import import import_mlflow
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
-import_mlflow()
 try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
         account_from_options,
@@ -192,6 +190,10 @@ try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.session import sftp_session
 
     from mlflow_sftp.errors import RoundTripError
+    from mlflow_sftp.light_import import import_mlflow
+
+    import_mlflow()
+
     from mlflow_sftp.operations.client_waits import shorten_waits
     from mlflow_sftp.operations.round_trip import LoggedFile, RoundTrip, sftp_path
 

@@ -71,13 +71,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.databa
     open_database,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.light_import import import_mlflow
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.server import tracking_uri
 
 
 def run(module: AnsibleModule) -> dict:
     """Remove what is left, or count it."""
+    from mlflow_sftp.light_import import import_mlflow
+
     import_mlflow()
+
     from mlflow_sftp.operations.client_waits import shorten_waits
     from mlflow_sftp.operations.purge import purge
 

@@ -7,6 +7,7 @@ import click
 
 from mlflow_sftp.cli.output import ErrorReportingGroup, printable
 from mlflow_sftp.errors import MissingPackageError
+from mlflow_sftp.light_import import import_mlflow
 
 # Where a command is, and its line of help: for the list of commands nothing has to be imported or installed.
 COMMANDS = {
@@ -55,6 +56,8 @@ COMMANDS = {
     ),
     "serve": ("serve.serve_command", "Carry out commands that come as lines of JSON, and answer likewise."),
 }
+# Those that are MLflow's client, or use its store: they have no need of data frames.
+_LIGHT = frozenset({"entities", "purge-roundtrips", "read-back", "roundtrip"})
 # What brings a package that is not installed.
 _EXTRAS = {"sqlalchemy": "mlflow-sftp[database]", "mlflow": "mlflow", "alembic": "mlflow"}
 
@@ -85,6 +88,8 @@ class _LazyGroup(ErrorReportingGroup):
 
 def _load(name: str) -> click.Command:
     module, _, attribute = COMMANDS[name][0].partition(".")
+    if name in _LIGHT:
+        import_mlflow()
     try:
         command: click.Command = getattr(importlib.import_module(f"mlflow_sftp.cli.{module}"), attribute)
     except ModuleNotFoundError as error:

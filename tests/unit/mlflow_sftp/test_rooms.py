@@ -14,7 +14,7 @@ _ROOT = Path(mlflow_sftp.__file__).parent
 # From the ground up: a file uses its own room and those below. What lies in no room is on the floor it is named on.
 _FLOORS = (
     ("errors",),
-    ("settings", "uri", "event_loop", "maintenance_server"),
+    ("settings", "uri", "event_loop", "maintenance_server", "light_import"),
     ("location", "__init__"),
     ("wire",),
     ("transfer",),

@@ -1,7 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-License-Identifier: Apache-2.0
 """MLflow, imported in half the time by those who only need its client and its store."""
-
-from __future__ import annotations
 
 import importlib
 import sys

@@ -13,7 +13,7 @@ _STUBS = {
     "mlflow/__init__.py": "from mlflow import data\nfrom mlflow.data import HAS_PANDAS\n",
     "mlflow/data.py": "try:\n    import pandas\n    HAS_PANDAS = True\nexcept ImportError:\n    HAS_PANDAS = False\n",
 }
-_FILE = REPOSITORY / "plugins/module_utils/_mlflow/light_import.py"
+_FILE = REPOSITORY / "src/mlflow_sftp/light_import.py"
 
 
 @pytest.mark.parametrize(
