@@ -81,6 +81,7 @@ def test_killed_within_the_cut_and_undone(stack: Stack) -> None:
     assert stack.read() == stack.content
 
 
+@pytest.mark.sweep  # test_demo.py goes back with a run that was logged since, on SQLite.
 def test_undo_brings_runs_back_that_were_logged_since(stack: Stack) -> None:
     stack.bring_to(SFTP, SFTP, **TO_SFTP)
     run = stack.log()
@@ -164,6 +165,7 @@ def test_proxied_to_local(stack: Stack) -> None:
     assert stack.read() == stack.content
 
 
+@pytest.mark.sweep  # Each of both changes is made above, alone or with the other one.
 def test_local_by_proxy_to_direct_sftp(stack: Stack) -> None:
     stack.bring_to(LOCAL, PROXY, **PROXIED | {"artifact_storage": "local"})
     passes(stack.lab.play(SWITCH, artifact_storage="sftp", mlflow_stack_access="direct"))
