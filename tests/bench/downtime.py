@@ -72,7 +72,7 @@ class Client:
 def main() -> None:
     arguments = _parse()
     with tempfile.TemporaryDirectory() as work:
-        settings = {"mlflow_stack_backend_store": arguments.backend}
+        settings = {"mlflow_stack_backend_store": arguments.backend, "mlflow_stack_workers": 2}
         lab = Lab("mlflow-downtime", Path(work) / "lab", 13321, settings)
         with lab.cleared():
             _require(lab.play("site.yml", "--skip-tags", "verify", artifact_storage="local"))

@@ -29,7 +29,11 @@ from tests.support.stack import passes  # noqa: E402  # likewise
 def main() -> None:
     arguments = _parse()
     with tempfile.TemporaryDirectory() as work:
-        settings = {"mlflow_stack_backend_store": arguments.backend, "artifact_storage": "local"}
+        settings = {
+            "mlflow_stack_backend_store": arguments.backend,
+            "mlflow_stack_workers": 2,
+            "artifact_storage": "local",
+        }
         lab = Lab("mlflow-upgrades", Path(work) / "lab", 13341, settings)
         with lab.cleared():
             passes(lab.play("site.yml", "--skip-tags", "verify"))

@@ -26,8 +26,11 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    # As if another user than root ran Ansible.
-    settings: dict[str, object] = {"lab_owner": OWNER} if os.getuid() == 0 else {}
+    # The default, which other tests do without.
+    settings: dict[str, object] = {"mlflow_stack_workers": 2}
+    if os.getuid() == 0:
+        # As if another user than root ran Ansible.
+        settings["lab_owner"] = OWNER
     lab = Lab("mlflow-e2e", tmp_path_factory.mktemp("e2e") / "lab", 13121, settings)
     with lab.cleared():
         done = subprocess.run(

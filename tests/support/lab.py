@@ -38,6 +38,8 @@ class Lab:
             "mlflow_stack_port": self.port + 1,
             "mlflow_stack_notebook_port": self.port + 2,
             "mlflow_stack_project": self.name,
+            # Each costs two seconds of a core at every start.
+            "mlflow_stack_workers": 1,
             **self.settings,
         }
 
