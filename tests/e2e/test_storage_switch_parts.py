@@ -60,6 +60,7 @@ def test_only_new_runs_go_to_the_new_store(stack: Stack) -> None:
     assert ("experiments", "artifact_location") not in at_home  # where new runs go
 
 
+@pytest.mark.sweep  # In full, the switch with all of it; what is left is planned and moved by the same code.
 def test_later_the_rest_follows_and_then_there_is_nothing_to_do(stack: Stack) -> None:
     stack.bring_to(SFTP, SFTP, **FIRST, migrate="none")
     run = stack.log()
