@@ -80,6 +80,11 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.look import schema_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import (
+    require_current,
+    require_same_postgres,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -93,11 +98,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.images import (
     look_into,
     postgres_version,
-    schema_of,
-)
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.schema import (
-    require_current,
-    require_same_postgres,
 )
 
 

@@ -64,6 +64,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.look import look_with
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
@@ -72,10 +73,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade import plan
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.images import (
-    look_into,
-    look_with,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.images import look_into
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.operations import Upgrade
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import (
     UpgradeRecord,

@@ -6,6 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.decisions import (
+    last_done,
+    require_installed,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import new_id, to_resume
@@ -86,30 +90,15 @@ def decide(deployed: Version, store: Store, records: Sequence[Record], options: 
 
 def _to_undo(deployed: Version, records: Sequence[Record], installed: str) -> UpgradeRecord:
     """Return the last upgrade, where its backup still is what a way back needs."""
-    done = [record for record in records if record.state == "done"]
-    last = done[-1] if done else None
-    if isinstance(last, UpgradeRecord) and _same_images(last.target, deployed):
-        if installed != last.installed:
-            raise RefusedError(
-                "compose.yml or .env has changed since the last upgrade: going back would undo that as well, a new "
-                "password among it. Nothing was changed",
-                "Deploy what was deployed then (site.yml), and run this playbook again; or restore a backup",
-            )
-        return last
-    if not any(isinstance(record, UpgradeRecord) for record in done):
-        raise RefusedError("There is no completed upgrade to undo. Nothing was changed")
-    if isinstance(last, UpgradeRecord):
+    last = last_done(records, UpgradeRecord)
+    if not _same_images(last.target, deployed):
         raise RefusedError(
             f"The last upgrade led to {last.target.image}, and {deployed.image} is deployed: what was deployed since "
             "may have changed the database. Nothing was changed",
             "Restore a backup",
         )
-    assert last is not None
-    raise RefusedError(
-        f"The {last.title} was done at {last.id}, after the last upgrade, so the backup from before the upgrade is not "
-        "what the database was before any more. Nothing was changed",
-        f"Undo that one first: {last.PLAYBOOK} -e undo=true",
-    )
+    require_installed(last, installed)
+    return last
 
 
 def _same_images(one: Version, other: Version) -> bool:

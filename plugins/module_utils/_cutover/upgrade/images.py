@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What images have, and what an image sees of a stack's database."""
+"""What images have."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import running_program
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.plan import Image
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.schema import Schema
 
 # Also in images of earlier versions, whose program knows no such command.
 _TELL = """
@@ -56,25 +52,6 @@ def _postgres(image: str) -> tuple[str, str]:
         return "", ""
     *versions, uid = _run(image, "sh", "-c", _TELL_POSTGRES).split()
     return max(versions, key=int, default=""), uid
-
-
-def schema_of(stack: Stack, image: str) -> Schema | None:
-    """Return what the MLflow of an image says of the stack's database; None where there is none yet."""
-    with stack.reachable_database() as networks:
-        if networks is None:
-            return None
-        stack.start_tool(stack.planner, (), image=image, networks=networks)
-        with running_program(stack.planner, "schema") as program:
-            return Schema.from_answer(program.call("schema"))
-
-
-def look_with(stack: Stack, image: str) -> tuple[Schema, Mapping[str, int], int]:
-    """Return the same, how many runs and so on there are, and the size of the database in bytes."""
-    stack.start_tool(stack.planner, (), image=image)
-    with running_program(stack.planner, "schema", "info") as program:
-        schema = Schema.from_answer(program.call("schema"))
-        found = program.call("info")["database"]
-    return schema, found["of_users"], found["bytes"]
 
 
 def _run(image: str, program: str, *arguments: str) -> str:

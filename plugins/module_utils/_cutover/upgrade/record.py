@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.record import (
+    DatabaseRecord,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,32 +41,38 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpgradeRecord(Record):
+class UpgradeRecord(DatabaseRecord):
     """One upgrade of MLflow, and of the stack's PostgreSQL.
 
     Attributes:
         source: The version before.
         target: The version after.
-        store: Where the artifacts are.
-        known: How many runs and so on MLflow knew when it was opened; empty before that.
         kept: Whether the database of the next version was kept on the way back.
-        installed: Digest of the files that the upgrade gave the stack; empty before it is done.
     """
 
     NAME: ClassVar[str] = "upgrade"
     PLAYBOOK: ClassVar[str] = "playbooks/upgrade.yml"
+    WAY_BACK: ClassVar[str] = "the backup from before the upgrade"
+    GIVEN_UP: ClassVar[str] = "the present database is kept beside the record"
 
     source: Version
     target: Version
-    store: Store
-    known: Mapping[str, int] = field(default_factory=dict)
     kept: bool = False
-    installed: str = ""
 
     @property
     def title(self) -> str:
         """The upgrade in a sentence."""
         return f"upgrade from {self.source} to {self.target}"
+
+    @property
+    def successor(self) -> str:
+        """The version after, for people."""
+        return str(self.target)
+
+    @property
+    def going_back(self) -> bool:
+        """Whether the database of the next version was kept already."""
+        return self.kept
 
     @property
     def changes_postgres(self) -> bool:
@@ -80,10 +87,9 @@ class UpgradeRecord(Record):
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON; the versions are called ``from`` and ``to``."""
         plain = {**super().as_dict(), "from": dict(vars(self.source)), "to": dict(vars(self.target))}
-        plain = {**plain, "store": self.store.as_dict(), "known": dict(self.known)}
         return {name: value for name, value in plain.items() if name not in ("source", "target")}
 
     @classmethod
     def _fields(cls, value: Mapping[str, Any]) -> dict[str, Any]:
         versions = {"source": Version(**value["from"]), "target": Version(**value["to"])}
-        return {**super()._fields(value), **versions, "store": Store(**value["store"])}
+        return {**super()._fields(value), **versions}

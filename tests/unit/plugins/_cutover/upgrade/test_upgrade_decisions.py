@@ -1,6 +1,12 @@
 """What an upgrade is to do, and what it refuses."""
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import (
+    Schema,
+    require_current,
+    require_same_postgres,
+    require_usable,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
@@ -12,12 +18,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import (
     UpgradeRecord,
     Version,
-)
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.schema import (
-    Schema,
-    require_current,
-    require_same_postgres,
-    require_usable,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 

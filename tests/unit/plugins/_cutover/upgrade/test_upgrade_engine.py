@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import StayedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import (
     RolledBackError,
     StuckError,
@@ -13,10 +14,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.engine import (
-    StayedError,
-    UpgradeEngine,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.engine import UpgradeEngine
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import (
     UpgradeRecord,
     Version,
