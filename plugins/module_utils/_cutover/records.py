@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
     ID_FORMAT,
     Kind,
@@ -17,7 +18,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 
-KINDS: tuple[type[Record], ...] = (SwitchRecord, UpgradeRecord)
+KINDS: tuple[type[Record], ...] = (SwitchRecord, UpgradeRecord, MoveRecord)
 
 
 def load_all(directory: Path) -> list[Record]:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a move of the database changes while MLflow is closed, and its way back."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import (
+    DatabaseEngine,
+    DatabaseOperations,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Clock
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
+
+
+class MoveOperations(DatabaseOperations[MoveRecord], Protocol):
+    """What a move does besides; each deed raises `CutoverError` where it fails, and may be repeated."""
+
+    def empty_target(self, record: MoveRecord) -> None:
+        """Remove all that the target holds."""
+
+    def copy(self, record: MoveRecord) -> None:
+        """Bring every row to the target and compare it, or nothing."""
+
+    def retire_source(self, record: MoveRecord) -> None:
+        """Stop what serves the database before, and leave that where it is."""
+
+    def retire_target(self, record: MoveRecord) -> None:
+        """Stop what serves the database after, and leave that where it is."""
+
+    def remove_target(self, record: MoveRecord) -> str:
+        """Remove what was begun of the database after; return why that could not be."""
+
+
+class MoveEngine(DatabaseEngine[MoveRecord]):
+    """Carries out one move."""
+
+    def __init__(
+        self,
+        record: MoveRecord,
+        operations: MoveOperations,
+        clock: Clock = time.monotonic,
+        *,
+        discard: bool = False,
+    ) -> None:
+        super().__init__(record, operations, clock, discard=discard)
+        self._operations = operations
+
+    def _change(self) -> None:
+        run = self._operations
+        if self.record.tried:
+            # The next server has written to it, so that it is no copy any more.
+            self._step("Remove the rows of the interrupted try", run.empty_target)
+        self._step("Copy the database and compare every row", run.copy)
+        self._write(tried=True)
+        self._try()
+
+    def _conclude(self) -> None:
+        super()._conclude()
+        self._step("Retire the database from before", self._operations.retire_source)
+
+    def _bring_back(self) -> None:
+        """Leave the new database: the one before was only read."""
+        run = self._operations
+        if not self.record.opened:
+            behind = self._step("Remove what was begun of the new database", run.remove_target)
+            self.record = self.record.updated(left_behind=behind)
+            return
+        if not self.record.left_behind:
+            self._write(left_behind=self._told_of_what_is_left())
+        self._step("Retire the new database", run.retire_target)
+
+    def _told_of_what_is_left(self) -> str:
+        logged = self._named_since()
+        since = f"{logged} came in since the move; with that" if logged else "As it was at the end"
+        return f"{since}, the database stays at {self.record.target}, until playbooks/database_prune.yml removes it"

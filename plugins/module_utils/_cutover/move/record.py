@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of a move of MLflow's database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.record import (
+    DatabaseRecord,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import SERVICE_PLACE
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of MLflow's; `place` is what `database_place` says of it, which holds no password."""
+
+    place: str
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file on the stack's volume."""
+        return self.place.startswith("sqlite:")
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is that of the stack's own PostgreSQL."""
+        return self.place == SERVICE_PLACE
+
+    @property
+    def kind(self) -> str:
+        """What keeps it, for people."""
+        return "SQLite" if self.is_sqlite else "PostgreSQL"
+
+    def __str__(self) -> str:
+        if self.is_service:
+            return "the stack's PostgreSQL"
+        return f"{self.kind} ({self.place})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveRecord(DatabaseRecord):
+    """One move of MLflow's database to another place.
+
+    `tried` says that the target holds all rows, and perhaps what the next server wrote; until then it is empty or a
+    copy.
+
+    Attributes:
+        source: The database before, which is only read.
+        target: The database after, empty before.
+        pruned: Whether the database that the move left was removed since.
+    """
+
+    NAME: ClassVar[str] = "move"
+    PLAYBOOK: ClassVar[str] = "playbooks/database_move.yml"
+    WAY_BACK: ClassVar[str] = "the database from before the move"
+    GIVEN_UP: ClassVar[str] = (
+        "the present database stays where it is, until playbooks/database_prune.yml removes it"
+    )
+
+    source: Database
+    target: Database
+    pruned: bool = False
+
+    @property
+    def title(self) -> str:
+        """The move in a sentence."""
+        return f"move of the database from {self.source} to {self.target}"
+
+    @property
+    def successor(self) -> str:
+        """The database after, for people."""
+        return str(self.target)
+
+    @property
+    def going_back(self) -> bool:
+        """Whether the way back was begun, before which it was settled."""
+        return self.state == "undoing"
+
+    @property
+    def kept(self) -> Database | None:
+        """The database that the move left where it was; None for none."""
+        if self.pruned:
+            return None
+        if self.state == "done":
+            return self.source
+        return self.target if self.state == "undone" and self.opened else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as JSON; the databases are called ``from`` and ``to``."""
+        plain = {**super().as_dict(), "from": self.source.place, "to": self.target.place}
+        return {name: value for name, value in plain.items() if name not in ("source", "target")}
+
+    @classmethod
+    def _fields(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        databases = {"source": Database(value["from"]), "target": Database(value["to"])}
+        return {**super()._fields(value), **databases}

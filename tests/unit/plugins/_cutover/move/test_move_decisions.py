@@ -1,0 +1,228 @@
+"""What a move of the database is to do, and what it refuses."""
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import Schema
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move import plan
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import (
+    Deployed,
+    Options,
+    begun_service,
+    decide,
+    to_prune,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
+    Database,
+    MoveRecord,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
+
+FILE = Database(database_place("sqlite"))
+SERVICE = Database(database_place("postgresql"))
+OWN = Database(database_place("postgresql://me:secret@db.example:5432/mlflow"))
+STORE = Store.at("sftp", "direct", "sftp://me@host:22/a")
+NOW = "20260301T000000Z"
+
+
+def move(day: int = 1, **changes: object) -> MoveRecord:
+    given = {
+        "id": f"2026010{day}T000000Z",
+        "source": FILE,
+        "target": SERVICE,
+        "store": STORE,
+        "installed": "abc",
+        **changes,
+    }
+    return MoveRecord(**given)
+
+
+def switch(day: int = 2, state: str = "done") -> SwitchRecord:
+    local = Store.at("local", "direct", "/mlruns")
+    return SwitchRecord(id=f"2026010{day}T000000Z", source=local, target=STORE, state=state)
+
+
+def decided(database: Database, records: list[Record], options: dict[str, object]) -> object:
+    given = {"database": SERVICE, "image": "server:1", "installed": "abc", "now": NOW, **options}
+    return decide(Deployed(database, STORE, "server:1"), records, Options(**given))
+
+
+DONE = move(state="done", opened=True)
+UNDONE = move(state="undone", opened=True)
+
+
+@pytest.mark.parametrize(
+    ("deployed", "records", "options", "action", "words"),
+    [
+        (FILE, [], {}, "start", "Move the database from SQLite (sqlite:////var/lib/mlflow/mlflow.db) to the stack's"),
+        (FILE, [], {"database": OWN}, "start", "to PostgreSQL (postgresql://db.example:5432/mlflow)"),
+        (OWN, [], {"database": FILE}, "start", "Move the database from PostgreSQL (postgresql://db.example"),
+        (SERVICE, [], {}, "none", "Nothing to do: MLflow's database is the stack's PostgreSQL already"),
+        (FILE, [move(state="planned")], {}, "start", "Move"),
+        # It ended while MLflow was closed, so that nothing is left of it.
+        (FILE, [move(state="undone")], {}, "start", "Move"),
+        (FILE, [UNDONE.updated(pruned=True)], {}, "start", "Move"),
+        # What was left is elsewhere.
+        (FILE, [UNDONE], {"database": OWN}, "start", "Move"),
+        (SERVICE, [DONE.updated(pruned=True)], {"database": FILE}, "start", "Move"),
+        (SERVICE, [DONE], {"undo": True}, "rollback", "Undo the move of the database from SQLite"),
+        (SERVICE, [switch(1), move(2, state="done")], {"undo": True}, "rollback", "Undo"),
+        (FILE, [move(state="cutting")], {"resume": "finish"}, "finish", "Finish the move of the database"),
+        (SERVICE, [move(state="opening")], {"resume": "undo"}, "rollback", "Undo the move of"),
+        (FILE, [move(state="cutting")], {"check": True}, "start", "Move"),
+    ],
+)  # fmt: skip
+def test_decisions(
+    deployed: Database, records: list[Record], options: dict[str, object], action: str, words: str
+) -> None:
+    decision = decided(deployed, records, options)
+    assert decision.action == action
+    assert words in str(decision)
+    if action == "start":
+        assert (decision.record.id, decision.record.state, decision.record.store) == (NOW, "planned", STORE)
+        assert (decision.record.source, decision.record.target) == (
+            deployed,
+            options.get("database", SERVICE),
+        )
+
+
+@pytest.mark.parametrize(
+    ("deployed", "records", "options", "words"),
+    [
+        (SERVICE, [], {"database": OWN}, ["both PostgreSQL", "mlflow_stack_backend_store=sqlite first"]),
+        (
+            FILE,
+            [],
+            {"database": Database("sqlite:////var/lib/mlflow/other.db")},
+            ["both SQLite", "mlflow_stack_backend_store=postgresql first"],
+        ),
+        (FILE, [], {"image": "server:2"}, ["runs server:1", "makes server:2", "playbooks/upgrade.yml"]),
+        (FILE, [UNDONE], {}, ["the stack's PostgreSQL holds the database", "playbooks/database_prune.yml"]),
+        (SERVICE, [DONE], {"database": FILE}, ["sqlite:////var", "undo=true", "playbooks/database_prune.yml"]),
+        (FILE, [], {"undo": True}, ["no completed move to undo"]),
+        (OWN, [DONE], {"undo": True}, ["led to the stack's PostgreSQL, and MLflow's database is PostgreSQL (p"]),
+        (SERVICE, [DONE.updated(pruned=True)], {"undo": True}, ["was removed by", "without undo"]),
+        (
+            SERVICE,
+            [DONE, switch()],
+            {"undo": True},
+            ["switch from", "after the last move", "the database from before the move", "storage_switch.yml -e undo"],
+        ),
+        (SERVICE, [DONE], {"undo": True, "installed": "def"}, ["compose.yml or .env has changed since the last move"]),
+        (FILE, [], {"resume": "finish"}, ["no interrupted move to finish"]),
+        (FILE, [move(state="undoing")], {"resume": "finish"}, ["already being rolled back"]),
+        (
+            FILE,
+            [move(state="cutting", error="no space")],
+            {},
+            ["move of the database from SQLite", "interrupted while cutting", "no space", "resume=undo"],
+        ),
+        (FILE, [switch(state="opening")], {}, ["half done", "playbooks/storage_switch.yml -e resume=finish|undo"]),
+        (FILE, [], {"database": None}, ["No database is named"]),
+    ],
+)  # fmt: skip
+def test_refusals(
+    deployed: Database, records: list[Record], options: dict[str, object], words: list[str]
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        decided(deployed, records, options)
+    assert [word for word in words if word not in str(refused.value)] == []
+
+
+def test_what_may_be_pruned() -> None:
+    gone = move(1, state="done", pruned=True)
+    back = move(3, state="done", source=SERVICE, target=FILE)
+    records: list[Record] = [gone, switch(), back, move(4, state="undone"), move(5, state="planned")]
+    assert to_prune(FILE, records) == [back]
+    assert to_prune(FILE, [UNDONE]) == [UNDONE]
+    # A backup from before the move was restored by hand: MLflow uses it.
+    assert to_prune(FILE, [DONE]) == []
+    with pytest.raises(RefusedError, match="half done"):
+        to_prune(FILE, [back, move(6, state="opening")])
+
+
+def test_an_empty_service_that_a_move_began_is_known() -> None:
+    assert begun_service([move(state="planned")])
+    assert not begun_service([DONE, move(2, state="planned", target=OWN)])
+
+
+def schema(state: str = "current") -> Schema:
+    return Schema("3.17.2", state, ("aaa",), ("aaa",))
+
+
+def copy(*problems: dict[str, object]) -> dict[str, object]:
+    return {"tables": {"runs": 4_000, "tags": 396_000, "webhooks": 0}, "rows": 400_000, "problems": problems}
+
+
+def findings(**changes: object) -> plan.Findings:
+    given = {
+        "schema": schema(),
+        "known": {"runs": 4_000, "experiments": 2},
+        "bytes": 5 << 20,
+        "copy": copy(),
+        "free_bytes": 9 << 30,
+        "volume": "",
+        "restart_seconds": 10,
+    }
+    return plan.Findings(**{**given, **changes})
+
+
+def test_the_plan_names_databases_rows_and_downtime() -> None:
+    plan.require_movable(move(), findings())
+    lines = plan.describe(move(), findings())
+    text = "\n".join(lines)
+    for words in (
+        "From: SQLite (sqlite:////var/lib/mlflow/mlflow.db), 5.0 MiB",
+        "To: the stack's PostgreSQL",
+        "4000 runs",
+        "schema stays aaa",
+        "400000, in 2 tables",
+        "about 30 s",
+        "stays as it is until playbooks/database_prune.yml",
+    ):
+        assert words in text
+    assert lines.index("  tags: 396000") < lines.index("  runs: 4000")
+
+
+def test_what_is_not_known_before_the_image_is_built_is_said() -> None:
+    found = findings(copy=None)
+    plan.require_movable(move(), found)
+    assert "yet to be built" in "\n".join(plan.describe(move(), found))
+
+
+NUL = {
+    "table": "params",
+    "column": "value",
+    "reason": "holds a NUL character",
+    "rows": 7,
+    "keys": [{"key": "a", "run_uuid": "b"}, {"key": "c", "run_uuid": "b"}],
+}
+FULL = {"table": "", "column": "", "reason": "the target has 1 bytes free", "rows": 0, "keys": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schema": schema("empty")}, "is empty"),
+        ({"schema": schema("behind")}, "playbooks/upgrade.yml"),
+        ({"schema": Schema("3.17.2", "unknown", ("fff",), ("aaa",))}, "schema fff, which neither"),
+        ({"free_bytes": 260 << 20}, "may need 266.0 MiB, and 260.0 MiB are free"),
+        ({"volume": "mlflow_postgres"}, "volume mlflow_postgres is there already.*docker volume rm mlflow_postgres"),
+        (
+            {"copy": copy(NUL, FULL)},
+            r"params.value holds a NUL character \(rows: 7, such as key=a run_uuid=b; key=c run_uuid=b\); the target",
+        ),
+    ],
+)  # fmt: skip
+def test_plans_that_could_not_succeed(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(RefusedError, match=words) as refused:
+        plan.require_movable(move(), findings(**changes))
+    assert "othing was changed" in str(refused.value)
+
+
+def test_the_record_is_read_as_it_was_written_and_holds_no_password() -> None:
+    record = move(target=OWN, known={"runs": 3}, tried=True)
+    assert MoveRecord.from_dict(record.as_dict()) == record
+    assert "secret" not in str(record.as_dict())
