@@ -21,6 +21,10 @@ COMMANDS = {
         "copy_database.copy_database_command",
         "Copy MLflow's database into an empty one, from SQLite to PostgreSQL or back, and compare every value.",
     ),
+    "empty-database": (
+        "empty_database.empty_database_command",
+        "Remove all that MLflow has made in a database: its tables, or the SQLite file.",
+    ),
     "entities": (
         "entities.entities_command",
         "Write what MLflow tells of runs, models and traces to FILE, or compare.",

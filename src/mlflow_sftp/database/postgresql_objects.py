@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user owns in a database of PostgreSQL's."""
+
+from mlflow_sftp.database.database import SCHEMA_LOCK
+
+# Objects of the schema public, owned by the user; what an extension or a table brought goes with that. Each is
+# dropped as soon as nothing depends on it, and what somebody else's object depends on is an error.
+DROP_ALL = f"""
+DO $drop$
+DECLARE
+  here constant oid := 'public'::regnamespace;
+  mine constant oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
+  waiting text[];
+  kept text[];
+  each text;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock({SCHEMA_LOCK}) THEN
+    RAISE EXCEPTION 'another mlflow-sftp migrates or restores it now';
+  END IF;
+  WITH part AS (SELECT classid, objid FROM pg_depend WHERE deptype IN ('a', 'e', 'i') AND objsubid = 0),
+  own AS (
+    SELECT relkind, format('%I.%I', 'public', relname) AS name FROM pg_class
+    WHERE relnamespace = here AND relowner = mine AND NOT relispartition
+      AND ('pg_class'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+  ),
+  statements AS (
+    SELECT 'DROP TABLE ' || string_agg(name, ', ') AS statement FROM own WHERE relkind IN ('r', 'p')
+    UNION ALL SELECT 'DROP VIEW ' || name FROM own WHERE relkind = 'v'
+    UNION ALL SELECT 'DROP MATERIALIZED VIEW ' || name FROM own WHERE relkind = 'm'
+    UNION ALL SELECT 'DROP FOREIGN TABLE ' || name FROM own WHERE relkind = 'f'
+    UNION ALL SELECT 'DROP SEQUENCE ' || name FROM own WHERE relkind = 'S'
+    UNION ALL SELECT 'DROP TYPE ' || name FROM own WHERE relkind = 'c'
+    UNION ALL SELECT format('DROP TYPE %I.%I', 'public', typname) FROM pg_type
+      WHERE typnamespace = here AND typowner = mine AND typtype IN ('d', 'e', 'r')
+        AND ('pg_type'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+    UNION ALL SELECT 'DROP ROUTINE ' || oid::regprocedure FROM pg_proc
+      WHERE pronamespace = here AND proowner = mine
+        AND ('pg_proc'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+  )
+  SELECT array_agg(statement) INTO waiting FROM statements WHERE statement IS NOT NULL;
+  WHILE waiting IS NOT NULL LOOP
+    kept := NULL;
+    FOREACH each IN ARRAY waiting LOOP
+      BEGIN
+        EXECUTE each;
+      EXCEPTION WHEN dependent_objects_still_exist THEN
+        kept := kept || each;
+      END;
+    END LOOP;
+    IF cardinality(kept) = cardinality(waiting) THEN
+      EXECUTE kept[1];
+    END IF;
+    waiting := kept;
+  END LOOP;
+END
+$drop$;
+"""  # noqa: S608  # a number of ours
