@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack
+  - freegee.mlflow_sftp.cutover
 attributes:
   check_mode:
     support: full
@@ -30,39 +31,6 @@ attributes:
     support: none
     details:
       - A switch that is done is not done again, M(freegee.mlflow_sftp.mlflow_storage_switch_info) says so.
-options:
-  state:
-    description:
-      - Whether to bring the switch to its end, or to roll back to the state before.
-    type: str
-    choices: [done, undone]
-    default: done
-  record:
-    description:
-      - The switch.
-    type: dict
-    required: true
-  experiment:
-    description:
-      - Experiment of the round trips.
-    type: str
-    default: mlflow-sftp-verify
-  verify_runs:
-    description:
-      - How many old runs are read back and compared, or V(all). Ten at most while MLflow is closed, the others
-        afterwards.
-    type: str
-    default: "10"
-  stop_jobs:
-    description:
-      - Stop running jobs. Otherwise they stop the switch before MLflow is closed.
-    type: bool
-    default: false
-  wait_timeout:
-    description:
-      - Seconds within which services must be healthy.
-    type: int
-    default: 180
 """
 
 EXAMPLES = r"""
@@ -92,6 +60,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    CUTOVER_OPTIONS,
+    CUTOVER_SETTINGS,
     STACK_OPTIONS,
     end,
     settings_of,
@@ -126,7 +96,7 @@ def describe(record: SwitchRecord, notes: list[str]) -> list[str]:
 def run(module: AnsibleModule) -> dict:
     """Finish or undo the switch."""
     options = module.params
-    stack = Stack(settings_of(options, "experiment", "verify_runs", "stop_jobs", "wait_timeout"))
+    stack = Stack(settings_of(options, *CUTOVER_SETTINGS))
     record = SwitchRecord.from_dict(options["record"])
     if module.check_mode:
         return {"changed": True, "record": record.as_dict(), "lines": []}
@@ -150,12 +120,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **STACK_OPTIONS,
-            "state": {"type": "str", "choices": ["done", "undone"], "default": "done"},
-            "record": {"type": "dict", "required": True},
-            "experiment": {"type": "str", "default": "mlflow-sftp-verify"},
-            "verify_runs": {"type": "str", "default": "10"},
-            "stop_jobs": {"type": "bool", "default": False},
-            "wait_timeout": {"type": "int", "default": 180},
+            **CUTOVER_OPTIONS,
         },
         supports_check_mode=True,
     )

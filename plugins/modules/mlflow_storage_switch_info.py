@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only
   - freegee.mlflow_sftp.stack
+  - freegee.mlflow_sftp.cutover.choice
 options:
   storage:
     description:
@@ -48,17 +49,6 @@ options:
     type: list
     elements: int
     default: []
-  resume:
-    description:
-      - What to do with a switch that was interrupted.
-    type: str
-    choices: ["", finish, undo]
-    default: ""
-  undo:
-    description:
-      - Undo the last switch.
-    type: bool
-    default: false
   verify_runs:
     description:
       - How many old runs are to be read back, or V(all).
@@ -130,6 +120,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    CHOICE_OPTIONS,
     STACK_OPTIONS,
     end,
     require_nobody,
@@ -188,8 +179,7 @@ def main() -> None:
             "sftp_uri": {"type": "str", "required": True},
             "migrate": {"type": "str", "choices": ["all", "none"], "default": "all"},
             "experiments": {"type": "list", "elements": "int", "default": []},
-            "resume": {"type": "str", "choices": ["", "finish", "undo"], "default": ""},
-            "undo": {"type": "bool", "default": False},
+            **CHOICE_OPTIONS,
             "verify_runs": {"type": "str", "default": "10"},
         },
         supports_check_mode=True,

@@ -21,6 +21,8 @@ description:
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack
+  - freegee.mlflow_sftp.cutover
+  - freegee.mlflow_sftp.cutover.discard
 attributes:
   check_mode:
     support: full
@@ -30,44 +32,6 @@ attributes:
     support: none
     details:
       - An upgrade that is done is not done again, M(freegee.mlflow_sftp.mlflow_upgrade_info) says so.
-options:
-  state:
-    description:
-      - Whether to bring the upgrade to its end, or to go back to the state before.
-    type: str
-    choices: [done, undone]
-    default: done
-  record:
-    description:
-      - The upgrade.
-    type: dict
-    required: true
-  discard:
-    description:
-      - Go back also where something was logged since, which the database from before does not know.
-    type: bool
-    default: false
-  experiment:
-    description:
-      - Experiment of the round trips.
-    type: str
-    default: mlflow-sftp-verify
-  verify_runs:
-    description:
-      - How many old runs are read back and compared, or V(all). Ten at most while MLflow is closed, the others
-        afterwards.
-    type: str
-    default: "10"
-  stop_jobs:
-    description:
-      - Stop running jobs. Otherwise they stop the upgrade before MLflow is closed.
-    type: bool
-    default: false
-  wait_timeout:
-    description:
-      - Seconds within which services must be healthy.
-    type: int
-    default: 180
 """
 
 EXAMPLES = r"""
@@ -92,9 +56,12 @@ lines:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.module import carry_out
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import require_state
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    CUTOVER_OPTIONS,
+    CUTOVER_SETTINGS,
     STACK_OPTIONS,
     end,
     settings_of,
@@ -105,44 +72,25 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 
 
-def describe(record: UpgradeRecord, notes: list[str]) -> list[str]:
+def describe(record: UpgradeRecord) -> list[str]:
     """Return the result for people."""
     return [
         f"The stack runs {record.target}; {record.closed}.",
         "playbooks/upgrade.yml -e undo=true goes back to the backup from before, as long as nothing is logged.",
-        *notes,
     ]
-
-
-def undo(engine: UpgradeEngine, upgrade: Upgrade) -> dict:
-    """Go back."""
-    if engine.record.state == "done":
-        upgrade.require_way_back(engine.record)
-        upgrade.drain(engine.record)
-    engine.require_nothing_lost()
-    record = engine.undo()
-    lines = [f"The {record.title} was undone: MLflow answers.", record.left_behind]
-    return {"changed": True, "record": record.as_dict(), "lines": list(filter(None, lines))}
 
 
 def run(module: AnsibleModule) -> dict:
     """Finish or undo the upgrade."""
     options = module.params
-    stack = Stack(settings_of(options, "experiment", "verify_runs", "stop_jobs", "wait_timeout"))
+    stack = Stack(settings_of(options, *CUTOVER_SETTINGS))
     record = UpgradeRecord.from_dict(options["record"])
     if module.check_mode:
         return {"changed": True, "record": record.as_dict(), "lines": []}
     upgrade = Upgrade(stack, record)
     with locked(stack.settings.switches):
         engine = UpgradeEngine(require_state(stack, record), upgrade, discard=options["discard"])
-        if options["state"] == "undone":
-            return undo(engine, upgrade)
-        if not record.interrupted:
-            # Again right before MLflow is closed; here, before anything is started.
-            upgrade.drain(record)
-        record = engine.finish()
-        notes = [*upgrade.notes, *upgrade.purge(record)]
-        return {"changed": True, "record": record.as_dict(), "lines": describe(record, notes)}
+        return carry_out(engine, upgrade, options["state"], describe)
 
 
 def main() -> None:
@@ -150,13 +98,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **STACK_OPTIONS,
-            "state": {"type": "str", "choices": ["done", "undone"], "default": "done"},
-            "record": {"type": "dict", "required": True},
+            **CUTOVER_OPTIONS,
             "discard": {"type": "bool", "default": False},
-            "experiment": {"type": "str", "default": "mlflow-sftp-verify"},
-            "verify_runs": {"type": "str", "default": "10"},
-            "stop_jobs": {"type": "bool", "default": False},
-            "wait_timeout": {"type": "int", "default": 180},
         },
         supports_check_mode=True,
     )

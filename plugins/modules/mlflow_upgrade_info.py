@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only
   - freegee.mlflow_sftp.stack
+  - freegee.mlflow_sftp.cutover.choice
 options:
   image:
     description:
@@ -29,17 +30,6 @@ options:
       - The next image of the stack's PostgreSQL, where it has one.
     type: str
     default: ""
-  resume:
-    description:
-      - What to do with an upgrade that was interrupted.
-    type: str
-    choices: ["", finish, undo]
-    default: ""
-  undo:
-    description:
-      - Undo the last upgrade.
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -71,6 +61,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    CHOICE_OPTIONS,
     STACK_OPTIONS,
     end,
     require_nobody,
@@ -116,8 +107,7 @@ def main() -> None:
             **STACK_OPTIONS,
             "image": {"type": "str", "default": ""},
             "postgres_image": {"type": "str", "default": ""},
-            "resume": {"type": "str", "choices": ["", "finish", "undo"], "default": ""},
-            "undo": {"type": "bool", "default": False},
+            **CHOICE_OPTIONS,
         },
         supports_check_mode=True,
     )

@@ -27,6 +27,21 @@ STACK_OPTIONS: dict[str, dict[str, Any]] = {
     "uid": {"type": "int", "default": 10001},
     "gid": {"type": "int", "default": 10001},
 }
+# Of a module that carries a cutover out, and of one that decides about it.
+CUTOVER_OPTIONS: dict[str, dict[str, Any]] = {
+    "state": {"type": "str", "choices": ["done", "undone"], "default": "done"},
+    "record": {"type": "dict", "required": True},
+    "experiment": {"type": "str", "default": "mlflow-sftp-verify"},
+    "verify_runs": {"type": "str", "default": "10"},
+    "stop_jobs": {"type": "bool", "default": False},
+    "wait_timeout": {"type": "int", "default": 180},
+}
+CHOICE_OPTIONS: dict[str, dict[str, Any]] = {
+    "resume": {"type": "str", "choices": ["", "finish", "undo"], "default": ""},
+    "undo": {"type": "bool", "default": False},
+}
+# Those of a cutover that say how it works on the stack.
+CUTOVER_SETTINGS = ("experiment", "verify_runs", "stop_jobs", "wait_timeout")
 
 
 def settings_of(options: Mapping[str, Any], *further: str) -> Settings:
