@@ -11,19 +11,19 @@ stop and start of the server. Needs Docker, as bin/test leaves it, and an index 
 """
 
 import argparse
-import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
-from tests.bench.watch import FILL, Watch, restart  # noqa: E402  # found only after the line above
+from tests.bench.watch import FILL, measure, restart  # noqa: E402  # found only after the line above
 from tests.support.lab import Lab  # noqa: E402  # likewise
 from tests.support.older_stack import go_back_to, older_images  # noqa: E402  # likewise
 from tests.support.stack import passes  # noqa: E402  # likewise
+
+_PLAYBOOK = "playbooks/upgrade.yml"
 
 
 def main() -> None:
@@ -44,18 +44,8 @@ def main() -> None:
                 f"{arguments.older}, {arguments.backend}, {arguments.runs} runs; restart {restart(lab):.1f} s",
                 flush=True,
             )
-            _measure(lab, "upgrade", {})
-            _measure(lab, "undo", {"undo": True})
-
-
-def _measure(lab: Lab, name: str, variables: dict[str, object]) -> None:
-    began = time.monotonic()
-    with Watch(lab.port + 1) as watch:
-        passes(lab.play("playbooks/upgrade.yml", **variables))
-    seconds = time.monotonic() - began
-    record = json.loads(max(lab.stack.glob("switches/*/upgrade.json")).read_text())
-    steps = {step["name"]: step["seconds"] for step in record["steps"]}
-    print(f"{name:8} {seconds:5.1f} s; closed {watch.longest:5.1f} s; steps {steps}", flush=True)
+            measure(lab, "upgrade", _PLAYBOOK)
+            measure(lab, "undo", _PLAYBOOK, undo=True)
 
 
 def _parse() -> argparse.Namespace:

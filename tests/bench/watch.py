@@ -1,10 +1,12 @@
 """What benchmarks of cutovers share: a server watched from outside, its mere restart, many runs."""
 
+import json
 import threading
 import time
 from urllib.request import urlopen
 
 from tests.support.lab import Lab
+from tests.support.stack import passes
 
 # In the server's container, past HTTP: a thousand runs a few seconds.
 FILL = """
@@ -54,3 +56,14 @@ def restart(lab: Lab) -> float:
         lab.compose("stop", "mlflow")
         lab.compose("up", "--detach", "--wait", "mlflow")
     return watch.longest
+
+
+def measure(lab: Lab, name: str, playbook: str, **variables: object) -> None:
+    """Run the playbook of a cutover; print its seconds, those without an answer, and those of each step."""
+    began = time.monotonic()
+    with Watch(lab.port + 1) as watch:
+        passes(lab.play(playbook, **variables))
+    seconds = time.monotonic() - began
+    found = [json.loads(path.read_text()) for path in sorted(lab.stack.glob("switches/*/*.json"))]
+    steps = {step["name"]: step["seconds"] for step in found[-1]["steps"]}
+    print(f"{name:8} {seconds:5.1f} s; closed {watch.longest:5.1f} s; steps {steps}", flush=True)

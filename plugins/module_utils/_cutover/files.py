@@ -63,10 +63,10 @@ def install(source: Path, stack: Path, *, credentials: bool = True) -> None:
     """Give a stack the files of a directory; what the directory does not have stays as it is."""
     for name in DIRECTORIES:
         if (source / name).is_dir() and (credentials or name not in CREDENTIALS):
-            _install_directory(source / name, stack / name)
+            install_directory(source / name, stack / name)
     for name in FILES:
         if (source / name).exists():
-            _install_file(source / name, stack / name)
+            install_file(source / name, stack / name)
 
 
 def text_of(archive: Path, name: str) -> str:
@@ -105,7 +105,7 @@ def complete(following: Path, stack: Path, client: Path | None, renamed: Mapping
             (following / name).mkdir(parents=True, exist_ok=True)
             _copy_metadata(source.parent, (following / name).parent)
             _copy_metadata(source, following / name)
-            _install_directory(source, following / name)
+            install_directory(source, following / name)
     for path in (following / "mlflow").glob("*") if client else ():
         text = path.read_text()
         for before, after in renamed.items():
@@ -113,18 +113,20 @@ def complete(following: Path, stack: Path, client: Path | None, renamed: Mapping
         path.write_text(text)
 
 
-def _install_directory(source: Path, target: Path) -> None:
+def install_directory(source: Path, target: Path) -> None:
+    """Give a directory the files of another one, each at once, and no others; raises OSError."""
     if not target.is_dir():
         target.mkdir(parents=True)
         _copy_metadata(source, target)
     for path in sorted(source.iterdir()):
-        _install_file(path, target / path.name)
+        install_file(path, target / path.name)
     for path in target.iterdir():
         if path.is_file() and not (source / path.name).exists():
             path.unlink()
 
 
-def _install_file(source: Path, target: Path) -> None:
+def install_file(source: Path, target: Path) -> None:
+    """Give a file content, owner and mode of another one, all at once; raises OSError."""
     temporary = target.with_name(f".{target.name}.new")
     with open(temporary, "wb", opener=_private) as file, source.open("rb") as present:
         shutil.copyfileobj(present, file)

@@ -115,6 +115,26 @@ class Stack:
         return f"{self.project.name}-train-storage"
 
     @property
+    def trial(self) -> str:
+        """Name of a PostgreSQL without any data, which is asked what it could hold."""
+        return f"{self.project.name}-postgres-trial"
+
+    @property
+    def postgres(self) -> str:
+        """Name of the container of the stack's own PostgreSQL."""
+        return f"{self.project.name}-postgres-1"
+
+    @property
+    def postgres_volume(self) -> str:
+        """Name of the volume with its clusters."""
+        return f"{self.project.name}_postgres"
+
+    @property
+    def database_network(self) -> str:
+        """Name of the network on which MLflow reaches it."""
+        return f"{self.project.name}_database"
+
+    @property
     def maintenance(self) -> str:
         """Name of the container that answers while MLflow is closed."""
         return f"{self.project.name}-maintenance"
@@ -128,10 +148,15 @@ class Stack:
         ssh_config: str = "",
         image: str = "",
         networks: Sequence[str] | None = None,
+        database: str = "",
     ) -> None:
-        """Start a container that has the local store, the database and what `volumes` give it besides."""
+        """Start a container that has the local store, the database and what `volumes` give it besides.
+
+        `database` is a URI; empty for that of the stack's files.
+        """
         docker.remove(name)
         networks = networks or self.project.networks
+        database = database or self.database
         docker.run(
             *("container", "run", "--detach", "--name", name, "--pull=never", "--stop-timeout=2"),
             # What the copy reports is read from there.
@@ -141,14 +166,14 @@ class Stack:
             f"--label={LABEL}={self.settings.directory}",
             *(f"--label={name}={value}" for name, value in (labels or {}).items()),
             f"--network={networks[0]}",
-            *(f"--volume={volume}" for volume in (*self._data(), *volumes)),
+            *(f"--volume={volume}" for volume in self._data(database, volumes)),
             # The value has a password: only the client's environment holds it.
             "--env=MLFLOW_BACKEND_STORE_URI",
             "--env=MLFLOW_TRACKING_URI=http://mlflow:5000",
             *([f"--env=MLFLOW_SFTP_SSH_CONFIG={ssh_config}"] if ssh_config else []),
             image or self.project.image,
             *(command or ("sleep", "infinity")),
-            environment={"MLFLOW_BACKEND_STORE_URI": self.database},
+            environment={"MLFLOW_BACKEND_STORE_URI": database},
         )
         try:
             for network in networks[1:]:
@@ -169,15 +194,15 @@ class Stack:
             yield ("none",) if docker.has("volume", f"{name}_database") else None
         elif "postgres" not in self.project.services:
             yield tuple(each for each in self.project.networks if docker.has("network", each)) or ("bridge",)
-        elif not docker.has("volume", f"{name}_postgres"):
+        elif not docker.has("volume", self.postgres_volume):
             yield None
         else:
-            found = docker.inspect(f"{name}-postgres-1")
+            found = docker.inspect(self.postgres)
             running = found is not None and found["State"]["Running"]
             if not running:
                 self.compose.run("up", "--detach", "--no-build", "--no-deps", "--wait", "postgres")
             try:
-                yield (f"{name}_database",)
+                yield (self.database_network,)
             finally:
                 if not running:
                     self.compose.run("stop", "postgres")
@@ -291,11 +316,16 @@ class Stack:
             time.sleep(0.1)
         raise CutoverError(f"MLflow did not answer at {url} within {seconds:.0f} s; last was seen: {said}")
 
-    def _data(self) -> list[str]:
-        volumes = [f"{self.project.name}_artifacts:{self.settings.local_root}"]
-        if self.database.startswith("sqlite:"):
-            volumes.append(f"{self.project.name}_database:{_DATABASE}")
-        return volumes
+    @property
+    def database_volume(self) -> str:
+        """The volume on which SQLite's file is, and where containers have it."""
+        return f"{self.project.name}_database:{_DATABASE}"
+
+    def _data(self, database: str, further: Sequence[str]) -> list[str]:
+        file = [self.database_volume] if database.startswith("sqlite:") else []
+        return list(
+            dict.fromkeys([f"{self.project.name}_artifacts:{self.settings.local_root}", *file, *further])
+        )
 
 
 def _address(ports: Sequence[str]) -> str:

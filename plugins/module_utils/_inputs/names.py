@@ -6,7 +6,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-_PREFIXES = ("artifact_storage_", "mlflow_backup_", "mlflow_stack_", "mlflow_upgrade_", "sftp_")
+_PREFIXES = (
+    "artifact_storage_",
+    "mlflow_backup_",
+    "mlflow_database_move_",
+    "mlflow_stack_",
+    "mlflow_upgrade_",
+    "sftp_",
+)
 # What the collection's playbooks and roles set for one another; a test compares the list with them.
 OWN_NAMES = frozenset(
     {

@@ -128,6 +128,7 @@ def _of_database(wanted: Wanted, found: Found) -> Iterator[str]:
     # MLflow would begin with an empty database.
     yield (
         f"The deployed stack keeps its runs in {found.database}; this run would begin anew in {wanted.database}, where "
-        "they are not. Set mlflow_stack_backend_store back, or, if the runs have been moved there or are not needed, "
-        "allow it with -e mlflow_stack_backend_store_switch=true."
+        "they are not. playbooks/database_move.yml moves them: the same variables, and nothing is lost. Or set "
+        "mlflow_stack_backend_store back; or, if the runs have been moved there or are not needed, allow it with "
+        "-e mlflow_stack_backend_store_switch=true."
     )

@@ -59,6 +59,14 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
                 "Build them with the version of the collection that made them",
             )
 
+    def require_way_back(self, record: DatabaseKind) -> None:
+        """Require what an undo needs that somebody may have removed since.
+
+        Raises:
+            RefusedError: Something is gone.
+        """
+        raise NotImplementedError
+
     # What follows is `DatabaseOperations`.
 
     def prepare_rollback(self, record: DatabaseKind) -> None:
@@ -121,7 +129,7 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
         """Start PostgreSQL as the files of a directory say, in the stack's project, and wait until it is healthy."""
         compose = docker.Compose(str(self._settings.directory), str(directory))
         limit = f"--wait-timeout={self._settings.wait_timeout}"
-        with docker.complaining(self._postgres):
+        with docker.complaining(self._stack.postgres):
             compose.run("up", "--detach", "--no-build", "--no-deps", "--wait", limit, "postgres")
 
     def _verify_meanwhile(self, record: DatabaseKind) -> None:
@@ -134,8 +142,3 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
 
     def _store(self, record: DatabaseKind) -> Store:
         return record.store
-
-    @property
-    def _postgres(self) -> str:
-        """The container of the stack's own PostgreSQL."""
-        return f"{self._stack.project.name}-postgres-1"

@@ -20,8 +20,8 @@ class MoveOperations(DatabaseOperations[MoveRecord], Protocol):
     def empty_target(self, record: MoveRecord) -> None:
         """Remove all that the target holds."""
 
-    def copy(self, record: MoveRecord) -> None:
-        """Bring every row to the target and compare it, or nothing."""
+    def copy(self, record: MoveRecord) -> int:
+        """Bring every row to the target and compare it, or none; return how many there are."""
 
     def retire_source(self, record: MoveRecord) -> None:
         """Stop what serves the database before, and leave that where it is."""
@@ -52,8 +52,8 @@ class MoveEngine(DatabaseEngine[MoveRecord]):
         if self.record.tried:
             # The next server has written to it, so that it is no copy any more.
             self._step("Remove the rows of the interrupted try", run.empty_target)
-        self._step("Copy the database and compare every row", run.copy)
-        self._write(tried=True)
+        rows = self._step("Copy the database and compare every row", run.copy)
+        self._write(tried=True, rows=rows)
         self._try()
 
     def _conclude(self) -> None:

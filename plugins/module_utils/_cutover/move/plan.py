@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import named
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import (
     Schema,
     require_current,
@@ -45,15 +46,24 @@ class Findings:
     restart_seconds: float
 
 
+def require_schema(schema: Schema) -> None:
+    """Refuse a database that is not of the deployed MLflow.
+
+    Raises:
+        RefusedError: It is older, newer, unknown, ambiguous, damaged or empty.
+    """
+    require_current(schema, schema.heads)
+    if schema.state == "empty":
+        raise RefusedError("The deployed database is empty. Nothing was changed", "Run site.yml")
+
+
 def require_movable(record: MoveRecord, found: Findings) -> None:
     """Refuse a move that could not succeed.
 
     Raises:
         RefusedError: It could not.
     """
-    require_current(found.schema, found.schema.heads)
-    if found.schema.state == "empty":
-        raise RefusedError("The deployed database is empty. Nothing was changed", "Run site.yml")
+    require_schema(found.schema)
     _require_no_volume(found.volume)
     _require_space(found)
     if found.copy is not None:
@@ -65,7 +75,7 @@ def describe(record: MoveRecord, found: Findings) -> list[str]:
     return [
         f"From: {record.source}, {readable_size(found.bytes)}",
         f"To: {record.target}",
-        f"MLflow knows {', '.join(f'{count} {name}' for name, count in found.known.items())}.",
+        f"MLflow knows {named(found.known)}.",
         f"The database's schema stays {found.schema.revision}.",
         *_rows(found),
         f"{record.source} stays as it is until playbooks/database_prune.yml removes it.",

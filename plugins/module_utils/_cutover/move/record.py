@@ -50,6 +50,7 @@ class MoveRecord(DatabaseRecord):
     Attributes:
         source: The database before, which is only read.
         target: The database after, empty before.
+        rows: How many were copied; 0 before that.
         pruned: Whether the database that the move left was removed since.
     """
 
@@ -62,6 +63,7 @@ class MoveRecord(DatabaseRecord):
 
     source: Database
     target: Database
+    rows: int = 0
     pruned: bool = False
 
     @property

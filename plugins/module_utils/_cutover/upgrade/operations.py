@@ -41,11 +41,6 @@ class Upgrade(DatabaseDeeds[UpgradeRecord]):
         self._stack.start_tool(name, volumes, *command, labels=labels, image=self._record.target.image)
 
     def require_way_back(self, record: UpgradeRecord) -> None:
-        """Require what an undo needs that somebody may have removed since.
-
-        Raises:
-            RefusedError: Something is gone.
-        """
         self.require_images(record)
         if not (self.work / BEFORE).exists():
             raise RefusedError(
@@ -104,7 +99,7 @@ class Upgrade(DatabaseDeeds[UpgradeRecord]):
             *("container", "run", "--rm", "--pull=never", "--network=none", "--user=postgres"),
             *docker.RESTRICTED,
             f"--label={LABEL}={self._settings.directory}",
-            f"--volume={self._stack.project.name}_postgres:{_POSTGRES_HOME}",
+            f"--volume={self._stack.postgres_volume}:{_POSTGRES_HOME}",
             f"--workdir={_POSTGRES_HOME}",
             *("--entrypoint=sh", record.target.postgres_image, "-euc", script),
             *("sh", f"cluster-{record.source.postgres}-{record.id}"),

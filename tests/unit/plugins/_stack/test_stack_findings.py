@@ -47,7 +47,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "other database": (
         {"database": SERVICE},
         {"database": SQLITE},
-        [f"its runs in {SQLITE};", f"anew in {SERVICE},", "mlflow_stack_backend_store_switch=true"],
+        [
+            f"its runs in {SQLITE};",
+            f"anew in {SERVICE},",
+            "database_move.yml moves",
+            "backend_store_switch=true",
+        ],
     ),
 }
 FINE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -103,13 +103,14 @@ class Deeds:
         self._closed()
         self._do(lambda: setattr(self.world, "target", set()))
 
-    def copy(self, record: MoveRecord) -> None:
+    def copy(self, record: MoveRecord) -> int:
         self._closed()
         assert self.world.target_runs
         # As mlflow-sftp copy-database: an empty target is filled, a copy is compared, anything else refused.
         if self.world.target not in (set(), self.world.source):
             raise CutoverError("is not empty and no copy of the source")
         self._do(lambda: setattr(self.world, "target", set(self.world.source)))
+        return len(self.world.source)
 
     def try_candidate(self, record: MoveRecord) -> None:
         self._closed()

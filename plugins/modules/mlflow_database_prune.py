@@ -1,0 +1,102 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: remove the databases that moves left."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_database_prune
+short_description: Remove the databases that moves left
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Removes each database that a move of MLflow's database left where it was, the one before or, after a way back, the
+    one that was given up. The stack's own PostgreSQL goes with its volume, SQLite with its file; of any other
+    PostgreSQL, the user's tables go. The deployed database is never touched.
+  - A database of one's own to which somebody has logged since is refused, and so is one that holds what is not
+    MLflow's.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.stack
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Remove what moves of the database left
+  freegee.mlflow_sftp.mlflow_database_prune:
+    directory: /opt/mlflow-stack
+"""
+
+RETURN = r"""
+databases:
+  description: Those that were removed, or would be in check mode, without passwords.
+  returned: success
+  type: list
+  elements: str
+  sample: ["sqlite:////var/lib/mlflow/mlflow.db"]
+message:
+  description: The result for people.
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
+    STACK_OPTIONS,
+    end,
+    settings_of,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import to_prune
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.pruning import prune
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
+    Database,
+    MoveRecord,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
+
+
+def describe(left: list[MoveRecord], *, check: bool) -> str:
+    """Return the result for people."""
+    if not left:
+        return "Nothing to do: no move of the database has left one."
+    told = "; ".join(f"{move.kept}, left by the {move.title} begun at {move.id}" for move in left)
+    return f"{'Would be removed' if check else 'Removed'}: {told}."
+
+
+def run(module: AnsibleModule) -> dict:
+    """Remove what nobody uses any more."""
+    stack = Stack(settings_of(module.params))
+    left = to_prune(Database(database_place(stack.database)), load_all(stack.settings.switches))
+    databases = [move.kept.place for move in left]
+    message = describe(left, check=module.check_mode)
+    if left and not module.check_mode:
+        with locked(stack.settings.switches):
+            for move in left:
+                prune(stack, move)
+    return {
+        "changed": bool(left),
+        "databases": databases,
+        "message": message,
+        "diff": {"before": "".join(f"{place}\n" for place in databases), "after": ""},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=STACK_OPTIONS, supports_check_mode=True)
+    end(module, lambda: run(module))
+
+
+if __name__ == "__main__":
+    main()
