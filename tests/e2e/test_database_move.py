@@ -235,6 +235,7 @@ def test_a_database_of_ones_own(stack: Stack, own_database: str) -> None:
     # It is empty again.
     passes(stack.lab.play(MOVE, **own))
     passes(stack.lab.play(MOVE, undo=True))
+    passes(stack.lab.play(PRUNE))
 
 
 @pytest.mark.sweep
