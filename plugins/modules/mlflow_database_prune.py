@@ -14,7 +14,7 @@ author:
 description:
   - Removes each database that a move of MLflow's database left where it was, the one before or, after a way back, the
     one that was given up. The stack's own PostgreSQL goes with its volume, SQLite with its file; of any other
-    PostgreSQL, the user's tables go. The deployed database is never touched.
+    PostgreSQL, MLflow's tables go. The deployed database is never touched.
   - A database of one's own to which somebody has logged since is refused, and so is one that holds what is not
     MLflow's.
 extends_documentation_fragment:

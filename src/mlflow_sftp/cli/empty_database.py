@@ -11,16 +11,19 @@ from mlflow_sftp.operations.database_copy import empty_database
 
 @click.command("empty-database", cls=ErrorReportingCommand)
 @missing_database_option
+@click.option("--check", is_flag=True, help="Only tell what would be removed, and what else there is.")
 @json_option
-def empty_database_command(database: Database, as_json: bool) -> None:
+def empty_database_command(database: Database, check: bool, as_json: bool) -> None:
     """Remove all that MLflow has made in a database: its tables, or the SQLite file.
 
     What was logged there is gone afterwards. A database that holds other tables as well is refused, one that is empty
     or missing is left as it is. Whatever stops it, a database of PostgreSQL's is whole or empty.
     """
     with waiting_reported(f"emptying {database.name}"):
-        tables = empty_database(database)
+        emptied = empty_database(database, check=check)
     if as_json:
-        print_json({"database": database.name, "tables": tables})
+        print_json({"database": database.name, "tables": emptied.tables, "others": emptied.others})
     else:
-        click.echo(f"{database.name}: {tables} tables removed")
+        click.echo(f"{database.name}: {emptied.tables} tables {'would be removed' if check else 'removed'}")
+        for other in emptied.others:
+            click.echo(f"  {other} stays")

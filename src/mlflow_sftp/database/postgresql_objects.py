@@ -55,3 +55,30 @@ BEGIN
 END
 $drop$;
 """  # noqa: S608  # a number of ours
+
+# What there is besides tables in the schema to which tables go that name none, whoever made it; what an extension or a
+# table brought is none of it.
+FURTHER = """
+WITH part AS (SELECT classid, objid FROM pg_depend WHERE deptype IN ('a', 'e', 'i') AND objsubid = 0),
+here AS (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+SELECT CASE relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'view ' WHEN 'f' THEN 'foreign table ' ELSE 'sequence '
+  END || relname FROM pg_class
+  WHERE relnamespace IN (SELECT oid FROM here) AND relkind IN ('v', 'm', 'f', 'S') AND NOT relispartition
+    AND ('pg_class'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+UNION ALL SELECT 'type ' || typname FROM pg_type
+  WHERE typnamespace IN (SELECT oid FROM here)
+    AND (typtype IN ('d', 'e', 'r') OR typrelid IN (SELECT oid FROM pg_class WHERE relkind = 'c'))
+    AND ('pg_type'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+UNION ALL SELECT 'routine ' || proname FROM pg_proc
+  WHERE pronamespace IN (SELECT oid FROM here)
+    AND ('pg_proc'::regclass::oid, oid) NOT IN (SELECT classid, objid FROM part)
+ORDER BY 1
+"""
+
+# What the triggers of tables call, in the same schema; MLflow's migrations make such.
+TRIGGER_ROUTINES = """
+SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger
+  JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid
+  WHERE NOT tgisinternal AND pronamespace = relnamespace
+    AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND relname = ANY(%s)
+"""

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from mlflow_sftp.cli.main import main
 from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import DatabaseError
 from mlflow_sftp.operations.database_copy import copy_database
 from tests.support.postgres import PostgresServer
 
@@ -51,6 +52,79 @@ def test_an_emptied_database_can_be_copied_to_again(filled: Path, empty: str) ->
         assert json.loads(emptied.stdout)["tables"] > 50
         assert tables(empty) == set()
         assert copy_database(source, empty).changed
+
+
+@pytest.fixture
+def beside(empty: str) -> str:
+    """The URI of an empty schema of its own, in a database whose schema `public` is another application's."""
+    execute(empty, "CREATE TABLE public.invoices (id INTEGER)")
+    execute(empty, "CREATE SCHEMA mlflow")
+    return f"{empty}&options=-csearch_path%3Dmlflow"
+
+
+def test_a_schema_of_its_own_is_filled_and_emptied_and_no_other(
+    filled: Path, empty: str, beside: str
+) -> None:
+    with Database(f"sqlite:///{filled}") as source:
+        assert copy_database(source, beside).changed
+        assert call(beside).exit_code == 0
+        assert (tables(beside), tables(empty)) == (set(), {"invoices"})
+        assert copy_database(source, beside).changed
+
+
+def test_tables_that_are_seen_in_two_schemas_are_left_alone(copied: str) -> None:
+    if copied.startswith("sqlite"):
+        pytest.skip("SQLite has no schemas")
+    execute(copied, "CREATE SCHEMA other")
+    both = f"{copied}&options=-csearch_path%3Dother,public"
+    refused = call(both)
+    assert (refused.exit_code, "outside the schema other" in refused.output) == (1, True)
+    assert "runs" in tables(copied)
+
+
+FURTHER = {
+    "view recent": "CREATE VIEW recent AS SELECT 1 AS one",
+    "sequence numbers": "CREATE SEQUENCE numbers",
+    "type colour": "CREATE TYPE colour AS ENUM ('red')",
+    "type pair": "CREATE TYPE pair AS (a INTEGER, b INTEGER)",
+    "type positive": "CREATE DOMAIN positive AS INTEGER CHECK (VALUE > 0)",
+    "routine one": "CREATE FUNCTION one() RETURNS INTEGER LANGUAGE sql AS 'SELECT 1'",
+}
+
+
+@pytest.mark.parametrize("object_", FURTHER)
+def test_what_is_no_table_is_somebody_elses(filled: Path, empty: str, object_: str) -> None:
+    execute(empty, FURTHER[object_])
+    looked = call(empty)
+    assert (looked.exit_code, json.loads(looked.stdout)["others"]) == (0, [object_])
+    with Database(f"sqlite:///{filled}") as source:
+        for check in (True, False):
+            with pytest.raises(DatabaseError, match=f"is not empty: 1 objects besides tables .{object_}"):
+                copy_database(source, empty, check=check)
+
+
+def test_a_view_in_a_file_keeps_it(filled: Path) -> None:
+    execute(f"sqlite:///{filled}", "CREATE VIEW recent AS SELECT 1 AS one")
+    refused = call(f"sqlite:///{filled}")
+    assert (refused.exit_code, "does not make: view recent" in refused.output) == (1, True)
+    assert filled.exists()
+
+
+def test_objects_of_others_outlive_the_tables(copied: str) -> None:
+    if copied.startswith("sqlite"):
+        pytest.skip("a file goes as a whole")
+    execute(copied, "CREATE VIEW recent AS SELECT 1 AS one")
+    emptied = call(copied)
+    assert (emptied.exit_code, json.loads(emptied.stdout)["others"]) == (0, ["view recent"])
+    assert tables(copied) == set()
+    execute(copied, "SELECT one FROM recent")
+
+
+def test_check_only_looks(copied: str) -> None:
+    looked = CliRunner().invoke(
+        main, ["empty-database", "--check", "--json"], env={"MLFLOW_BACKEND_STORE_URI": copied}
+    )
+    assert json.loads(looked.stdout)["tables"] == len(tables(copied)) > 50
 
 
 def test_a_second_call_finds_nothing(copied: str) -> None:

@@ -128,7 +128,8 @@ class Move(DatabaseDeeds[MoveRecord]):
         self._start_postgres(following)
 
     def _require_empty(self, record: MoveRecord) -> None:
-        if self._state_of() != "empty":
+        found = self._require_tool().call("empty-database", "--check")
+        if found["tables"] or found["others"]:
             raise CutoverError(
                 f"{record.target} is not empty, and no move has left what it holds",
                 "Name an empty database, or remove by hand what nobody needs",

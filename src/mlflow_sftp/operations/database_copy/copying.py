@@ -24,7 +24,13 @@ from mlflow_sftp.operations.database_copy.tables import (
     reflected,
     unique_columns,
 )
-from mlflow_sftp.operations.database_copy.target import NewDatabase, Target, not_empty, target_of
+from mlflow_sftp.operations.database_copy.target import (
+    NewDatabase,
+    Target,
+    not_empty,
+    require_nothing_further,
+    target_of,
+)
 
 _OTHER_KIND = {"sqlite": "PostgreSQL", "postgresql": "SQLite"}
 # Of the problems, in an error; the rest is told by `check`.
@@ -136,6 +142,7 @@ class _Copy:
         with database, database.reading() as target:
             names = sorted(sa.inspect(target).get_table_names())
             if not names:
+                require_nothing_further(self._target.name, target)
                 return None
             try:
                 return self._compare(source, target, reflected(target))

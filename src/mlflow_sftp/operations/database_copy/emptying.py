@@ -2,40 +2,59 @@
 """The way back of a copy: a database without anything that MLflow has made."""
 
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.database import SCHEMA_LOCK, Database
 from mlflow_sftp.database.durable_file import remove_leftovers, sync
-from mlflow_sftp.database.postgresql_objects import DROP_ALL
+from mlflow_sftp.database.postgresql_objects import TRIGGER_ROUTINES
 from mlflow_sftp.database.sqlite_file import JOURNALS, writers_locked_out_of_what_is_left
 from mlflow_sftp.errors import DatabaseError, StorageError
 from mlflow_sftp.operations.database_copy import schema
+from mlflow_sftp.operations.database_copy.tables import further_objects
 from mlflow_sftp.operations.database_schema import look
 
 
-def empty_database(database: Database) -> int:
-    """Remove MLflow's tables and return how many there were: PostgreSQL's in one transaction, SQLite's with the file.
+@dataclass(frozen=True)
+class Emptied:
+    """How many tables of MLflow's there were, and what else there is, which stays: views and so on."""
 
-    A database that is empty already, or a file that is missing, is left as it is.
+    tables: int
+    others: list[str] = field(default_factory=list)
+
+
+def empty_database(database: Database, *, check: bool = False) -> Emptied:
+    """Remove MLflow's tables, PostgreSQL's in one transaction, SQLite's with the file; with `check`, only look.
+
+    PostgreSQL's are those of the schema to which tables without a schema go, as a copy does. A database that is empty
+    already, or a file that is missing, is left as it is.
 
     Raises DatabaseError where it holds tables that are not MLflow's, or somebody uses it; StorageError where the file
     cannot be removed. Nothing was changed then.
     """
     tables = look(database).tables
     if tables:
-        _require_no_others(database, tables)
-        (_remove_file if database.is_sqlite else _drop_tables)(database)
-    return len(tables)
+        _require_no_others(database, tables, _further(database) if database.is_sqlite else [])
+        if not check:
+            _remove_file(database) if database.is_sqlite else _drop_tables(database, tables)
+    return Emptied(len(tables), _further(database))
 
 
-def _require_no_others(database: Database, tables: frozenset[str]) -> None:
-    others = sorted(tables - _tables_of_mlflow())
+def _further(database: Database) -> list[str]:
+    if database.is_sqlite and not database.file.exists():
+        return []
+    with database.reading() as connection:
+        return further_objects(connection)
+
+
+def _require_no_others(database: Database, tables: frozenset[str], further: list[str]) -> None:
+    others = sorted(tables - _tables_of_mlflow()) + further
     if others:
         raise DatabaseError(
-            f"{database.name} holds tables that the installed MLflow does not make: {', '.join(others)}",
-            "nothing was changed; move them elsewhere, or remove by hand what is not needed",
+            f"{database.name} holds what the installed MLflow does not make: {', '.join(others)}",
+            "nothing was changed; move it elsewhere, or remove by hand what is not needed",
         )
 
 
@@ -46,10 +65,34 @@ def _tables_of_mlflow() -> frozenset[str]:
         return frozenset(sa.inspect(engine).get_table_names())
 
 
-def _drop_tables(database: Database) -> None:
+def _drop_tables(database: Database, tables: frozenset[str]) -> None:
     with database.changing("remove MLflow's tables") as connection:
-        connection.exec_driver_sql(DROP_ALL, execution_options={"no_parameters": True})
+        if not connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({SCHEMA_LOCK})").scalar_one():
+            raise DatabaseError(
+                f"{database.name}: another mlflow-sftp migrates or restores it now",
+                "wait until that has ended",
+            )
+        here = str(connection.exec_driver_sql("SELECT current_schema()").scalar_one())
+        quote = connection.dialect.identifier_preparer.quote
+        names = sorted(tables & set(sa.inspect(connection).get_table_names(here)))
+        if names:
+            routines = list(connection.exec_driver_sql(TRIGGER_ROUTINES, (names,)).scalars())
+            # What somebody else's object depends on is an error.
+            listed = ", ".join(f"{quote(here)}.{quote(name)}" for name in names)
+            connection.exec_driver_sql(f"DROP TABLE {listed}")
+            for routine in routines:
+                connection.exec_driver_sql(f"DROP FUNCTION {routine}")
+        _require_none_left(database, connection, here)
         connection.commit()
+
+
+def _require_none_left(database: Database, connection: sa.Connection, here: str) -> None:
+    left = sorted(sa.inspect(connection).get_table_names())
+    if left:
+        raise DatabaseError(
+            f"{database.name} holds tables outside the schema {here} as well, such as {left[0]}",
+            "nothing was changed; see whose they are, and let the URI's search_path name the one schema that is meant",
+        )
 
 
 def _remove_file(database: Database) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlflow_sftp.database.postgresql_objects import FURTHER
 from mlflow_sftp.errors import DatabaseError
 
 # Which migrations were made; the target's own ones write it.
@@ -75,6 +76,13 @@ def reflected(connection: sa.Connection) -> dict[str, sa.Table]:
     metadata = sa.MetaData()
     metadata.reflect(connection)
     return {name: table for name, table in metadata.tables.items() if name != REVISION_TABLE}
+
+
+def further_objects(connection: sa.Connection) -> list[str]:
+    """What there is besides tables, as in "view recent": none of it is MLflow's, and no empty database holds any."""
+    if connection.dialect.name == "sqlite":
+        return [f"view {name}" for name in sorted(sa.inspect(connection).get_view_names())]
+    return list(connection.exec_driver_sql(FURTHER).scalars())
 
 
 def common_tables(source: Mapping[str, sa.Table], target: Mapping[str, sa.Table]) -> list[Table]:

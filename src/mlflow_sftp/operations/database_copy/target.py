@@ -16,7 +16,7 @@ from mlflow_sftp.database.database import Database, database_name, parsed_uri
 from mlflow_sftp.database.durable_file import sync
 from mlflow_sftp.errors import DatabaseError, StorageError
 from mlflow_sftp.operations.database_copy import schema
-from mlflow_sftp.operations.database_copy.tables import circular_keys, in_order, reflected
+from mlflow_sftp.operations.database_copy.tables import circular_keys, further_objects, in_order, reflected
 
 # Of this package, for "one copy at a time" (PostgreSQL's advisory locks are numbers).
 _LOCK = 0x6D6C666C6F77
@@ -221,6 +221,17 @@ def _require_unicode(name: str, connection: sa.Connection) -> None:
 def _require_no_tables(name: str, connection: sa.Connection) -> None:
     if tables := sorted(sa.inspect(connection).get_table_names()):
         raise not_empty(name, tables, "somebody made them just now")
+    require_nothing_further(name, connection)
+
+
+def require_nothing_further(name: str, connection: sa.Connection) -> None:
+    """Raise DatabaseError where a database without tables holds something else: somebody has a use for it."""
+    if objects := further_objects(connection):
+        some = ", ".join(objects[:3]) + (", ..." if len(objects) > 3 else "")
+        raise DatabaseError(
+            f"{name} is not empty: {len(objects)} objects besides tables ({some})",
+            "name an empty database; nothing was changed",
+        )
 
 
 def not_empty(name: str, tables: list[str], difference: str) -> DatabaseError:
