@@ -15,8 +15,8 @@ description:
   - Removes each database that a move of MLflow's database left where it was, the one before or, after a way back, the
     one that was given up. The stack's own PostgreSQL goes with its volume, SQLite with its file; of any other
     PostgreSQL, MLflow's tables go. The deployed database is never touched.
-  - A database of one's own to which somebody has logged since is refused, and so is one that holds what is not
-    MLflow's.
+  - A database of one's own to which somebody has logged since, or is connected, is refused, and so is one that holds
+    what is not MLflow's.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack
@@ -27,6 +27,13 @@ attributes:
     support: full
   idempotent:
     support: full
+options:
+  discard:
+    description:
+      - Remove also a database that holds what came in before a move was undone, and which MLflow's database does not
+        know.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -47,6 +54,8 @@ message:
   returned: success
   type: str
 """
+
+import contextlib
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
@@ -76,14 +85,17 @@ def describe(left: list[MoveRecord], *, check: bool) -> str:
 
 def run(module: AnsibleModule) -> dict:
     """Remove what nobody uses any more."""
-    stack = Stack(settings_of(module.params))
-    left = to_prune(Database(database_place(stack.database)), load_all(stack.settings.switches))
-    databases = [move.kept.place for move in left]
-    message = describe(left, check=module.check_mode)
-    if left and not module.check_mode:
-        with locked(stack.settings.switches):
-            for move in left:
-                prune(stack, move)
+    settings = settings_of(module.params)
+    # Nobody moves the database between the question and the removal; where nothing was moved, there is no lock.
+    removing = settings.switches.exists() and not module.check_mode
+    with locked(settings.switches) if removing else contextlib.nullcontext():
+        stack = Stack(settings)
+        deployed = Database(database_place(stack.database))
+        left = to_prune(deployed, load_all(settings.switches), discard=module.params["discard"])
+        databases = [move.kept.place for move in left]
+        message = describe(left, check=module.check_mode)
+        for move in left if removing else []:
+            prune(stack, move)
     return {
         "changed": bool(left),
         "databases": databases,
@@ -94,7 +106,8 @@ def run(module: AnsibleModule) -> dict:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=STACK_OPTIONS, supports_check_mode=True)
+    options = {**STACK_OPTIONS, "discard": {"type": "bool", "default": False}}
+    module = AnsibleModule(argument_spec=options, supports_check_mode=True)
     end(module, lambda: run(module))
 
 

@@ -75,6 +75,12 @@ UNION ALL SELECT 'routine ' || proname FROM pg_proc
 ORDER BY 1
 """
 
+# Who else is connected to the database; autovacuum and the like are nobody.
+SESSIONS = """
+SELECT DISTINCT usename || coalesce(' from ' || host(client_addr), '') FROM pg_stat_activity
+  WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL
+"""
+
 # What the triggers of tables call, in the same schema; MLflow's migrations make such.
 TRIGGER_ROUTINES = """
 SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger

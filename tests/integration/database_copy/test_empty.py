@@ -127,6 +127,20 @@ def test_check_only_looks(copied: str) -> None:
     assert json.loads(looked.stdout)["tables"] == len(tables(copied)) > 50
 
 
+def test_a_database_that_somebody_is_connected_to_is_not_unused(copied: str) -> None:
+    if copied.startswith("sqlite"):
+        pytest.skip("the file itself is asked")
+    unused = ["empty-database", "--unused"]
+    with sa.create_engine(copied, poolclass=sa.NullPool).connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        connection.rollback()
+        refused = CliRunner().invoke(main, unused, env={"MLFLOW_BACKEND_STORE_URI": copied})
+    assert (refused.exit_code, "is in use: postgres is connected" in refused.output) == (1, True)
+    assert tables(copied)
+    assert CliRunner().invoke(main, unused, env={"MLFLOW_BACKEND_STORE_URI": copied}).exit_code == 0
+    assert tables(copied) == set()
+
+
 def test_a_second_call_finds_nothing(copied: str) -> None:
     assert call(copied).exit_code == 0
     again = call(copied)

@@ -64,6 +64,8 @@ class DatabaseEngine(Engine[DatabaseKind], Generic[DatabaseKind]):
         super().__init__(record, operations, clock)
         self._counting = operations
         self._discard = discard
+        # What the last question for what came in since has found; None where it had no answer.
+        self._counted: Mapping[str, int] | None = None
 
     def require_nothing_lost(self) -> None:
         """Refuse to go back where that would lose what came in since, unless that may be.
@@ -85,7 +87,9 @@ class DatabaseEngine(Engine[DatabaseKind], Generic[DatabaseKind]):
 
     def logged_since(self) -> Mapping[str, int]:
         """Return how many runs and so on came in since MLflow was opened."""
-        return more(self.record.known, self._step("Count what came in since", self._counting.count))
+        self._counted = None
+        self._counted = self._step("Count what came in since", self._counting.count)
+        return more(self.record.known, self._counted)
 
     def _try(self) -> None:
         """Try the next server, and note what MLflow knows before anybody logs to it."""

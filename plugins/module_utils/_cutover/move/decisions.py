@@ -10,6 +10,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.datab
     last_done,
     require_installed,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import more, named
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
     Database,
@@ -115,14 +116,35 @@ def kept(records: Sequence[Record]) -> list[MoveRecord]:
     return [record for record in records if isinstance(record, MoveRecord) and record.kept is not None]
 
 
-def to_prune(deployed: Database, records: Sequence[Record]) -> list[MoveRecord]:
+def to_prune(deployed: Database, records: Sequence[Record], *, discard: bool = False) -> list[MoveRecord]:
     """Return the moves whose left databases may go, the earliest first.
 
+    Args:
+        deployed: MLflow's database.
+        records: Of the stack.
+        discard: Whether what only a left database knows may go with it.
+
     Raises:
-        RefusedError: A cutover is half done.
+        RefusedError: A cutover is half done, or what came in before a move was undone would be lost.
     """
     require_none_interrupted(records)
-    return [record for record in kept(records) if record.kept != deployed]
+    left = [record for record in kept(records) if record.kept != deployed]
+    for record in left:
+        alone = known_there_alone(record)
+        if alone and not discard:
+            raise RefusedError(
+                f"{record.kept} holds what came in before the {record.title} was undone, and MLflow's database does "
+                f"not: {alone}. Nothing was changed",
+                "Give it up with -e discard=true",
+            )
+    return left
+
+
+def known_there_alone(record: MoveRecord) -> str:
+    """Return what the database that a move left knows and MLflow's does not, for people; empty for nothing."""
+    if record.state != "undone":
+        return ""
+    return "nobody knows how much" if record.left is None else named(more(record.known, record.left))
 
 
 def begun_service(records: Sequence[Record]) -> bool:

@@ -68,7 +68,8 @@ class MoveEngine(DatabaseEngine[MoveRecord]):
             self.record = self.record.updated(left_behind=behind)
             return
         if not self.record.left_behind:
-            self._write(left_behind=self._told_of_what_is_left())
+            behind = self._told_of_what_is_left()
+            self._write(left_behind=behind, left=self._counted)
         self._step("Retire the new database", run.retire_target)
 
     def _told_of_what_is_left(self) -> str:

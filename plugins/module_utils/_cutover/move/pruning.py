@@ -33,6 +33,7 @@ def prune(stack: Stack, move: MoveRecord) -> None:
         return
     directory = stack.settings.switches / move.id
     if database.is_service:
+        _require_stopped(stack)
         docker.remove(stack.postgres)
         remove_volume(stack)
         remove_network(stack)
@@ -45,16 +46,26 @@ def prune(stack: Stack, move: MoveRecord) -> None:
     record.write(move.updated(pruned=True), directory)
 
 
+def _require_stopped(stack: Stack) -> None:
+    found = docker.inspect(stack.postgres)
+    if found is not None and found["State"]["Running"]:
+        raise RefusedError(
+            f"{stack.postgres} runs, and MLflow's database is another one: somebody uses it. Nothing was changed",
+            f"If nobody does, stop it: docker stop {stack.postgres}",
+        )
+
+
 def _empty(move: MoveRecord, program: Program) -> None:
     if program.call("schema")["state"] == "empty":
         return
     known = program.call("info")["database"]["of_users"]
     # What was left when MLflow was opened elsewhere has as much as MLflow had then.
-    since = more(move.known, known) if move.state == "done" else {}
+    left = move.known if move.state == "done" else move.left
+    since = more(left, known) if left is not None else {}
     if since:
         raise RefusedError(
             f"{move.kept} has {named(since)} more than when the {move.title} left it: somebody uses it. Nothing was "
             "changed",
             "Find out who does; nothing here removes it",
         )
-    program.call("empty-database")
+    program.call("empty-database", "--unused")

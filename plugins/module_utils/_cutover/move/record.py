@@ -51,6 +51,7 @@ class MoveRecord(DatabaseRecord):
         source: The database before, which is only read.
         target: The database after, empty before.
         rows: How many were copied; 0 before that.
+        left: How many runs and so on the database after held when MLflow went back; None where nobody counted.
         pruned: Whether the database that the move left was removed since.
     """
 
@@ -64,6 +65,7 @@ class MoveRecord(DatabaseRecord):
     source: Database
     target: Database
     rows: int = 0
+    left: Mapping[str, int] | None = None
     pruned: bool = False
 
     @property

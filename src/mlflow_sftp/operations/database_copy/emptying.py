@@ -2,6 +2,7 @@
 """The way back of a copy: a database without anything that MLflow has made."""
 
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import sqlalchemy as sa
 
 from mlflow_sftp.database.database import SCHEMA_LOCK, Database
 from mlflow_sftp.database.durable_file import remove_leftovers, sync
-from mlflow_sftp.database.postgresql_objects import TRIGGER_ROUTINES
+from mlflow_sftp.database.postgresql_objects import SESSIONS, TRIGGER_ROUTINES
 from mlflow_sftp.database.sqlite_file import JOURNALS, writers_locked_out_of_what_is_left
 from mlflow_sftp.errors import DatabaseError, StorageError
 from mlflow_sftp.operations.database_copy import schema
 from mlflow_sftp.operations.database_copy.tables import further_objects
 from mlflow_sftp.operations.database_schema import look
+
+# How often, and after how many seconds, it is looked whether whoever is connected has left.
+_LOOKS, _LOOK_SECONDS = 10, 0.3
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,10 @@ class Emptied:
     others: list[str] = field(default_factory=list)
 
 
-def empty_database(database: Database, *, check: bool = False) -> Emptied:
+def empty_database(database: Database, *, check: bool = False, unused: bool = False) -> Emptied:
     """Remove MLflow's tables, PostgreSQL's in one transaction, SQLite's with the file; with `check`, only look.
+
+    With `unused`, nobody else may be connected to PostgreSQL's, not even without a transaction.
 
     PostgreSQL's are those of the schema to which tables without a schema go, as a copy does. A database that is empty
     already, or a file that is missing, is left as it is.
@@ -35,6 +41,8 @@ def empty_database(database: Database, *, check: bool = False) -> Emptied:
     cannot be removed. Nothing was changed then.
     """
     tables = look(database).tables
+    if tables and unused and not database.is_sqlite:
+        _require_nobody(database)
     if tables:
         _require_no_others(database, tables, _further(database) if database.is_sqlite else [])
         if not check:
@@ -56,6 +64,21 @@ def _require_no_others(database: Database, tables: frozenset[str], further: list
             f"{database.name} holds what the installed MLflow does not make: {', '.join(others)}",
             "nothing was changed; move it elsewhere, or remove by hand what is not needed",
         )
+
+
+def _require_nobody(database: Database) -> None:
+    others: list[str] = []
+    for _ in range(_LOOKS):
+        # A session that has just ended is seen for a moment.
+        with database.reading() as connection:
+            others = sorted(connection.exec_driver_sql(SESSIONS).scalars())
+        if not others:
+            return
+        time.sleep(_LOOK_SECONDS)
+    raise DatabaseError(
+        f"{database.name} is in use: {', '.join(others)} is connected to it",
+        "nothing was changed; see who that is, and end what needs it no more",
+    )
 
 
 def _tables_of_mlflow() -> frozenset[str]:

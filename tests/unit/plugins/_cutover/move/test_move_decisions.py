@@ -50,7 +50,7 @@ def decided(database: Database, records: list[Record], options: dict[str, object
 
 
 DONE = move(state="done", opened=True)
-UNDONE = move(state="undone", opened=True)
+UNDONE = move(state="undone", opened=True, left={})
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,16 @@ def test_what_may_be_pruned() -> None:
     assert to_prune(FILE, [DONE]) == []
     with pytest.raises(RefusedError, match="half done"):
         to_prune(FILE, [back, move(6, state="opening")])
+
+
+def test_what_came_in_before_an_undo_goes_with_consent_only() -> None:
+    nothing = UNDONE.updated(known={"runs": 3}, left={"runs": 3})
+    assert to_prune(FILE, [nothing]) == [nothing]
+    for left, words in (({"runs": 5}, "does not: 2 runs"), (None, "nobody knows how much")):
+        record = UNDONE.updated(known={"runs": 3}, left=left)
+        with pytest.raises(RefusedError, match=f"{words}.*Nothing was changed.*discard=true"):
+            to_prune(FILE, [record])
+        assert to_prune(FILE, [record], discard=True) == [record]
 
 
 def test_an_empty_service_that_a_move_began_is_known() -> None:

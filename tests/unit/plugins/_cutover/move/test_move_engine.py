@@ -311,6 +311,7 @@ def test_going_back_on_what_came_in_takes_consent_and_keeps_it() -> None:
     record = engine.undo()
     assert "1 runs came in since the move; with that, the database stays at" in record.left_behind
     assert record.kept == RECORD.target
+    assert (record.known, record.left) == ({"runs": 1}, {"runs": 2})
     require_one_side(world)
 
 

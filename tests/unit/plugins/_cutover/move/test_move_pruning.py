@@ -1,0 +1,101 @@
+"""Removing what a move left: not where somebody uses it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move import pruning
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
+    Database,
+    MoveRecord,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import read
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
+
+FILE, SERVICE = (Database(database_place(store)) for store in ("sqlite", "postgresql"))
+OWN = Database(database_place("postgresql://me@db.example:5432/mlflow"))
+
+
+class Program:
+    """The package's program on a database that holds so many runs."""
+
+    def __init__(self, runs: int) -> None:
+        self.runs = runs
+        self.calls: list[tuple[str, ...]] = []
+
+    def call(self, *arguments: str) -> dict[str, Any]:
+        self.calls.append(arguments)
+        counted = {"runs": self.runs}
+        return {"state": "current", "database": {"of_users": counted, "rows": counted}}
+
+
+def stack(tmp_path: Path) -> Any:
+    return SimpleNamespace(
+        settings=SimpleNamespace(switches=tmp_path, directory=tmp_path / "stack"),
+        postgres="mlflow-postgres-1",
+        planner="mlflow-storage-look",
+        database_volume="mlflow_database:/var/lib/mlflow",
+        start_tool=lambda *arguments, **options: None,
+    )
+
+
+def moved(source: Database, target: Database, **changes: Any) -> MoveRecord:
+    store = Store.at("sftp", "direct", "sftp://me@host:22/a")
+    given = {
+        "id": "20260101T000000Z",
+        "source": source,
+        "target": target,
+        "store": store,
+        "known": {"runs": 3},
+    }
+    return MoveRecord(**{**given, **changes})
+
+
+def prune(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: MoveRecord, program: Program) -> None:
+    @contextlib.contextmanager
+    def running(*_: str) -> Iterator[Program]:
+        yield program
+
+    (tmp_path / move.id).mkdir(exist_ok=True)
+    monkeypatch.setattr(pruning, "running_program", running)
+    monkeypatch.setattr(pruning, "uri_before", lambda directory: "before")
+    monkeypatch.setattr(pruning, "uri_after", lambda directory: "after")
+    pruning.prune(stack(tmp_path), move)
+
+
+MOVES = {
+    "done": moved(FILE, OWN, state="done", opened=True),
+    "undone": moved(FILE, OWN, state="undone", opened=True, left={"runs": 3}),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_what_nobody_uses_is_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: MoveRecord
+) -> None:
+    program = Program(3)
+    prune(monkeypatch, tmp_path, move, program)
+    assert program.calls[-1] == ("empty-database", "--unused")
+    assert read(tmp_path / move.id / "move.json")["pruned"]
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_what_somebody_has_logged_to_since_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: MoveRecord
+) -> None:
+    program = Program(4)
+    with pytest.raises(RefusedError, match=r"has 1 runs more.*somebody uses it.*Nothing was changed"):
+        prune(monkeypatch, tmp_path, move, program)
+    assert program.calls[-1][0] != "empty-database"
+
+
+def test_a_postgresql_that_runs_is_used_by_somebody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pruning.docker, "inspect", lambda name: {"State": {"Running": True}})
+    monkeypatch.setattr(pruning.docker, "remove", lambda *names: pytest.fail("it is removed"))
+    with pytest.raises(RefusedError, match=r"mlflow-postgres-1 runs.*docker stop mlflow-postgres-1"):
+        prune(monkeypatch, tmp_path, moved(SERVICE, FILE, state="done", opened=True), Program(3))
