@@ -79,6 +79,10 @@ class RolledBackError(CutoverError):
         self.record = record
 
 
+class NotUndoneError(CutoverError):
+    """The way back was begun and left again: MLflow is open on what it was open on before."""
+
+
 class StuckError(CutoverError):
     """The way back failed."""
 
@@ -111,6 +115,9 @@ class Engine(Generic[Kind]):
     def _conclude(self) -> None:
         """Do what follows once everything is verified."""
 
+    def _settle(self) -> None:
+        """Look again whether going back may be, now that nobody writes any more; raises NotUndoneError where not."""
+
     def _bring_back(self) -> None:
         """Give the database its content from before."""
         raise NotImplementedError
@@ -132,9 +139,11 @@ class Engine(Generic[Kind]):
         return self.record
 
     def undo(self) -> Kind:
-        """Roll back to the state before; raises StuckError where that fails."""
+        """Roll back to the state before; raises StuckError where that fails, NotUndoneError where it must not be."""
         try:
             self._back()
+        except NotUndoneError:
+            raise
         except CutoverError as error:
             raise StuckError(self.record, error) from error
         finally:
@@ -179,6 +188,7 @@ class Engine(Generic[Kind]):
         self._step("Prepare the rollback", run.prepare_rollback)
         self._close()
         if not self.record.brought_back:
+            self._settle()
             self._bring_back()
             self._write(brought_back=True)
         self._step("Restore the stack's files from before", run.restore_files)

@@ -80,6 +80,11 @@ class Record:
         """Whether files and database may be between before and after."""
         return self.state in INTERRUPTED
 
+    @property
+    def may_stay(self) -> bool:
+        """Whether a way back that was begun can be left again: nothing was taken back yet."""
+        return False
+
     def updated(self: Kind, **changes: Any) -> Kind:
         """Return the record with some fields changed."""
         return replace(self, **changes)

@@ -107,7 +107,7 @@ def _require_resumable(begun: Record, resume: str) -> None:
             "which works otherwise",
             "Finish or undo it with that version",
         )
-    if resume == "finish" and begun.state == "undoing":
+    if resume == "finish" and begun.state == "undoing" and not begun.may_stay:
         raise RefusedError(
             f"The {begun.title} begun at {begun.id} was already being rolled back",
             f"Run this playbook with -e resume=undo; once that is done, start a new {begun.NAME}",

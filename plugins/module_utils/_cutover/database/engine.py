@@ -14,6 +14,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.datab
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import (
     Clock,
     Engine,
+    NotUndoneError,
     Operations,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
@@ -37,15 +38,20 @@ class DatabaseOperations(Operations[DatabaseSubject], Protocol[DatabaseSubject])
         """Return a digest of the stack's files."""
 
 
-class StayedError(CutoverError):
-    """A step failed after MLflow was opened, and going back would lose what was logged since."""
+class StayedError(NotUndoneError):
+    """Going back would lose what was logged since MLflow was opened."""
 
     def __init__(self, record: DatabaseRecord, logged: str) -> None:
+        first = f"{record.error.rstrip('.')} | " if record.error else ""
+        mend = (
+            "Mend what failed and run this playbook with -e resume=finish; or go"
+            if record.interrupted
+            else "Go"
+        )
+        again = "resume=undo" if record.interrupted else "undo=true"
         super().__init__(
-            f"{record.error.rstrip('.')} | MLflow was open on {record.successor} already, and {logged} came "
-            "in since, so nothing was undone",
-            "Mend what failed and run this playbook with -e resume=finish; or go back without what came in, with "
-            "-e resume=undo -e discard=true",
+            f"{first}MLflow was open on {record.successor} already, and {logged} came in since, so nothing was undone",
+            f"{mend} back without what came in, with -e {again} -e discard=true",
         )
         self.record = record
 
@@ -66,6 +72,7 @@ class DatabaseEngine(Engine[DatabaseKind], Generic[DatabaseKind]):
         self._discard = discard
         # What the last question for what came in since has found; None where it had no answer.
         self._counted: Mapping[str, int] | None = None
+        self._logged = ""
 
     def require_nothing_lost(self) -> None:
         """Refuse to go back where that would lose what came in since, unless that may be.
@@ -82,8 +89,22 @@ class DatabaseEngine(Engine[DatabaseKind], Generic[DatabaseKind]):
             raise RefusedError(
                 f"{logged} came in since MLflow was opened on {record.successor}, and the database from before does "
                 "not know of that. Nothing was changed",
-                f"Give it up with -e discard=true: {record.GIVEN_UP}",
+                f"Give it up with -e discard=true: {record.GIVEN_UP}"
+                + ("; or keep it, with -e resume=finish" if record.interrupted else ""),
             )
+
+    def finish(self) -> DatabaseKind:
+        """Bring the cutover to its end, also from a way back that has taken nothing back yet."""
+        if self.record.state == "undoing":
+            try:
+                self._stay()
+            except CutoverError:
+                self._common.tidy(self.record)
+                raise
+        if self.record.state != "done":
+            return super().finish()
+        self._common.tidy(self.record)
+        return self.record
 
     def logged_since(self) -> Mapping[str, int]:
         """Return how many runs and so on came in since MLflow was opened."""
@@ -104,6 +125,22 @@ class DatabaseEngine(Engine[DatabaseKind], Generic[DatabaseKind]):
             self._common.tidy(self.record)
             raise StayedError(self.record, logged) from error
         super()._roll_back(error)
+
+    def _settle(self) -> None:
+        if not self.record.opened or self.record.going_back:
+            return
+        # Whoever logged until MLflow was closed was not counted before.
+        self._logged = self._named_since()
+        if self._logged and not self._discard:
+            self._stay()
+            raise StayedError(self.record, self._logged)
+
+    def _stay(self) -> None:
+        """Open MLflow again on the database after, of which nothing was given up yet."""
+        if not self.record.finished:
+            self._step("Install the next files", self._common.install_files)
+        self._step("Open MLflow again", self._common.open)
+        self._write(state="done" if self.record.finished else "opening")
 
     def _conclude(self) -> None:
         installed = self._step("Note the installed files", self._counting.installed)

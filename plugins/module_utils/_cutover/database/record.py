@@ -41,6 +41,11 @@ class DatabaseRecord(Record):
         """Whether it was settled before that what was logged since is given up."""
         raise NotImplementedError
 
+    @property
+    def may_stay(self) -> bool:
+        """Whether a way back that was begun can be left again, for what was logged since is still there."""
+        return self.state == "undoing" and self.opened and not (self.going_back or self.brought_back)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON."""
         return {**super().as_dict(), "store": self.store.as_dict(), "known": dict(self.known)}

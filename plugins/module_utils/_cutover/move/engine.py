@@ -73,6 +73,7 @@ class MoveEngine(DatabaseEngine[MoveRecord]):
         self._step("Retire the new database", run.retire_target)
 
     def _told_of_what_is_left(self) -> str:
-        logged = self._named_since()
-        since = f"{logged} came in since the move; with that" if logged else "As it was at the end"
+        since = (
+            f"{self._logged} came in since the move; with that" if self._logged else "As it was at the end"
+        )
         return f"{since}, the database stays at {self.record.target}, until playbooks/database_prune.yml removes it"

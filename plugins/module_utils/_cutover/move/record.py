@@ -80,8 +80,8 @@ class MoveRecord(DatabaseRecord):
 
     @property
     def going_back(self) -> bool:
-        """Whether the way back was begun, before which it was settled."""
-        return self.state == "undoing"
+        """Whether it was settled, with MLflow closed, what is left behind."""
+        return self.state == "undoing" and bool(self.left_behind)
 
     @property
     def kept(self) -> Database | None:

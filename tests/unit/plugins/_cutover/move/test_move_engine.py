@@ -124,7 +124,7 @@ class Deeds:
         return {"runs": len((self.world.target or set()) - {"round trip"})}
 
     def install_files(self, record: MoveRecord) -> None:
-        assert self.world.record.state == "opening"
+        assert self.world.record.state == "opening" or self.world.record.may_stay
         self._do(lambda: setattr(self.world, "files", "after"))
 
     def open(self, record: MoveRecord) -> float:
@@ -194,7 +194,8 @@ def run(world: World, deeds: Deeds, resume: str) -> None:
     record = world.record
     engine = MoveEngine(record, deeds, clock=lambda: 0.0)
     try:
-        if record.state == "undoing" or (record.interrupted and resume == "undo"):
+        stays = resume == "finish" and record.may_stay
+        if (record.state == "undoing" and not stays) or (record.interrupted and resume == "undo"):
             engine.require_nothing_lost()
             engine.undo()
         elif record.state not in ("done", "undone"):
@@ -337,6 +338,61 @@ def test_an_undo_that_was_killed_on_its_way_counts_no_more() -> None:
     engine = MoveEngine(world.record, failing(world, "count", "PostgreSQL is stopped"), clock=lambda: 0.0)
     engine.require_nothing_lost()
     assert "1 runs came in" in engine.undo().left_behind
+    require_one_side(world)
+
+
+def test_what_is_logged_after_an_undo_was_killed_is_asked_for_and_can_be_kept() -> None:
+    world = World()
+    done = MoveEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
+    with pytest.raises(Killed):
+        # Before MLflow is closed.
+        MoveEngine(done, Deeds(world, 1, "killed after"), clock=lambda: 0.0).undo()
+    assert (world.record.state, world.serving) == ("undoing", "after")
+    assert world.target is not None
+    world.target.add("new")
+    world.logged.add("new")
+    engine = MoveEngine(world.record, Deeds(world), clock=lambda: 0.0)
+    with pytest.raises(RefusedError, match=r"1 runs came in since.*discard=true.*resume=finish"):
+        engine.require_nothing_lost()
+    assert MoveEngine(world.record, Deeds(world), clock=lambda: 0.0).finish().state == "done"
+    require_one_side(world)
+
+
+class LateDeeds(Deeds):
+    """Somebody logs right before MLflow is closed."""
+
+    def close(self, record: MoveRecord) -> float:
+        assert self.world.target is not None
+        self.world.target.add("late")
+        self.world.logged.add("late")
+        return super().close(record)
+
+
+def test_what_came_in_until_mlflow_was_closed_is_counted() -> None:
+    world = World()
+    done = MoveEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
+    engine = MoveEngine(done, LateDeeds(world), clock=lambda: 0.0)
+    engine.require_nothing_lost()
+    with pytest.raises(
+        StayedError, match=r"^MLflow was open on .* 1 runs came in .*undo=true -e discard=true"
+    ):
+        engine.undo()
+    assert (world.serving, world.record.state) == ("after", "done")
+    require_one_side(world)
+
+
+def test_a_failure_is_not_undone_where_something_came_in_until_mlflow_was_closed() -> None:
+    world = World()
+    deeds = failing(world, "verify", "no key")
+    deeds.prepare_rollback = lambda record: (_ for _ in ()).throw(Killed())  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        MoveEngine(world.record, deeds, clock=lambda: 0.0).finish()
+    with pytest.raises(
+        StayedError, match=r"no key \| MLflow was open .*resume=finish.*resume=undo -e discard=true"
+    ):
+        MoveEngine(world.record, LateDeeds(world), clock=lambda: 0.0).undo()
+    assert (world.serving, world.record.state) == ("after", "opening")
+    run(world, Deeds(world), "finish")
     require_one_side(world)
 
 

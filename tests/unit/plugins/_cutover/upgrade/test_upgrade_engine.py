@@ -125,7 +125,7 @@ class Deeds:
         return {"runs": len(self.world.runs)}
 
     def install_files(self, record: UpgradeRecord) -> None:
-        assert self.world.record.state == "opening"
+        assert self.world.record.state == "opening" or self.world.record.may_stay
         self._do(lambda: setattr(self.world, "files", "after"))
 
     def open(self, record: UpgradeRecord) -> float:
@@ -208,7 +208,8 @@ def run(world: World, deeds: Deeds, resume: str) -> None:
     record = world.record
     engine = UpgradeEngine(record, deeds, clock=lambda: 0.0)
     try:
-        if record.state == "undoing" or (record.interrupted and resume == "undo"):
+        stays = resume == "finish" and record.may_stay
+        if (record.state == "undoing" and not stays) or (record.interrupted and resume == "undo"):
             engine.undo()
         elif record.state not in ("done", "undone"):
             engine.finish()
@@ -242,6 +243,10 @@ def test_whatever_stops_it_a_later_run_brings_one_side(
         run(world, Deeds(world, *second), resume)
         for _ in range(3):
             run(world, Deeds(world), resume)
+        if world.record.interrupted:
+            # Going back takes consent, which is not given here.
+            assert world.logged
+            run(world, Deeds(world), "finish")
         require_one_side(world)
 
 
@@ -325,6 +330,21 @@ def test_going_back_on_what_came_in_takes_consent_and_keeps_it() -> None:
     require_one_side(world)
 
 
+def test_what_came_in_until_mlflow_was_closed_is_counted() -> None:
+    class Late(Deeds):
+        def close(self, record: UpgradeRecord) -> float:
+            self.world.runs.add("late")
+            return super().close(record)
+
+    world = World(UPGRADES["SQLite"])
+    done = UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
+    engine = UpgradeEngine(done, Late(world), clock=lambda: 0.0)
+    engine.require_nothing_lost()
+    with pytest.raises(StayedError, match=r"1 runs came in since, so nothing was undone"):
+        engine.undo()
+    assert (world.serving, world.record.state, world.runs) == ("after", "done", {"old", "late"})
+
+
 def test_going_back_where_nothing_came_in_takes_no_consent() -> None:
     world = World(UPGRADES["next PostgreSQL"])
     done = UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
@@ -375,7 +395,7 @@ def test_what_cannot_be_kept_takes_consent_to_be_given_up() -> None:
         def back_up_after(self, record: UpgradeRecord) -> None:
             raise CutoverError("the disk is full")
 
-    world = World(UPGRADES["SQLite"], busy=True)
+    world = World(UPGRADES["SQLite"])
     done = UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
     with pytest.raises(StuckError, match="the disk is full"):
         UpgradeEngine(done, Full(world), clock=lambda: 0.0).undo()
