@@ -69,10 +69,16 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     end,
     settings_of,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import require_next
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.engine import MoveEngine
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.operations import Move
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
+    Database,
+    MoveRecord,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
 
 
 def describe(record: MoveRecord) -> list[str]:
@@ -88,13 +94,17 @@ def describe(record: MoveRecord) -> list[str]:
 def run(module: AnsibleModule) -> dict:
     """Finish or undo the move."""
     options = module.params
-    stack = Stack(settings_of(options, *CUTOVER_SETTINGS))
+    settings = settings_of(options, *CUTOVER_SETTINGS)
     record = MoveRecord.from_dict(options["record"])
     if module.check_mode:
         return {"changed": True, "record": record.as_dict(), "lines": []}
-    move = Move(stack, record)
-    with locked(stack.settings.switches):
-        engine = MoveEngine(require_state(stack, record), move, discard=options["discard"])
+    with locked(settings.switches):
+        # Read here, where nobody changes what is deployed any more.
+        stack = Stack(settings)
+        record = require_state(stack, record)
+        require_next(record, Database(database_place(stack.database)), load_all(settings.switches))
+        move = Move(stack, record)
+        engine = MoveEngine(record, move, discard=options["discard"])
         return carry_out(engine, move, options["state"], describe)
 
 

@@ -111,6 +111,30 @@ def decide(deployed: Deployed, records: Sequence[Record], options: Options) -> D
     return Decision("start", record, deployed.database)
 
 
+def require_next(record: MoveRecord, deployed: Database, records: Sequence[Record]) -> None:
+    """Refuse to carry out a planned move where something was done since it was planned.
+
+    Args:
+        record: Of the move, as it is on disk.
+        deployed: MLflow's database now.
+        records: Of the stack.
+
+    Raises:
+        RefusedError: MLflow has another database, or a cutover was planned or begun since.
+    """
+    if record.state != "planned":
+        return
+    since = [each for each in records if each.id > record.id]
+    if since or deployed != record.source:
+        seen = (
+            f"the {since[-1].title} was" if since else f"MLflow's database is {deployed}, and something was"
+        )
+        raise RefusedError(
+            f"Since the {record.title} was planned at {record.id}, {seen} begun. Nothing was changed",
+            "Run this playbook again",
+        )
+
+
 def kept(records: Sequence[Record]) -> list[MoveRecord]:
     """Return the moves that left a database where it was, the earliest first."""
     return [record for record in records if isinstance(record, MoveRecord) and record.kept is not None]

@@ -40,6 +40,7 @@ class Move(DatabaseDeeds[MoveRecord]):
     def __init__(self, stack: Stack, record: MoveRecord) -> None:
         super().__init__(stack, record)
         self._made_volume = False
+        self._started = False
 
     def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
         """Start a container that has the store, the target, the file of SQLite's and the move's directory."""
@@ -121,6 +122,8 @@ class Move(DatabaseDeeds[MoveRecord]):
 
     def _provide_postgres(self) -> None:
         """Start the stack's next PostgreSQL beside what serves."""
+        # Another run's is not this one's to give up.
+        self._started = self._started or docker.inspect(self._stack.postgres) is None
         self._made_volume = not docker.has("volume", self._stack.postgres_volume)
         following = self._directory / "next"
         with translated("PostgreSQL's files cannot be installed"):
@@ -166,7 +169,7 @@ class Move(DatabaseDeeds[MoveRecord]):
         docker.remove(self._stack.postgres)
 
     def _give_up_postgres(self, record: MoveRecord) -> None:
-        if record.target.is_service:
+        if record.target.is_service and self._started:
             docker.remove(self._stack.postgres)
             if self._made_volume:
                 remove_volume(self._stack)

@@ -9,6 +9,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.
     Options,
     begun_service,
     decide,
+    require_next,
     to_prune,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
@@ -151,6 +152,26 @@ def test_what_came_in_before_an_undo_goes_with_consent_only() -> None:
         with pytest.raises(RefusedError, match=f"{words}.*Nothing was changed.*discard=true"):
             to_prune(FILE, [record])
         assert to_prune(FILE, [record], discard=True) == [record]
+
+
+@pytest.mark.parametrize(
+    ("deployed", "since", "words"),
+    [
+        (SERVICE, [], "MLflow's database is the stack's PostgreSQL"),
+        (FILE, [move(3)], "move of the database from SQLite .* was begun"),
+        (FILE, [switch(4)], "switch from .* was begun"),
+    ],
+)
+def test_a_plan_that_is_stale_is_not_carried_out(deployed: Database, since: list[Record], words: str) -> None:
+    planned = move(2)
+    with pytest.raises(RefusedError, match=f"Since the move .* was planned.*{words}.*Nothing was changed"):
+        require_next(planned, deployed, [move(1, state="undone"), planned, *since])
+
+
+def test_a_plan_that_is_the_last_word_is_carried_out() -> None:
+    require_next(move(2), FILE, [switch(1), move(2)])
+    # Half way, MLflow may have either.
+    require_next(move(2, state="opening"), SERVICE, [move(2, state="opening")])
 
 
 def test_an_empty_service_that_a_move_began_is_known() -> None:
