@@ -1,0 +1,63 @@
+"""What a deployment checks of a stack that is there, whichever tags leave out whatever else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROLE = Path(__file__).parents[3] / "roles" / "mlflow_stack"
+READ = {"engine": "answers", "home": "/opt/mlflow-stack", "project": "mlflow"}
+
+
+def ownership() -> dict[str, Any]:
+    tasks = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
+    (found,) = [
+        task
+        for task in tasks
+        if (task.get("ansible.builtin.include_tasks") or {}).get("file") == "ownership.yml"
+    ]
+    return found
+
+
+def templar(**further: Any) -> Templar:
+    files = [ROLE / "defaults/main.yml", ROLE / "vars/main.yml"]
+    variables: dict[str, Any] = {}
+    for file in files:
+        variables |= {name: trusted(value) for name, value in yaml.safe_load(file.read_text()).items()}
+    given = {"mlflow_stack_dir": "/opt/mlflow-stack", "mlflow_stack_project": "mlflow", **further}
+    return Templar(loader=DataLoader(), variables={**variables, **given})
+
+
+def trusted(value: Any) -> Any:
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    ("found", "checked"),
+    [
+        ({}, True),
+        # Read by a play of the SFTP account, which asks for no database.
+        ({"__mlflow_stack_host": READ}, True),
+        ({"__mlflow_stack_host": READ, "__mlflow_stack_checked": {}}, False),
+        ({"__mlflow_stack_host": {**READ, "engine": "absent"}, "__mlflow_stack_checked": {}}, True),
+    ],
+)
+def test_what_no_preflight_has_checked_is_checked(found: dict[str, Any], checked: bool) -> None:
+    assert templar(**found).evaluate_conditional(trusted(ownership()["when"])) is checked
+
+
+def test_that_check_asks_for_the_database_and_the_store() -> None:
+    asked = {name: trusted(value) for name, value in ownership()["vars"].items()}
+    for name in ("__mlflow_stack_keeps_database", "__mlflow_stack_keeps_store"):
+        there = {"artifact_storage": "local", **asked}
+        assert templar(**there).template(trusted(f"{{{{ {name} }}}}")) is True
+    allowed = templar(mlflow_stack_backend_store_switch=True, **asked)
+    assert allowed.template(trusted("{{ __mlflow_stack_keeps_database }}")) is False
+
+
+def test_who_removes_or_looks_asks_for_neither() -> None:
+    for name in ("__mlflow_stack_keeps_database", "__mlflow_stack_keeps_store"):
+        assert templar(artifact_storage="local").template(trusted(f"{{{{ {name} }}}}")) is False
