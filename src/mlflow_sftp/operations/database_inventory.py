@@ -24,14 +24,17 @@ _OF_USERS = (
     "trace_info",
 )
 # Where the round trips leave their tag.
-_TAGGED = {"experiments": ("experiment_tags", "experiment_id"), "runs": ("tags", "run_uuid")}
+_TAGGED = {"runs": ("tags", "run_uuid"), "experiments": ("experiment_tags", "experiment_id")}
+# What MLflow writes of its own accord, while nobody uses it.
+_OWN_TABLES = re.compile(r"alembic_version|jobs|job_locks|scheduler_leases|sql_.*")
 _COUNTED = ("experiments", "runs", "logged_models", "model_versions", "trace_info")
 
 
 def database_info(database: Database) -> dict[str, Any]:
     """Entities by table and, where they have one, by lifecycle stage; and the places where locations lead.
 
-    `of_users` counts what no round trip has made, deleted or not; `bytes` is the size of the database.
+    `of_users` counts what no round trip has made, deleted or not; `rows` the same in every table that MLflow does not
+    write of its own accord, tags, aliases and assessments among them; `bytes` is the size of the database.
 
     A place is an SFTP account, a proxy, this machine, or what else a scheme and a host name; its `path` is what its
     locations have in common.
@@ -43,6 +46,7 @@ def database_info(database: Database) -> dict[str, Any]:
                 name: _count(database, connection, name) for name in _COUNTED if name in database.tables
             },
             "of_users": _of_users(database, connection),
+            "rows": _rows(database, connection),
             "bytes": database.size(),
             "places": places(database, connection),
         }
@@ -68,6 +72,23 @@ def _of_users(database: Database, connection: sa.Connection) -> dict[str, int]:
             tags, key = tables[_TAGGED[name][0]].c, _TAGGED[name][1]
             own = sa.select(tags[key]).where(tags.key == TAG)
             query = query.where(tables[name].c[key].not_in(own))
+        counts[name] = connection.scalar(query) or 0
+    return counts
+
+
+def _rows(database: Database, connection: sa.Connection) -> dict[str, int]:
+    tables, counts = database.all_tables(), {}
+    for name in sorted(tables):
+        if _OWN_TABLES.fullmatch(name):
+            continue
+        query = sa.select(sa.func.count()).select_from(tables[name])
+        # A run of its own may be in an experiment of others.
+        owner = next((each for each in _TAGGED.values() if each[1] in tables[name].c), None)
+        if owner is not None and owner[0] in tables:
+            tags, key = tables[owner[0]].c, owner[1]
+            column = tables[name].c[key]
+            own = sa.select(tags[key]).where(tags.key == TAG)
+            query = query.where(sa.or_(column.is_(None), column.not_in(own)))
         counts[name] = connection.scalar(query) or 0
     return counts
 

@@ -32,7 +32,7 @@ class DatabaseOperations(Operations[DatabaseSubject], Protocol[DatabaseSubject])
         """Read old runs back and make a round trip through the next server, which nobody else reaches."""
 
     def count(self, record: DatabaseSubject) -> Mapping[str, int]:
-        """Return how many runs and so on the database after the cutover holds."""
+        """Return how many rows the database after the cutover holds, by table."""
 
     def installed(self, record: DatabaseSubject) -> str:
         """Return a digest of the stack's files."""
@@ -107,10 +107,10 @@ class DatabaseEngine(Engine[DatabaseKind], Generic[DatabaseKind]):
         return self.record
 
     def logged_since(self) -> Mapping[str, int]:
-        """Return how many runs and so on came in since MLflow was opened."""
+        """Return how many rows came in since MLflow was opened, by table; what is gone is a negative number."""
         self._counted = None
         self._counted = self._step("Count what came in since", self._counting.count)
-        return more(self.record.known, self._counted)
+        return changes(self.record.known, self._counted)
 
     def _try(self) -> None:
         """Try the next server, and note what MLflow knows before anybody logs to it."""
@@ -159,6 +159,14 @@ def more(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
     return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
 
 
+def changes(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """Return what there is more or (negative) less of than before; of what was not counted before, nothing is said."""
+    return {name: now[name] - count for name, count in before.items() if now.get(name, count) != count}
+
+
 def named(counts: Mapping[str, int]) -> str:
-    """Return counts for people."""
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    """Return counts, or differences, for people."""
+    return ", ".join(
+        f"{abs(count)} {'fewer ' if count < 0 else ''}{name.replace('_', ' ')}"
+        for name, count in counts.items()
+    )

@@ -19,7 +19,7 @@ class DatabaseRecord(Record):
 
     Attributes:
         store: Where the artifacts are.
-        known: How many runs and so on MLflow knew when it was opened; empty before that.
+        known: How many rows the database had when MLflow was opened, by table; empty before that.
         installed: Digest of the files that the cutover gave the stack; empty before it is done.
     """
 

@@ -10,7 +10,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.datab
     last_done,
     require_installed,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import more, named
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import (
+    changes,
+    named,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
     Database,
@@ -168,7 +171,7 @@ def known_there_alone(record: MoveRecord) -> str:
     """Return what the database that a move left knows and MLflow's does not, for people; empty for nothing."""
     if record.state != "undone":
         return ""
-    return "nobody knows how much" if record.left is None else named(more(record.known, record.left))
+    return "nobody knows how much" if record.left is None else named(changes(record.known, record.left))
 
 
 def begun_service(records: Sequence[Record]) -> bool:

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, record
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import more, named
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import (
+    changes,
+    named,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.operations import (
     remove_network,
@@ -58,13 +61,13 @@ def _require_stopped(stack: Stack) -> None:
 def _empty(move: MoveRecord, program: Program) -> None:
     if program.call("schema")["state"] == "empty":
         return
-    known = program.call("info")["database"]["of_users"]
+    known = program.call("info")["database"]["rows"]
     # What was left when MLflow was opened elsewhere has as much as MLflow had then.
     left = move.known if move.state == "done" else move.left
-    since = more(left, known) if left is not None else {}
+    since = changes(left, known) if left is not None else {}
     if since:
         raise RefusedError(
-            f"{move.kept} has {named(since)} more than when the {move.title} left it: somebody uses it. Nothing was "
+            f"{move.kept} is not what the {move.title} left, {named(since)} since: somebody uses it. Nothing was "
             "changed",
             "Find out who does; nothing here removes it",
         )

@@ -51,7 +51,7 @@ class MoveRecord(DatabaseRecord):
         source: The database before, which is only read.
         target: The database after, empty before.
         rows: How many were copied; 0 before that.
-        left: How many runs and so on the database after held when MLflow went back; None where nobody counted.
+        left: How many rows the database after had when MLflow went back, by table; None where nobody counted.
         pruned: Whether the database that the move left was removed since.
     """
 

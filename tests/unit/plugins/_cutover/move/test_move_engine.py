@@ -396,6 +396,23 @@ def test_a_failure_is_not_undone_where_something_came_in_until_mlflow_was_closed
     require_one_side(world)
 
 
+def test_what_is_gone_since_is_a_difference_too() -> None:
+    world = World()
+    done = MoveEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
+    assert world.target is not None
+    world.target.discard("old")
+    with pytest.raises(RefusedError, match="1 fewer runs came in since"):
+        MoveEngine(done, Deeds(world), clock=lambda: 0.0).require_nothing_lost()
+
+
+def test_what_an_earlier_version_did_not_count_is_no_difference() -> None:
+    world = World()
+    done = MoveEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
+    deeds = Deeds(world)
+    deeds.count = lambda record: {"runs": 1, "tags": 9}  # type: ignore[method-assign]
+    MoveEngine(done, deeds, clock=lambda: 0.0).require_nothing_lost()
+
+
 def test_what_cannot_be_removed_does_not_keep_mlflow_closed() -> None:
     world = World()
     deeds = failing(world, "try_candidate", "a trace is gone")
