@@ -1,5 +1,6 @@
 """`mlflow-sftp empty-database`: what a copy made goes, and nothing else."""
 
+import fcntl
 import itertools
 import json
 import sqlite3
@@ -139,6 +140,21 @@ def test_a_database_that_somebody_is_connected_to_is_not_unused(copied: str) -> 
     assert tables(copied)
     assert CliRunner().invoke(main, unused, env={"MLFLOW_BACKEND_STORE_URI": copied}).exit_code == 0
     assert tables(copied) == set()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_killed_copy_left_beside_a_file_goes(filled: Path, there: bool) -> None:
+    if not there:
+        filled.unlink()
+    left = filled.with_name(f".{filled.name}.copy-database.tmp")
+    left.write_bytes(bytes(1 << 20))
+    with left.open("rb") as copying:
+        fcntl.flock(copying, fcntl.LOCK_EX)
+        busy = call(f"sqlite:///{filled}")
+    assert (busy.exit_code, "written by another copy-database" in busy.output) == (1, True)
+    assert left.exists()
+    assert call(f"sqlite:///{filled}").exit_code == 0
+    assert not left.exists()
 
 
 def test_a_second_call_finds_nothing(copied: str) -> None:

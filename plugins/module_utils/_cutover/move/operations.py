@@ -152,7 +152,11 @@ class Move(DatabaseDeeds[MoveRecord]):
         if record.target.is_service:
             docker.remove(self._stack.postgres)
             remove_volume(self._stack)
-        elif self._state_of() != "empty" and self._is_of_this_move(record):
+        elif self._state_of() == "empty":
+            if record.target.is_sqlite:
+                # A killed copy left what it had under another name.
+                self._require_tool().call("empty-database")
+        elif self._is_of_this_move(record):
             self._require_tool().call("empty-database")
 
     def _is_of_this_move(self, record: MoveRecord) -> bool:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way back of a copy: a database without anything that MLflow has made."""
 
+import contextlib
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from mlflow_sftp.database.sqlite_file import JOURNALS, writers_locked_out_of_wha
 from mlflow_sftp.errors import DatabaseError, StorageError
 from mlflow_sftp.operations.database_copy import schema
 from mlflow_sftp.operations.database_copy.tables import further_objects
+from mlflow_sftp.operations.database_copy.target import remove_unfinished
 from mlflow_sftp.operations.database_schema import look
 
 # How often, and after how many seconds, it is looked whether whoever is connected has left.
@@ -35,11 +38,14 @@ def empty_database(database: Database, *, check: bool = False, unused: bool = Fa
     With `unused`, nobody else may be connected to PostgreSQL's, not even without a transaction.
 
     PostgreSQL's are those of the schema to which tables without a schema go, as a copy does. A database that is empty
-    already, or a file that is missing, is left as it is.
+    already, or a file that is missing, is left as it is; what a killed copy left beside a file goes.
 
     Raises DatabaseError where it holds tables that are not MLflow's, or somebody uses it; StorageError where the file
     cannot be removed. Nothing was changed then.
     """
+    if database.is_sqlite and not check:
+        with _removing(database.file):
+            remove_unfinished(database.file)
     tables = look(database).tables
     if tables and unused and not database.is_sqlite:
         _require_nobody(database)
@@ -120,7 +126,7 @@ def _require_none_left(database: Database, connection: sa.Connection, here: str)
 
 def _remove_file(database: Database) -> None:
     file = database.file
-    try:
+    with _removing(file):
         with writers_locked_out_of_what_is_left(database):
             # Without a journal of its own, and before one of a new database has the name.
             for suffix in JOURNALS:
@@ -128,6 +134,12 @@ def _remove_file(database: Database) -> None:
             file.unlink()
         remove_leftovers(file)
         sync(file.parent)
+
+
+@contextlib.contextmanager
+def _removing(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StorageError(
             f"{file} cannot be removed: {error.strerror}", "run this as a user who may write to its directory"

@@ -51,6 +51,25 @@ class Target(ABC):
         """MLflow's tables; whatever stops the program before `keep` is done, the target is as before."""
 
 
+def remove_unfinished(file: Path) -> None:
+    """Remove what a killed copy to a file of SQLite's left beside it, as large as the copy was.
+
+    Raises DatabaseError where a copy is at work, OSError where it cannot be removed.
+    """
+    temporary = _temporary_of(file)
+    if temporary.exists():
+        with temporary.open("rb+", buffering=0) as held:
+            _lock(held.fileno(), temporary)
+            temporary.unlink()
+        for suffix in _BESIDE:
+            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+
+def _temporary_of(file: Path) -> Path:
+    # One name, under which the next call finds what a killed one left.
+    return file.with_name(f".{file.name}.copy-database.tmp")
+
+
 def target_of(uri: str) -> Target:
     """The target that a URI names; DatabaseError where it cannot be one."""
     url = parsed_uri(uri)
@@ -104,8 +123,7 @@ class _SqliteTarget(Target):
             raise DatabaseError(f"{self.name} names no file", "write it as sqlite:////path/mlflow.db")
         # A link stays one, and what it leads to is replaced.
         self._path = Path(os.path.realpath(url.database))
-        # One name, under which the next call finds what a killed one left.
-        self._temporary = self._path.with_name(f".{self._path.name}.copy-database.tmp")
+        self._temporary = _temporary_of(self._path)
 
     def database(self) -> Database | None:
         if not self._path.exists():

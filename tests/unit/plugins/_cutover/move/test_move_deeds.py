@@ -62,6 +62,18 @@ def deeds(tmp_path: Path, record: MoveRecord) -> Move:
     return Move(stack, record)  # type: ignore[arg-type]
 
 
+class Program:
+    """The package's program, whose database is in a state."""
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+        self.calls: list[str] = []
+
+    def call(self, command: str, *_: str, **__: object) -> dict[str, Any]:
+        self.calls.append(command)
+        return {"state": self._state}
+
+
 def start(monkeypatch: pytest.MonkeyPatch, engine: Engine, move: Move, record: MoveRecord) -> None:
     """Prepare up to where PostgreSQL runs, and fail there."""
 
@@ -93,3 +105,14 @@ def test_a_postgresql_that_was_there_stays(
     start(monkeypatch, engine, move, moved())
     move.tidy(moved())
     assert (engine.containers, engine.volumes) == ({POSTGRES}, {VOLUME})
+
+
+@pytest.mark.parametrize(("target", "calls"), [(FILE, ["schema", "empty-database"]), (OWN, ["schema"])])
+def test_what_a_killed_copy_left_beside_an_empty_file_is_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Database, calls: list[str]
+) -> None:
+    record = moved(SERVICE if target.is_sqlite else FILE, target, state="undoing")
+    move, program = deeds(tmp_path, record), Program("empty")
+    monkeypatch.setattr(move, "_require_tool", lambda: program)
+    assert move.remove_target(record) == ""
+    assert program.calls == calls
