@@ -16,6 +16,7 @@ description:
     could not succeed, writes its record, and begins the directory of the stack's next files, C(switches/ID/next) below
     O(directory). Both databases stay as they are.
   - For the stack's own PostgreSQL, one without any data is started in memory, asked, and removed again.
+  - What an earlier move has prepared that ended before it closed MLflow, as by a power cut, is removed first.
   - In check mode, an image that has yet to be built is no error, and the plan says what is not known.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
@@ -86,12 +87,20 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     settings_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move import plan
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import begun_service
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import to_give_up
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import would_copy
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.operations import Move
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.pruning import (
+    ended_early,
+    give_up,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
+    Database,
+    MoveRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
 
 
 def find_out(stack: Stack, record: MoveRecord, options: Mapping) -> plan.Findings:
@@ -117,8 +126,10 @@ def free_bytes() -> int:
 
 
 def volume_in_the_way(stack: Stack) -> str:
-    """Return the volume of the stack's own PostgreSQL, if there is one that no earlier move has begun."""
-    if begun_service(load_all(stack.settings.switches)) or not docker.has("volume", stack.postgres_volume):
+    """Return the volume of the stack's own PostgreSQL, if there is one that no move has made that ended early."""
+    records = load_all(stack.settings.switches)
+    begun = to_give_up(Database(database_place(stack.database)), records)
+    if any(move.made_volume for move in begun) or not docker.has("volume", stack.postgres_volume):
         return ""
     return stack.postgres_volume
 
@@ -128,6 +139,10 @@ def run(module: AnsibleModule) -> dict:
     options = module.params
     stack = Stack(settings_of(options))
     record = MoveRecord.from_dict(options["record"])
+    if stack.settings.switches.exists() and not module.check_mode:
+        with locked(stack.settings.switches):
+            for begun in ended_early(stack):
+                give_up(stack, begun)
     found = find_out(stack, record, options)
     plan.require_movable(record, found)
     if not module.check_mode:

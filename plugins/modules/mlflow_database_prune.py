@@ -15,6 +15,7 @@ description:
   - Removes each database that a move of MLflow's database left where it was, the one before or, after a way back, the
     one that was given up. The stack's own PostgreSQL goes with its volume, SQLite with its file; of any other
     PostgreSQL, MLflow's tables go. The deployed database is never touched.
+  - What a move has prepared that ended before it closed MLflow, as by a power cut, goes as well.
   - A database of one's own to which somebody has logged since, or is connected, is refused, and so is one that holds
     what is not MLflow's.
 extends_documentation_fragment:
@@ -65,7 +66,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     settings_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import to_prune
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.pruning import prune
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.pruning import (
+    ended_early,
+    give_up,
+    prune,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
     Database,
     MoveRecord,
@@ -75,11 +80,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
 
 
-def describe(left: list[MoveRecord], *, check: bool) -> str:
+def describe(left: list[MoveRecord], begun: list[MoveRecord], *, check: bool) -> str:
     """Return the result for people."""
-    if not left:
+    if not left and not begun:
         return "Nothing to do: no move of the database has left one."
-    told = "; ".join(f"{move.kept}, left by the {move.title} begun at {move.id}" for move in left)
+    kept = [f"{move.kept}, left by the {move.title} begun at {move.id}" for move in left]
+    prepared = [
+        f"what the {move.title} had prepared at {move.id} and ended before closing MLflow" for move in begun
+    ]
+    told = "; ".join([*kept, *prepared])
     return f"{'Would be removed' if check else 'Removed'}: {told}."
 
 
@@ -92,12 +101,17 @@ def run(module: AnsibleModule) -> dict:
         stack = Stack(settings)
         deployed = Database(database_place(stack.database))
         left = to_prune(deployed, load_all(settings.switches), discard=module.params["discard"])
-        databases = [move.kept.place for move in left]
-        message = describe(left, check=module.check_mode)
+        begun = ended_early(stack)
+        databases = [move.kept.place for move in left] + [
+            move.target.place for move in begun if move.made_volume
+        ]
+        message = describe(left, begun, check=module.check_mode)
         for move in left if removing else []:
             prune(stack, move)
+        for move in begun if removing else []:
+            give_up(stack, move)
     return {
-        "changed": bool(left),
+        "changed": bool(left or begun),
         "databases": databases,
         "message": message,
         "diff": {"before": "".join(f"{place}\n" for place in databases), "after": ""},

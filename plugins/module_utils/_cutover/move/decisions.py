@@ -174,12 +174,21 @@ def known_there_alone(record: MoveRecord) -> str:
     return "nobody knows how much" if record.left is None else named(changes(record.known, record.left))
 
 
-def begun_service(records: Sequence[Record]) -> bool:
-    """Return whether a move that ended before it closed MLflow may have left an empty PostgreSQL of the stack's."""
-    return any(
-        isinstance(record, MoveRecord) and record.state == "planned" and record.target.is_service
-        for record in records
+def to_give_up(deployed: Database, records: Sequence[Record]) -> list[MoveRecord]:
+    """Return the moves that ended before they closed MLflow, the earliest first.
+
+    Their `made_volume` says whether the volume of the stack's PostgreSQL still is of their making.
+    """
+    moves = [record for record in records if isinstance(record, MoveRecord)]
+    # Another that got further has found no volume, and has made one of its own.
+    further = max(
+        (each.id for each in moves if each.state != "planned" and each.target.is_service), default=""
     )
+    return [
+        each.updated(made_volume=each.made_volume and each.id > further and not deployed.is_service)
+        for each in moves
+        if each.state == "planned"
+    ]
 
 
 def _to_undo(deployed: Database, records: Sequence[Record], options: Options) -> MoveRecord:

@@ -11,11 +11,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.datab
     DatabaseOperations,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Clock
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
 
 
 class MoveOperations(DatabaseOperations[MoveRecord], Protocol):
     """What a move does besides; each deed raises `CutoverError` where it fails, and may be repeated."""
+
+    def lacks_volume(self, record: MoveRecord) -> bool:
+        """Return whether the move has to make the volume of the target; raises where somebody else's has its name."""
 
     def empty_target(self, record: MoveRecord) -> None:
         """Remove all that the target holds."""
@@ -46,6 +50,15 @@ class MoveEngine(DatabaseEngine[MoveRecord]):
     ) -> None:
         super().__init__(record, operations, clock, discard=discard)
         self._operations = operations
+
+    def _begin(self) -> None:
+        try:
+            # Noted before it is made: only what a move has made, it may give up.
+            self._write(made_volume=self._step("Look for the target's volume", self._operations.lacks_volume))
+        except CutoverError:
+            self._common.tidy(self.record)
+            raise
+        super()._begin()
 
     def _change(self) -> None:
         run = self._operations

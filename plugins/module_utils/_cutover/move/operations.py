@@ -37,11 +37,6 @@ class Move(DatabaseDeeds[MoveRecord]):
 
     preloaded = ("copy-database", "schema", "info", "entities")
 
-    def __init__(self, stack: Stack, record: MoveRecord) -> None:
-        super().__init__(stack, record)
-        self._made_volume = False
-        self._started = False
-
     def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
         """Start a container that has the store, the target, the file of SQLite's and the move's directory."""
         volumes = [*self._stack.credentials(), self._stack.database_volume, f"{self.work}:{WORK}:z"]
@@ -68,6 +63,15 @@ class Move(DatabaseDeeds[MoveRecord]):
             )
 
     # What follows is `MoveOperations`.
+
+    def lacks_volume(self, record: MoveRecord) -> bool:
+        volume = self._stack.postgres_volume
+        if record.target.is_service and docker.has("volume", volume):
+            raise CutoverError(
+                f"the volume {volume} is there already, and this move has not made it",
+                f"If nobody needs what it holds, remove it: docker volume rm {volume}",
+            )
+        return record.target.is_service
 
     def save_files(self, record: MoveRecord) -> None:
         super().save_files(record)
@@ -114,17 +118,13 @@ class Move(DatabaseDeeds[MoveRecord]):
         super().tidy(record)
         if record.state == "planned":
             (self._directory / _AFTER).unlink(missing_ok=True)
-            with contextlib.suppress(CutoverError):
-                self._give_up_postgres(record)
+            self._try_to_give_up(record)
         retired = record.source if record.state == "done" else record.target
         if retired.is_service and not record.interrupted:
             remove_network(self._stack)
 
     def _provide_postgres(self) -> None:
         """Start the stack's next PostgreSQL beside what serves."""
-        # Another run's is not this one's to give up.
-        self._started = self._started or docker.inspect(self._stack.postgres) is None
-        self._made_volume = not docker.has("volume", self._stack.postgres_volume)
         following = self._directory / "next"
         with translated("PostgreSQL's files cannot be installed"):
             files.install_directory(following / _CONFIGURATION, self._settings.directory / _CONFIGURATION)
@@ -172,12 +172,20 @@ class Move(DatabaseDeeds[MoveRecord]):
             docker.run("container", "stop", self._stack.postgres)
         docker.remove(self._stack.postgres)
 
-    def _give_up_postgres(self, record: MoveRecord) -> None:
-        if record.target.is_service and self._started:
+    def _try_to_give_up(self, record: MoveRecord) -> None:
+        """Remove what was made of the target before MLflow was closed, or note why it is still there."""
+        if not record.made_volume:
+            return
+        given_up = record.updated(made_volume=False, left_behind="")
+        try:
             docker.remove(self._stack.postgres)
-            if self._made_volume:
-                remove_volume(self._stack)
-                remove_postgres_files(self._settings.directory)
+            remove_volume(self._stack)
+            remove_postgres_files(self._settings.directory)
+        except CutoverError as error:
+            behind = f"The volume {self._stack.postgres_volume} could not be removed: {error.seen}"
+            given_up = record.updated(left_behind=behind)
+        with contextlib.suppress(CutoverError):
+            self.write(given_up)
 
 
 def uri_before(directory: Path) -> str:

@@ -8,20 +8,62 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.datab
     changes,
     named,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import to_give_up
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.operations import (
+    Move,
     remove_network,
     remove_postgres_files,
     remove_volume,
     uri_after,
     uri_before,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
+    Database,
+    MoveRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
     Program,
     running_program,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
+    load,
+    load_all,
+    require_none_interrupted,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
+
+# What a move writes before it closes MLflow, passwords among it.
+_PREPARED = ("next", "before", "before.tar", "after.env")
+
+
+def ended_early(stack: Stack) -> list[MoveRecord]:
+    """Return the moves that ended before they closed MLflow, as by a power cut, with something of them left.
+
+    Raises:
+        RefusedError: A cutover is half done.
+    """
+    records = load_all(stack.settings.switches)
+    require_none_interrupted(records)
+    moves = to_give_up(Database(database_place(stack.database)), records)
+    return [each for each in moves if each.made_volume or _prepared(stack, each)]
+
+
+def give_up(stack: Stack, move: MoveRecord) -> None:
+    """Remove what is left of a move that ended before it closed MLflow; raises CutoverError where something stays."""
+    Move(stack, move).tidy(move)
+    known = load(stack.settings.switches / move.id / move.file(), MoveRecord)
+    if move.made_volume and known.made_volume:
+        raise CutoverError(known.left_behind, "Mend it and run this again")
+
+
+def _prepared(stack: Stack, move: MoveRecord) -> bool:
+    directory = stack.settings.switches / move.id
+    return any((directory / name).exists() for name in _PREPARED)
 
 
 def prune(stack: Stack, move: MoveRecord) -> None:

@@ -52,6 +52,7 @@ class MoveRecord(DatabaseRecord):
         target: The database after, empty before.
         rows: How many were copied; 0 before that.
         left: How many rows the database after had when MLflow went back, by table; None where nobody counted.
+        made_volume: Whether the volume of the stack's PostgreSQL, if there is one, is of this move's making.
         pruned: Whether the database that the move left was removed since.
     """
 
@@ -66,6 +67,7 @@ class MoveRecord(DatabaseRecord):
     target: Database
     rows: int = 0
     left: Mapping[str, int] | None = None
+    made_volume: bool = False
     pruned: bool = False
 
     @property

@@ -7,9 +7,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import (
     Deployed,
     Options,
-    begun_service,
     decide,
     require_next,
+    to_give_up,
     to_prune,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
@@ -174,9 +174,27 @@ def test_a_plan_that_is_the_last_word_is_carried_out() -> None:
     require_next(move(2, state="opening"), SERVICE, [move(2, state="opening")])
 
 
-def test_an_empty_service_that_a_move_began_is_known() -> None:
-    assert begun_service([move(state="planned")])
-    assert not begun_service([DONE, move(2, state="planned", target=OWN)])
+MADE = move(2, made_volume=True)
+
+
+@pytest.mark.parametrize(
+    ("deployed", "records", "made"),
+    [
+        (FILE, [MADE], [True]),
+        # A move that was refused has made nothing.
+        (FILE, [move(1), MADE], [False, True]),
+        (FILE, [MADE, switch(3), move(4, state="done", target=OWN)], [True]),
+        # The volume is another one by now, whatever became of it.
+        (SERVICE, [MADE, move(3, state="done", opened=True)], [False]),
+        (FILE, [MADE, move(3, state="undone", opened=True)], [False]),
+        (FILE, [move(1, state="undone"), MADE], [True]),
+        (SERVICE, [MADE], [False]),
+    ],
+)
+def test_what_a_move_that_ended_before_closing_has_made(
+    deployed: Database, records: list[Record], made: list[bool]
+) -> None:
+    assert [each.made_volume for each in to_give_up(deployed, records)] == made
 
 
 def schema(state: str = "current") -> Schema:
