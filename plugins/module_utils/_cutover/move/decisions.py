@@ -169,7 +169,8 @@ def to_prune(deployed: Database, records: Sequence[Record], *, discard: bool = F
 
 def known_there_alone(record: MoveRecord) -> str:
     """Return what the database that a move left knows and MLflow's does not, for people; empty for nothing."""
-    if record.state != "undone":
+    # Nobody was let in to what was never opened; but before the copy was noted, it may be somebody else's.
+    if record.state != "undone" or (record.remains and record.tried):
         return ""
     return "nobody knows how much" if record.left is None else named(changes(record.known, record.left))
 

@@ -78,7 +78,7 @@ class MoveEngine(DatabaseEngine[MoveRecord]):
         run = self._operations
         if not self.record.opened:
             behind = self._step("Remove what was begun of the new database", run.remove_target)
-            self.record = self.record.updated(left_behind=behind)
+            self.record = self.record.updated(left_behind=behind, remains=bool(behind))
             return
         if not self.record.left_behind:
             behind = self._told_of_what_is_left()

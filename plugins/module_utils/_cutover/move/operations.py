@@ -106,7 +106,10 @@ class Move(DatabaseDeeds[MoveRecord]):
         try:
             self._remove_target(record)
         except CutoverError as error:
-            return f"What was begun of {record.target} could not be removed: {error.seen}"
+            return (
+                f"What was begun of {record.target} could not be removed: {error.seen.rstrip('.')}. "
+                "playbooks/database_prune.yml removes it"
+            )
         return ""
 
     def restore_files(self, record: MoveRecord) -> None:

@@ -78,7 +78,9 @@ def prune(stack: Stack, move: MoveRecord) -> None:
         return
     directory = stack.settings.switches / move.id
     if database.is_service:
-        _require_stopped(stack)
+        # What a way back could not remove may run, and nobody was let in.
+        if not move.remains:
+            _require_stopped(stack)
         docker.remove(stack.postgres)
         remove_volume(stack)
         remove_network(stack)
@@ -102,11 +104,13 @@ def _require_stopped(stack: Stack) -> None:
 
 def _empty(move: MoveRecord, program: Program) -> None:
     if program.call("schema")["state"] == "empty":
+        # A killed copy may have left something beside a file.
+        program.call("empty-database")
         return
     known = program.call("info")["database"]["rows"]
     # What was left when MLflow was opened elsewhere has as much as MLflow had then.
-    left = move.known if move.state == "done" else move.left
-    since = changes(left, known) if left is not None else {}
+    left = move.left if move.state == "undone" and move.opened else move.known
+    since = changes(left or {}, known)
     if since:
         raise RefusedError(
             f"{move.kept} is not what the {move.title} left, {named(since)} since: somebody uses it. Nothing was "

@@ -53,6 +53,7 @@ class MoveRecord(DatabaseRecord):
         rows: How many were copied; 0 before that.
         left: How many rows the database after had when MLflow went back, by table; None where nobody counted.
         made_volume: Whether the volume of the stack's PostgreSQL, if there is one, is of this move's making.
+        remains: Whether what the move has copied could not be removed on the way back.
         pruned: Whether the database that the move left was removed since.
     """
 
@@ -68,6 +69,7 @@ class MoveRecord(DatabaseRecord):
     rows: int = 0
     left: Mapping[str, int] | None = None
     made_volume: bool = False
+    remains: bool = False
     pruned: bool = False
 
     @property
@@ -92,7 +94,7 @@ class MoveRecord(DatabaseRecord):
             return None
         if self.state == "done":
             return self.source
-        return self.target if self.state == "undone" and self.opened else None
+        return self.target if self.state == "undone" and (self.opened or self.remains) else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON; the databases are called ``from`` and ``to``."""

@@ -174,6 +174,21 @@ def test_a_plan_that_is_the_last_word_is_carried_out() -> None:
     require_next(move(2, state="opening"), SERVICE, [move(2, state="opening")])
 
 
+REMAINS = move(state="undone", tried=True, remains=True)
+
+
+def test_a_copy_that_could_not_be_removed_is_left_like_others() -> None:
+    assert to_prune(FILE, [REMAINS]) == [REMAINS]
+    with pytest.raises(RefusedError, match="holds the database that the move"):
+        decided(FILE, [REMAINS], {})
+    # Whether it is this move's copy at all, nobody knows.
+    unknown = REMAINS.updated(tried=False)
+    with pytest.raises(RefusedError, match="nobody knows how much"):
+        to_prune(FILE, [unknown])
+    assert to_prune(FILE, [unknown], discard=True) == [unknown]
+    assert to_prune(FILE, [REMAINS.updated(pruned=True)]) == []
+
+
 MADE = move(2, made_volume=True)
 
 

@@ -431,6 +431,7 @@ def test_what_cannot_be_removed_does_not_keep_mlflow_closed() -> None:
     with pytest.raises(RolledBackError, match=r"a trace is gone.*was undone.*the server does not answer"):
         MoveEngine(world.record, deeds, clock=lambda: 0.0).finish()
     assert (world.serving, world.files) == ("before", "before")
+    assert world.record.kept == RECORD.target
 
 
 def test_a_way_back_that_is_barred_says_so_and_is_gone_later() -> None:

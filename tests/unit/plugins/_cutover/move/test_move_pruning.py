@@ -71,6 +71,7 @@ def prune(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: MoveRecord, pro
 MOVES = {
     "done": moved(FILE, OWN, state="done", opened=True),
     "undone": moved(FILE, OWN, state="undone", opened=True, left={"runs": 3}),
+    "remaining": moved(FILE, OWN, state="undone", tried=True, remains=True),
 }
 
 
@@ -93,6 +94,17 @@ def test_what_somebody_has_logged_to_since_stays(
     with pytest.raises(RefusedError, match=rf", {told} since: somebody uses it.*Nothing was changed"):
         prune(monkeypatch, tmp_path, move, program)
     assert program.calls[-1][0] != "empty-database"
+
+
+def test_what_a_way_back_could_not_remove_may_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(pruning.docker, "inspect", lambda name: {"State": {"Running": True}})
+    monkeypatch.setattr(pruning.docker, "remove", lambda *names: removed.extend(names))
+    for name in ("remove_volume", "remove_network"):
+        monkeypatch.setattr(pruning, name, lambda stack, name=name: removed.append(name))
+    move = moved(FILE, SERVICE, state="undone", tried=True, remains=True)
+    prune(monkeypatch, tmp_path, move, Program(3))
+    assert removed == ["mlflow-postgres-1", "remove_volume", "remove_network"]
 
 
 def test_a_postgresql_that_runs_is_used_by_somebody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
