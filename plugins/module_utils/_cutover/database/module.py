@@ -13,6 +13,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.datab
     DatabaseDeeds,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.record import DatabaseKind
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 
 
 def carry_out(
@@ -44,10 +45,15 @@ def _done(
 def _undone(
     engine: DatabaseEngine[DatabaseKind], deeds: DatabaseDeeds[DatabaseKind]
 ) -> tuple[DatabaseKind, list[str]]:
-    if engine.record.state == "done":
-        deeds.require_way_back(engine.record)
-        deeds.drain(engine.record)
-    engine.require_nothing_lost()
+    try:
+        if engine.record.state == "done":
+            deeds.require_way_back(engine.record)
+            deeds.drain(engine.record)
+        engine.require_nothing_lost()
+    except CutoverError:
+        # The questions may have started a container.
+        deeds.tidy(engine.record)
+        raise
     return engine.undo(), []
 
 
