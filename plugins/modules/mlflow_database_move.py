@@ -71,14 +71,13 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import require_next
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.engine import MoveEngine
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import database_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.operations import Move
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
-    Database,
     MoveRecord,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
 
 
 def describe(record: MoveRecord) -> list[str]:
@@ -102,7 +101,7 @@ def run(module: AnsibleModule) -> dict:
         # Read here, where nobody changes what is deployed any more.
         stack = Stack(settings)
         record = require_state(stack, record)
-        require_next(record, Database(database_place(stack.database)), load_all(settings.switches))
+        require_next(record, database_of(stack), load_all(settings.switches))
         move = Move(stack, record)
         engine = MoveEngine(record, move, discard=options["discard"])
         return carry_out(engine, move, options["state"], describe)

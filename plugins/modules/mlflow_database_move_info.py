@@ -26,6 +26,10 @@ options:
         them, where a move is neither resumed nor undone.
     type: str
     default: ""
+  service:
+    description:
+      - Whether that is the stack's own PostgreSQL; by default if it is where that one would be.
+    type: bool
   image:
     description:
       - The image of the MLflow server that this version of the collection makes, likewise. The deployed one must be it.
@@ -74,11 +78,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.
     Options,
     decide,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import database_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import Database
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import ID_FORMAT
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
 
 
 def look(module: AnsibleModule) -> dict:
@@ -86,7 +90,7 @@ def look(module: AnsibleModule) -> dict:
     given = module.params
     stack = Stack(settings_of(given))
     options = Options(
-        database=Database(given["database"]) if given["database"] else None,
+        database=Database(given["database"], given["service"]) if given["database"] else None,
         image=given["image"],
         resume=given["resume"],
         undo=given["undo"],
@@ -96,7 +100,7 @@ def look(module: AnsibleModule) -> dict:
     )
     records = load_all(stack.settings.switches)
     require_nobody(stack.settings, records)
-    deployed = Deployed(Database(database_place(stack.database)), stack.store, stack.project.image)
+    deployed = Deployed(database_of(stack), stack.store, stack.project.image)
     decision = decide(deployed, records, options)
     return {
         "action": decision.action,
@@ -111,6 +115,7 @@ def main() -> None:
         argument_spec={
             **STACK_OPTIONS,
             "database": {"type": "str", "default": ""},
+            "service": {"type": "bool"},
             "image": {"type": "str", "default": ""},
             **CHOICE_OPTIONS,
         },

@@ -88,19 +88,20 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move import plan
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import to_give_up
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import would_copy
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import (
+    database_of,
+    would_copy,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.operations import Move
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.pruning import (
     ended_early,
     give_up,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
-    Database,
     MoveRecord,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
 
 
 def find_out(stack: Stack, record: MoveRecord, options: Mapping) -> plan.Findings:
@@ -128,7 +129,7 @@ def free_bytes() -> int:
 def volume_in_the_way(stack: Stack) -> str:
     """Return the volume of the stack's own PostgreSQL, if there is one that no move has made that ended early."""
     records = load_all(stack.settings.switches)
-    begun = to_give_up(Database(database_place(stack.database)), records)
+    begun = to_give_up(database_of(stack), records)
     if any(move.made_volume for move in begun) or not docker.has("volume", stack.postgres_volume):
         return ""
     return stack.postgres_volume

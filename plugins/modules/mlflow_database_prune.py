@@ -66,18 +66,17 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     settings_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import to_prune
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import database_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.pruning import (
     ended_early,
     give_up,
     prune,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
-    Database,
     MoveRecord,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
 
 
 def describe(left: list[MoveRecord], begun: list[MoveRecord], *, check: bool) -> str:
@@ -99,7 +98,7 @@ def run(module: AnsibleModule) -> dict:
     removing = settings.switches.exists() and not module.check_mode
     with locked(settings.switches) if removing else contextlib.nullcontext():
         stack = Stack(settings)
-        deployed = Database(database_place(stack.database))
+        deployed = database_of(stack)
         left = to_prune(deployed, load_all(settings.switches), discard=module.params["discard"])
         begun = ended_early(stack)
         databases = [move.kept.place for move in left] + [

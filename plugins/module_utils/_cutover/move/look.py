@@ -16,6 +16,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import (
+    SERVICE_PLACE,
+    database_place,
+)
 
 # Of each problem, rows that are named.
 _KEYS = "3"
@@ -28,6 +32,12 @@ exec "$bin/postgres" -D /trial/cluster -c listen_addresses=127.0.0.1 -c unix_soc
 """
 _ANSWERS = "for bin in /usr/lib/postgresql/*/bin; do :; done; $bin/pg_isready --quiet --host=127.0.0.1"
 _TRIAL_URI = "postgresql+psycopg://mlflow@127.0.0.1:5432/postgres"
+
+
+def database_of(stack: Stack) -> Database:
+    """Return a stack's database; one of the user's own may be where the stack's own would be."""
+    place = database_place(stack.database)
+    return Database(place, place == SERVICE_PLACE and "postgres" in stack.project.services)
 
 
 def would_copy(stack: Stack, target: Database, uri: str, postgres_image: str) -> Mapping[str, Any] | None:

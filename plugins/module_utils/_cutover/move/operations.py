@@ -71,7 +71,7 @@ class Move(DatabaseDeeds[MoveRecord]):
                 f"the volume {volume} is there already, and this move has not made it",
                 f"If nobody needs what it holds, remove it: docker volume rm {volume}",
             )
-        return record.target.is_service
+        return bool(record.target.is_service)
 
     def save_files(self, record: MoveRecord) -> None:
         super().save_files(record)

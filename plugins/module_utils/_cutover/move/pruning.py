@@ -13,6 +13,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import to_give_up
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import database_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.operations import (
     Move,
     remove_network,
@@ -22,7 +23,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.
     uri_before,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
-    Database,
     MoveRecord,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
@@ -35,7 +35,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
     require_none_interrupted,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_place
 
 # What a move writes before it closes MLflow, passwords among it.
 _PREPARED = ("next", "before", "before.tar", "after.env")
@@ -49,7 +48,7 @@ def ended_early(stack: Stack) -> list[MoveRecord]:
     """
     records = load_all(stack.settings.switches)
     require_none_interrupted(records)
-    moves = to_give_up(Database(database_place(stack.database)), records)
+    moves = to_give_up(database_of(stack), records)
     return [each for each in moves if each.made_volume or _prepared(stack, each)]
 
 

@@ -15,19 +15,26 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.databa
 
 @dataclass(frozen=True)
 class Database:
-    """A database of MLflow's; `place` is what `database_place` says of it, which holds no password."""
+    """A database of MLflow's.
+
+    Attributes:
+        place: What `database_place` says of it, which holds no password.
+        is_service: Whether it is that of the stack's own PostgreSQL; None for "if it is where that one is", which one
+            of the user's own may be as well.
+    """
 
     place: str
+    is_service: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Decide by the place where nothing else was said."""
+        if self.is_service is None:
+            object.__setattr__(self, "is_service", self.place == SERVICE_PLACE)
 
     @property
     def is_sqlite(self) -> bool:
         """Whether it is a file on the stack's volume."""
         return self.place.startswith("sqlite:")
-
-    @property
-    def is_service(self) -> bool:
-        """Whether it is that of the stack's own PostgreSQL."""
-        return self.place == SERVICE_PLACE
 
     @property
     def kind(self) -> str:
@@ -97,11 +104,20 @@ class MoveRecord(DatabaseRecord):
         return self.target if self.state == "undone" and (self.opened or self.remains) else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the record as JSON; the databases are called ``from`` and ``to``."""
-        plain = {**super().as_dict(), "from": self.source.place, "to": self.target.place}
+        """Return the record as JSON; the databases are called ``from`` and ``to``, by their places."""
+        plain = {
+            **super().as_dict(),
+            "from": self.source.place,
+            "from_service": self.source.is_service,
+            "to": self.target.place,
+            "to_service": self.target.is_service,
+        }
         return {name: value for name, value in plain.items() if name not in ("source", "target")}
 
     @classmethod
     def _fields(cls, value: Mapping[str, Any]) -> dict[str, Any]:
-        databases = {"source": Database(value["from"]), "target": Database(value["to"])}
+        databases = {
+            "source": Database(value["from"], value.get("from_service")),
+            "target": Database(value["to"], value.get("to_service")),
+        }
         return {**super()._fields(value), **databases}

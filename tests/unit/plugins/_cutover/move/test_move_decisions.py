@@ -1,5 +1,8 @@
 """What a move of the database is to do, and what it refuses."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import Schema
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
@@ -12,6 +15,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.
     to_give_up,
     to_prune,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import database_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
     Database,
     MoveRecord,
@@ -130,6 +134,24 @@ def test_refusals(
     with pytest.raises(RefusedError) as refused:
         decided(deployed, records, options)
     assert [word for word in words if word not in str(refused.value)] == []
+
+
+LIKE = Database(database_place("postgresql://me:secret@postgres:5432/mlflow"), False)
+
+
+def test_a_database_of_ones_own_may_be_where_the_stacks_would_be() -> None:
+    assert SERVICE.is_service
+    assert (LIKE == SERVICE, str(LIKE)) == (False, "PostgreSQL (postgresql://postgres:5432/mlflow)")
+    assert decided(FILE, [DONE.updated(state="undone")], {"database": LIKE}).action == "start"
+    record = move(source=LIKE, target=FILE)
+    assert MoveRecord.from_dict(record.as_dict()) == record
+
+
+@pytest.mark.parametrize(("services", "expected"), [(["mlflow", "postgres"], SERVICE), (["mlflow"], LIKE)])
+def test_the_files_say_whose_a_deployed_database_is(services: list[str], expected: Database) -> None:
+    uri = "postgresql+psycopg://mlflow:secret@postgres:5432/mlflow"
+    stack: Any = SimpleNamespace(database=uri, project=SimpleNamespace(services=services))
+    assert database_of(stack) == expected
 
 
 def test_what_may_be_pruned() -> None:
