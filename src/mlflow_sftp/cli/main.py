@@ -16,6 +16,10 @@ COMMANDS = {
     "bench": ("files.bench_command", "Measure this server: many small files and a large one, up and down."),
     "check": ("files.check_command", "Connect, then write, read, list and delete a probe file."),
     "clean": ("clean.clean_command", "Remove the temporary files of transfers that died below STORE."),
+    "clean-downloads": (
+        "clean_downloads.clean_downloads_command",
+        "Delete what was downloaded into this machine's temporary directory and never removed.",
+    ),
     "copy": ("copy.copy_command", "Copy a file, or all that a directory holds, and prove it."),
     "copy-database": (
         "copy_database.copy_database_command",
@@ -29,6 +33,11 @@ COMMANDS = {
         "entities.entities_command",
         "Write what MLflow tells of runs, models and traces to FILE, or compare.",
     ),
+    "empty-quarantine": (
+        "empty_quarantine.empty_quarantine_command",
+        "Delete what audits moved aside long ago below STORE.",
+    ),
+    "gc": ("gc.gc_command", "Remove for good what users deleted long ago in MLflow, rows and artifacts."),
     "info": ("info.info_command", "Tell what a store and MLflow's database hold, in numbers."),
     "ls": ("files.ls_command", "List a directory: size, time of last change, name."),
     "migrate": (

@@ -27,6 +27,8 @@ from mlflow_sftp.uri import redact
 FindingKind = Literal["missing", "truncated", "orphaned", "unknown_location", "unreadable"]
 
 QUARANTINE = ".mlflow-sftp-quarantine"
+# Below it, the time of the audit that moved something there.
+QUARANTINE_STAMP = "%Y%m%dT%H%M%SZ"
 
 _MODEL_FILE = "MLmodel"
 # MLflow adds up a model's size before it writes these.
@@ -265,7 +267,7 @@ class _Auditor:
                 "be moved aside",
                 "name the root as the database spells it",
             )
-        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = datetime.datetime.now(datetime.UTC).strftime(QUARANTINE_STAMP)
         for problem in self._result.problems:
             if problem.kind != "orphaned":
                 continue

@@ -2,25 +2,17 @@
 """Removing for good what round trips left in MLflow, and nothing that anybody else made."""
 
 import contextlib
-import posixpath
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from mlflow_sftp import event_loop
 from mlflow_sftp.database.database import Database
-from mlflow_sftp.errors import LocationError, first_error_kept
-from mlflow_sftp.location import Location
-from mlflow_sftp.operations.round_trip import OWN_NAME, SINGLE, delete_artifacts, translate_errors
+from mlflow_sftp.operations.artifact_removal import ArtifactRemoval
+from mlflow_sftp.operations.round_trip import OWN_NAME, SINGLE, translate_errors
 from mlflow_sftp.operations.round_trip_tag import TAG
-from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.open_store import open_store
-from mlflow_sftp.stores.rate_limit import RateLimiter
 
 # A round trip that is still at it is younger; one that was killed leaves a run that nobody ends.
 _ABANDONED_SECONDS = 3600.0
@@ -84,8 +76,7 @@ class _Purge:
         self._store = SqlAlchemyStore(
             database.url.render_as_string(hide_password=False), "mlflow-artifacts:/"
         )
-        self._tracking_uri = tracking_uri
-        self._destination = destination
+        self._artifacts = ArtifactRemoval(tracking_uri, destination)
         self._failure: Exception | None = None
 
     def run(self, runs: list[_Run], experiments: list[str]) -> Purged:
@@ -103,7 +94,7 @@ class _Purge:
     def _clear(self, run: _Run) -> bool:
         """Delete a run's artifacts, or remember why that failed: other runs may lie elsewhere."""
         try:
-            delete_artifacts(get_artifact_repository(run.artifact_uri, tracking_uri=self._tracking_uri))
+            self._artifacts.delete(run.artifact_uri)
         except Exception as error:
             self._failure = self._failure or error
             return False
@@ -120,46 +111,14 @@ class _Purge:
                 # From here on nobody can begin a run in it.
                 self._store.delete_experiment(identifier)
             if _holds_nothing_but(self._database, identifier, ()):
-                self._remove_from(experiment.artifact_location, [""])
+                self._artifacts.remove_directories(experiment.artifact_location, [""])
                 self._store._hard_delete_experiment(identifier)
                 return True
         return False
 
     def _remove_directories(self, runs: list[_Run]) -> None:
         """Remove the directories that MLflow leaves behind empty."""
-        by_experiment: dict[str, list[str]] = defaultdict(list)
-        for run in runs:
-            above, _, name = posixpath.dirname(run.artifact_uri).rpartition("/")
-            if name == run.identifier:
-                by_experiment[above].append(name)
-        for location, names in by_experiment.items():
-            self._remove_from(location, names)
-
-    def _remove_from(self, location: str, names: Collection[str]) -> None:
-        """Remove directories below a location; what is not empty stays."""
-        directory = self._directory(location)
-        if directory is None:
-            return
-
-        async def remove() -> None:
-            store = open_store(directory, RateLimiter(None), Settings.from_environment())
-            try:
-                for name in names:
-                    await store.remove_directory(name)
-            finally:
-                with first_error_kept():
-                    await store.close()
-
-        event_loop.run(remove())
-
-    def _directory(self, location: str) -> str | None:
-        with contextlib.suppress(LocationError):
-            parsed = Location.parse(location)
-            if parsed.kind != "mlflow-artifacts":
-                return location
-            if self._destination is not None and parsed.host is None:
-                return posixpath.join(self._destination, *parsed.parts)
-        return None
+        self._artifacts.remove_own_directories((run.identifier, run.artifact_uri) for run in runs)
 
 
 def _ended_runs(database: Database, abandoned: float) -> list[_Run]:

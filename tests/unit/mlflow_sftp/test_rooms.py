@@ -30,10 +30,12 @@ _FILES = {
 }
 _MAY_IMPORT_MLFLOW = (
     "mlflow_plugin.",
+    "operations.artifact_removal",
     "operations.database_copy.schema",
     "operations.database_migration",
     "operations.database_schema",
     "operations.entities",
+    "operations.garbage",
     "operations.purge",
     "operations.read_back",
     "operations.round_trip",

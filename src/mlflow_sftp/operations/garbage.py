@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What users deleted long ago goes for good, rows and artifacts, as with `mlflow gc`.
+
+Unlike that, nothing is lost that somebody restores meanwhile or that the model registry still leads to, and one failure
+does not end the rest. Rows go first, in a transaction that finds them deleted still; then nobody can restore what
+loses its artifacts next. Which those are is in a journal before, so that what is interrupted goes on later.
+"""
+
+import contextlib
+import json
+import posixpath
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from mlflow.exceptions import MlflowException
+
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.database.durable_file import replaced_file
+from mlflow_sftp.database.location_columns import TRACE_LOCATION_TAGS
+from mlflow_sftp.errors import JournalError
+from mlflow_sftp.operations.artifact_removal import ArtifactRemoval
+from mlflow_sftp.stores.base import Totals
+
+FORMAT = 1
+# The one that MLflow itself made, and needs.
+_DEFAULT_EXPERIMENT = "0"
+_INTERNALLY_DELETED = "Deleted_Internal"
+_UNKNOWN_AGE = "MLflow does not know when it was deleted"
+_SHARED = "its artifacts are not in a directory of its own"
+
+
+class Entity(NamedTuple):
+    """What has artifacts of its own; `kind` is run, model or trace."""
+
+    kind: str
+    identifier: str
+    location: str
+
+
+@dataclass
+class Due:
+    """What may go; `kept` maps what is old enough and stays nevertheless to the reason."""
+
+    runs: list[Entity] = field(default_factory=list)
+    models: list[Entity] = field(default_factory=list)
+    experiments: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Collected:
+    """What went, or would; `artifacts` are None where their store cannot be listed from here.
+
+    Attributes:
+        failed: Entities whose rows are gone, and whose artifacts could not be deleted yet, and why.
+        resumed: Entities of which an earlier call had left the artifacts.
+    """
+
+    runs: int = 0
+    models: int = 0
+    experiments: int = 0
+    resumed: int = 0
+    artifacts: Totals | None = None
+    kept: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as JSON."""
+        artifacts = self.artifacts._asdict() if self.artifacts is not None else None
+        changed = bool(self.runs or self.models or self.experiments or self.resumed)
+        return {**vars(self), "artifacts": artifacts, "changed": changed}
+
+
+def collect(
+    database: Database,
+    tracking_uri: str,
+    *,
+    days: float,
+    journal: Path,
+    destination: str | None = None,
+    check: bool = False,
+) -> Collected:
+    """Remove runs, logged models and experiments for good that have been deleted for so many days.
+
+    Args:
+        database: The server's database, on which its own functions are used.
+        tracking_uri: The server, for artifacts that lie behind it.
+        journal: Where it is written down, before rows go, which artifacts have to follow.
+        destination: Where `mlflow-artifacts:/` is.
+        check: Only count.
+
+    What cannot be deleted in the store stays in the journal, for the next call. Raises DatabaseError, JournalError.
+    """
+    limit = int((time.time() - days * 86400) * 1000)
+    removal = ArtifactRemoval(tracking_uri, destination)
+    left = _without_rows(database, _read_journal(journal))
+    due = _due(database, limit)
+    totals = removal.totals(each.location for each in (*left, *due.runs, *due.models))
+    if check:
+        return Collected(
+            len(due.runs), len(due.models), len(due.experiments), len(left), artifacts=totals, kept=due.kept
+        )
+    collected = Collected(resumed=len(left), artifacts=totals, kept=due.kept)
+    if left or due.runs or due.models or due.experiments:
+        with database.translate_errors("remove deleted rows"):
+            _Collector(database, removal, limit, journal, collected).run(left, due)
+    return collected
+
+
+class _Collector:
+    def __init__(
+        self,
+        database: Database,
+        removal: ArtifactRemoval,
+        limit: int,
+        journal: Path,
+        collected: Collected,
+    ) -> None:
+        # Imported here: it takes a second, and most often there is nothing to remove.
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        self._database = database
+        # The root is for experiments to come, of which there are none.
+        self._store = SqlAlchemyStore(
+            database.url.render_as_string(hide_password=False), "mlflow-artifacts:/"
+        )
+        self._removal = removal
+        self._limit = limit
+        self._journal = journal
+        self._collected = collected
+        self._pending: list[Entity] = []
+
+    def run(self, left: list[Entity], due: Due) -> None:
+        """Runs and models first: an experiment can go once it holds nothing."""
+        self._note([*left, *due.runs, *due.models])
+        gone = [each for each in due.runs if self._remove_run(each)]
+        self._collected.runs = len(gone)
+        models = [each for each in due.models if self._remove_model(each)]
+        self._collected.models = len(models)
+        self._delete_artifacts([*left, *gone, *models])
+        self._collected.experiments = sum(map(self._remove_experiment, due.experiments))
+
+    def _remove_run(self, run: Entity) -> bool:
+        with self._one_transaction() as session:
+            if not self._claim(session, "runs", "run_uuid", run.identifier, "deleted_time"):
+                return False
+            self._store._hard_delete_run(run.identifier)
+            for statement in _left_behind(self._database, run.identifier):
+                session.execute(statement)
+        return True
+
+    def _remove_model(self, model: Entity) -> bool:
+        with self._one_transaction() as session:
+            key, deleted = "model_id", "last_updated_timestamp_ms"
+            if not self._claim(session, "logged_models", key, model.identifier, deleted):
+                return False
+            self._store._hard_delete_logged_model(model.identifier)
+        return True
+
+    def _remove_experiment(self, identifier: str) -> bool:
+        """Remove an experiment without runs; its models and traces, deleted or not, go with it."""
+        with self._one_transaction() as session:
+            if not self._claim(session, "experiments", "experiment_id", int(identifier), "last_update_time"):
+                return False
+            connection = session.connection()
+            if _experiment_reason(self._database, connection, identifier):
+                return False
+            location = str(_location_of(self._database, connection, identifier))
+            belongings = [
+                *_models_in(self._database, connection, identifier),
+                *_traces_in(self._database, connection, identifier),
+            ]
+            self._note([*self._pending, *belongings])
+            for each in belongings:
+                if each.kind == "model":
+                    self._store._hard_delete_logged_model(each.identifier)
+            self._store._hard_delete_experiment(identifier)
+        self._delete_artifacts(belongings)
+        # SQLite gives the number to the next experiment, and with it the directory: only what is empty may go.
+        self._removal.remove_directories(location, ["models", "traces", ""])
+        return True
+
+    def _claim(self, session: Any, table: str, key: str, identifier: object, deleted: str) -> bool:
+        """Lock a row if it is deleted still, for long enough: whoever would restore it waits, and finds it gone."""
+        rows = self._database.all_tables()[table]
+        claim = sa.update(rows).where(
+            rows.c[key] == identifier,
+            rows.c.lifecycle_stage == "deleted",
+            rows.c[deleted] <= self._limit,
+        )
+        return bool(session.execute(claim.values({deleted: rows.c[deleted]})).rowcount)
+
+    @contextlib.contextmanager
+    def _one_transaction(self) -> Iterator[Any]:
+        """One transaction for what MLflow's functions do and what is done here: the row is claimed and goes in it."""
+        make = self._store.ManagedSessionMaker
+        try:
+            with make(read_only=False) as session:
+                self._store.ManagedSessionMaker = lambda **_: contextlib.nullcontext(session)
+                yield session
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        finally:
+            self._store.ManagedSessionMaker = make
+
+    def _delete_artifacts(self, entities: Collection[Entity]) -> None:
+        cleared = [each for each in entities if self._delete(each)]
+        self._removal.remove_own_directories((each.identifier, each.location) for each in cleared)
+        failed = [each for each in self._pending if _name(each) in self._collected.failed]
+        self._note(failed)
+
+    def _delete(self, entity: Entity) -> bool:
+        try:
+            self._removal.delete(entity.location)
+        except Exception as error:
+            # Others may lie elsewhere, and what fails now is tried again by the next call.
+            self._collected.failed[_name(entity)] = " ".join(str(error).split())
+            return False
+        return True
+
+    def _note(self, pending: list[Entity]) -> None:
+        if pending != self._pending:
+            _write_journal(self._journal, pending)
+            self._pending = pending
+
+
+def _due(database: Database, limit: int) -> Due:
+    """What has been deleted since before `limit`, in milliseconds since 1970, and nothing else leads to."""
+    with database.reading() as connection:
+        registry = _Registry(database, connection)
+        due = Due()
+        due.runs = list(_old(connection, _deleted_runs(database), limit, registry, due.kept))
+        if "logged_models" in database.tables:
+            due.models = list(_old(connection, _deleted_models(database), limit, registry, due.kept))
+        going = {each.identifier for each in due.runs}
+        for identifier in _deleted_experiments(database, connection, limit):
+            if reason := _experiment_reason(database, connection, identifier, going, registry):
+                due.kept[f"experiment {identifier}"] = reason
+            else:
+                due.experiments.append(identifier)
+    return due
+
+
+def _deleted_runs(database: Database) -> sa.Select[Any]:
+    runs = database.all_tables()["runs"].c
+    query = sa.select(sa.literal("run"), runs.run_uuid, runs.artifact_uri, runs.deleted_time)
+    return query.where(runs.lifecycle_stage == "deleted")
+
+
+def _deleted_models(database: Database) -> sa.Select[Any]:
+    models = database.all_tables()["logged_models"].c
+    return sa.select(
+        sa.literal("model"),
+        models.model_id,
+        models.artifact_location,
+        models.last_updated_timestamp_ms,
+    ).where(models.lifecycle_stage == "deleted")
+
+
+def _old(
+    connection: sa.Connection,
+    query: sa.Select[Any],
+    limit: int,
+    registry: "_Registry",
+    kept: dict[str, str],
+) -> Iterator[Entity]:
+    for kind, identifier, location, deleted in connection.execute(query):
+        entity = Entity(kind, str(identifier), location or "")
+        if deleted is None:
+            kept[_name(entity)] = _UNKNOWN_AGE
+        elif deleted <= limit:
+            if reason := _reason(entity, registry):
+                kept[_name(entity)] = reason
+            else:
+                yield entity
+
+
+def _deleted_experiments(database: Database, connection: sa.Connection, limit: int) -> list[str]:
+    experiments = database.all_tables()["experiments"].c
+    query = sa.select(experiments.experiment_id).where(
+        experiments.lifecycle_stage == "deleted", experiments.last_update_time <= limit
+    )
+    return [str(each) for each in connection.scalars(query) if str(each) != _DEFAULT_EXPERIMENT]
+
+
+def _experiment_reason(
+    database: Database,
+    connection: sa.Connection,
+    identifier: str,
+    going: Collection[str] = (),
+    registry: "_Registry | None" = None,
+) -> str:
+    """Why a deleted experiment stays; empty where it may go once the runs that are `going` are gone."""
+    runs = database.all_tables()["runs"].c
+    held = connection.scalars(sa.select(runs.run_uuid).where(runs.experiment_id == int(identifier)))
+    if any(run not in going for run in held):
+        return "it holds runs that stay"
+    registry = registry or _Registry(database, connection)
+    models = _models_in(database, connection, identifier)
+    reasons = (reason for each in models if (reason := _reason(each, registry)))
+    return next((f"a model in it stays: {reason}" for reason in reasons), "")
+
+
+def _location_of(database: Database, connection: sa.Connection, identifier: str) -> Any:
+    experiments = database.all_tables()["experiments"].c
+    query = sa.select(experiments.artifact_location).where(experiments.experiment_id == int(identifier))
+    return connection.scalar(query)
+
+
+def _models_in(database: Database, connection: sa.Connection, identifier: str) -> list[Entity]:
+    """The logged models of an experiment, deleted or not."""
+    if "logged_models" not in database.all_tables():
+        return []
+    models = database.all_tables()["logged_models"].c
+    query = sa.select(models.model_id, models.artifact_location).where(
+        models.experiment_id == int(identifier)
+    )
+    return [Entity("model", str(model), location or "") for model, location in connection.execute(query)]
+
+
+def _traces_in(database: Database, connection: sa.Connection, identifier: str) -> list[Entity]:
+    """The traces of an experiment that have files in a directory of their own."""
+    tables = database.all_tables()
+    if "trace_info" not in tables or "trace_tags" not in tables:
+        return []
+    traces, tags = tables["trace_info"].c, tables["trace_tags"].c
+    query = (
+        sa.select(traces.request_id, tags.value)
+        .join_from(tables["trace_info"], tables["trace_tags"], traces.request_id == tags.request_id)
+        .where(traces.experiment_id == int(identifier), tags.key.in_(TRACE_LOCATION_TAGS))
+    )
+    found = [Entity("trace", str(trace), location) for trace, location in connection.execute(query)]
+    return [each for each in found if _has_own_directory(each)]
+
+
+def _left_behind(database: Database, run: str) -> Iterator[sa.Delete]:
+    """What MLflow's own removal of a run leaves: its links to datasets, models and traces."""
+    tables = database.all_tables()
+
+    def of_run(table: sa.Table) -> sa.ColumnElement[bool]:
+        return sa.or_(table.c.source_id == run, table.c.destination_id == run)
+
+    if "inputs" in tables:
+        inputs = tables["inputs"]
+        own = sa.select(inputs.c.input_uuid).where(of_run(inputs))
+        yield sa.delete(tables["input_tags"]).where(tables["input_tags"].c.input_uuid.in_(own))
+        yield sa.delete(inputs).where(of_run(inputs))
+    if "entity_associations" in tables:
+        yield sa.delete(tables["entity_associations"]).where(of_run(tables["entity_associations"]))
+
+
+class _Registry:
+    """Which locations, runs and models the versions of registered models lead to."""
+
+    def __init__(self, database: Database, connection: sa.Connection) -> None:
+        versions = database.all_tables()["model_versions"].c
+        query = sa.select(versions.name, versions.version, versions.source, versions.storage_location).where(
+            versions.current_stage.is_distinct_from(_INTERNALLY_DELETED)
+        )
+        self._versions = [
+            (f"version {version} of the registered model {name}", [each for each in places if each])
+            for name, version, *places in connection.execute(query)
+        ]
+
+    def leading_to(self, entity: Entity) -> str:
+        """Return which version needs an entity's artifacts; empty for none."""
+        scheme = {"run": "runs", "model": "models"}[entity.kind]
+        pointer, place = f"{scheme}:/{entity.identifier}", entity.location.rstrip("/")
+        for name, places in self._versions:
+            if any(_is_at(each, pointer) or _is_at(each, place) for each in places):
+                return name
+        return ""
+
+
+def _is_at(place: str, above: str) -> bool:
+    return place == above or place.startswith(f"{above}/")
+
+
+def _reason(entity: Entity, registry: _Registry) -> str:
+    """Why an entity stays that is old enough; empty where it may go."""
+    if not _has_own_directory(entity):
+        return _SHARED
+    version = registry.leading_to(entity)
+    return f"{version} needs its artifacts" if version else ""
+
+
+def _has_own_directory(entity: Entity) -> bool:
+    return posixpath.basename(posixpath.dirname(entity.location.rstrip("/"))) == entity.identifier
+
+
+def _without_rows(database: Database, entities: Iterable[Entity]) -> list[Entity]:
+    """Those whose rows are gone: of the others, nothing was done yet, or somebody made them anew."""
+    keys = {
+        "run": ("runs", "run_uuid"),
+        "model": ("logged_models", "model_id"),
+        "trace": ("trace_info", "request_id"),
+    }
+    tables = database.all_tables()
+    with database.reading() as connection:
+        return [
+            each
+            for each in entities
+            if not _has_row(connection, tables[keys[each.kind][0]], keys[each.kind][1], each.identifier)
+        ]
+
+
+def _has_row(connection: sa.Connection, table: sa.Table, key: str, identifier: str) -> bool:
+    query = sa.select(sa.literal(1)).where(table.c[key] == identifier)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _name(entity: Entity) -> str:
+    return f"{entity.kind} {entity.identifier}"
+
+
+def _read_journal(path: Path) -> list[Entity]:
+    try:
+        found = json.loads(path.read_text())
+        if found["format"] != FORMAT:
+            raise JournalError(f"{path}: journal format {found['format']}, this version reads {FORMAT}")
+        return [Entity(*each) for each in found["pending"]]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise JournalError(f"{path}: the journal cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise JournalError(
+            f"{path}: this is no journal of what was removed, or it is damaged",
+            "move it away; mlflow-sftp audit finds artifacts that no row leads to",
+        ) from error
+
+
+def _write_journal(path: Path, pending: list[Entity]) -> None:
+    if not pending:
+        path.unlink(missing_ok=True)
+        return
+    with replaced_file(path) as temporary:
+        temporary.write_text(json.dumps({"format": FORMAT, "pending": pending}) + "\n")

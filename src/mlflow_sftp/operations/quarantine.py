@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deleting for good what audits moved aside, once nobody has missed it for long."""
+
+import datetime
+import posixpath
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow_sftp import event_loop
+from mlflow_sftp.errors import first_error_kept
+from mlflow_sftp.operations.audit import QUARANTINE, QUARANTINE_STAMP
+from mlflow_sftp.settings import Settings
+from mlflow_sftp.stores.base import FileProblemError, Item, Totals, escape_undecodable
+from mlflow_sftp.stores.open_store import Store, open_store
+from mlflow_sftp.stores.rate_limit import RateLimiter
+from mlflow_sftp.transfer.concurrency import for_each, iterate
+
+_STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+
+
+@dataclass
+class Emptied:
+    """What was deleted, or would be; `kept` maps what stays in the quarantine to the reason."""
+
+    removed: Totals = field(default_factory=lambda: Totals(0, 0))
+    kept: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as JSON; names that are not UTF-8 are escaped."""
+        kept = {escape_undecodable(path): reason for path, reason in self.kept.items()}
+        return {"removed": self.removed._asdict(), "kept": kept, "changed": self.removed.files > 0}
+
+
+def empty_quarantine(
+    location: str, *, days: float, check: bool = False, settings: Settings | None = None
+) -> Emptied:
+    """Delete what an audit moved aside so many days ago, or earlier, below `location`, a path or URI.
+
+    Age counts from the audit's own time, which is the name of the directory. Raises SftpError where the server fails.
+    """
+    store = open_store(location, RateLimiter(None), settings or Settings.from_environment())
+    limit = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
+    return event_loop.run(_Emptying(store, limit, check).run())
+
+
+class _Emptying:
+    def __init__(self, store: Store, limit: datetime.datetime, check: bool) -> None:
+        self._store = store
+        self._limit = limit
+        self._check = check
+        self._result = Emptied()
+
+    async def run(self) -> Emptied:
+        try:
+            if await self._store.kind(QUARANTINE) == "directory":
+                for directory in [each async for each in self._old_directories()]:
+                    await self._remove(directory)
+        finally:
+            with first_error_kept():
+                await self._store.close()
+        return self._result
+
+    async def _old_directories(self) -> AsyncIterator[str]:
+        async for items in self._store.walk(QUARANTINE, self._result.kept.__setitem__, recursive=False):
+            for item in items:
+                name = posixpath.basename(item.path)
+                if not item.is_directory or not _STAMP.fullmatch(name):
+                    self._result.kept[item.path] = "no audit made it"
+                elif _time_of(name) <= self._limit:
+                    yield item.path
+
+    async def _remove(self, directory: str) -> None:
+        """Delete a directory's files, then the directories that are empty, the deepest first."""
+        files: list[Item] = []
+        directories = [directory]
+        async for items in self._store.walk(directory, self._result.kept.__setitem__):
+            files += [item for item in items if not item.is_directory]
+            directories += [item.path for item in items if item.is_directory]
+        await for_each(iterate(files), self._remove_file, self._store.max_concurrent_files)
+        if not self._check:
+            for each in sorted(directories, key=lambda path: path.count("/"), reverse=True):
+                await self._store.remove_directory(each)
+
+    async def _remove_file(self, item: Item) -> None:
+        try:
+            if not self._check:
+                await self._store.remove_file(item.path)
+        except FileProblemError as problem:
+            self._result.kept[item.path] = str(problem)
+            return
+        removed = self._result.removed
+        self._result.removed = Totals(removed.files + 1, removed.bytes + item.size)
+
+
+def _time_of(name: str) -> datetime.datetime:
+    return datetime.datetime.strptime(name, QUARANTINE_STAMP).replace(tzinfo=datetime.UTC)
