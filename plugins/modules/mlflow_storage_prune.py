@@ -66,6 +66,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
     running_program,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
+    PRUNED,
     load_all,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import (
@@ -116,6 +117,10 @@ def run(module: AnsibleModule) -> dict:
         done = program.call(
             "prune", last.source.uri, last.target.uri, *manifests, *check, accepted=(0, INCOMPLETE)
         )
+    if not module.check_mode and not done["kept_files"]:
+        # What tidies up may then give up the records that this has needed.
+        for record in copied:
+            (stack.settings.switches / record.id / PRUNED).touch(mode=0o600)
     deleted, before = done["deleted"], done["kept_files"] + done["deleted"]["files"]
     kept = "".join(f" Kept {path}: {reason}." for path, reason in done["kept"].items())
     would = "Would delete" if module.check_mode else "Deleted"

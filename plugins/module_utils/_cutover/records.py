@@ -18,6 +18,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 
+# Beside the record of a switch whose old copy is gone for good.
+PRUNED = "pruned"
 KINDS: tuple[type[Record], ...] = (SwitchRecord, UpgradeRecord, MoveRecord)
 
 

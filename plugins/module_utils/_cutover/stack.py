@@ -26,6 +26,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
 
 _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 _DATABASE = "/var/lib/mlflow"
+# Where PostgreSQL's image has the volume with the cluster.
+_POSTGRES_HOME = "/var/lib/postgresql"
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,21 @@ class Stack:
             finally:
                 if not running:
                     self.compose.run("stop", "postgres")
+
+    def in_clusters(self, image: str, script: str, *arguments: str) -> str:
+        """Run a shell script where PostgreSQL's clusters are, with an image of PostgreSQL, and return what it prints.
+
+        Raises:
+            CutoverError: It failed.
+        """
+        return docker.run(
+            *("container", "run", "--rm", "--pull=never", "--network=none", "--user=postgres"),
+            *docker.RESTRICTED,
+            f"--label={LABEL}={self.settings.directory}",
+            f"--volume={self.postgres_volume}:{_POSTGRES_HOME}",
+            f"--workdir={_POSTGRES_HOME}",
+            *("--entrypoint=sh", image, "-euc", script, "sh", *arguments),
+        )
 
     def credentials(self, directory: Path | None = None, suffix: str = "") -> list[str]:
         """Return the volumes with an account's credentials, if the directory, by default the stack's, has any."""

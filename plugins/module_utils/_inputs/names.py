@@ -11,6 +11,7 @@ _PREFIXES = (
     "mlflow_backup_",
     "mlflow_database_move_",
     "mlflow_stack_",
+    "mlflow_tidy_",
     "mlflow_upgrade_",
     "sftp_",
 )

@@ -21,6 +21,7 @@ _ROOMS = (
     "_stack",
     "_cutover",
     "_backup",
+    "_tidy",
 )
 _FILES = {
     ".".join(path.relative_to(_PLUGINS / "module_utils").with_suffix("").parts): path

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.operations import (
     DatabaseDeeds,
 )
@@ -15,12 +14,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 
 # Of the database, as each version leaves it.
 BEFORE, AFTER = "database.backup", "database.after"
-# Where PostgreSQL's image has the volume with the cluster.
-_POSTGRES_HOME = "/var/lib/postgresql"
 # Both may be repeated: while the one from before is aside, the other is the next version's.
 _PUT_ASIDE = 'if [ -d "$1" ]; then rm -rf cluster cluster.new; else mv cluster "$1"; fi; sync .'
 _REQUIRE_ASIDE = '[ -d "$1" ]'
@@ -95,15 +91,8 @@ class Upgrade(DatabaseDeeds[UpgradeRecord]):
 
     def _arrange_clusters(self, record: UpgradeRecord, script: str) -> None:
         """Run a shell script on the volume of PostgreSQL's clusters; its argument names the one from before."""
-        docker.run(
-            *("container", "run", "--rm", "--pull=never", "--network=none", "--user=postgres"),
-            *docker.RESTRICTED,
-            f"--label={LABEL}={self._settings.directory}",
-            f"--volume={self._stack.postgres_volume}:{_POSTGRES_HOME}",
-            f"--workdir={_POSTGRES_HOME}",
-            *("--entrypoint=sh", record.target.postgres_image, "-euc", script),
-            *("sh", f"cluster-{record.source.postgres}-{record.id}"),
-        )
+        name = f"cluster-{record.source.postgres}-{record.id}"
+        self._stack.in_clusters(record.target.postgres_image, script, name)
 
     @property
     def _image(self) -> str:

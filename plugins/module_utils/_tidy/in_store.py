@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is tidied by the package's program, where database and store can be reached."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import NAMED, WORK
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
+    INCOMPLETE,
+    Program,
+    running_program,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decisions import Days
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt, said
+
+# In the stack's directory. What the tool writes is in a directory of its own: root runs a program beside it.
+HOME, TOOLS = "tidy", "work"
+_HOURS = 24
+# As `mlflow-sftp clean` says of what is no reason to say anything.
+_YOUNG = "it is too young"
+
+
+class InStore:
+    """Runs, quarantine and dead uploads of a stack, and what its server has downloaded."""
+
+    def __init__(self, stack: Stack, days: Days, check: bool) -> None:
+        self._stack = stack
+        self._days = days
+        self._check = check
+
+    def tidy(self) -> Iterator[Outcome]:
+        """Tidy kind by kind."""
+        asked: dict[str, Callable[[Program], Outcome]] = {
+            name: deed
+            for name, deed, days in (
+                ("deleted", self._deleted, self._days.deleted),
+                ("quarantine", self._quarantine, self._days.quarantine),
+                ("uploads", self._uploads, self._days.uploads),
+            )
+            if days
+        }
+        if asked:
+            try:
+                with self._tool() as program:
+                    yield from [attempt(kind, deed, program) for kind, deed in asked.items()]
+            except CutoverError as error:
+                yield from (Outcome(kind, error=said(error)) for kind in asked)
+        if self._days.downloads:
+            yield attempt("downloads", self._downloads)
+
+    @contextlib.contextmanager
+    def _tool(self) -> Iterator[Program]:
+        name = f"{self._stack.project.name}-tidy"
+        work = self._stack.settings.directory / HOME / TOOLS
+        volumes = self._stack.credentials()
+        if work.exists():
+            volumes.append(f"{work}:{WORK}:{'ro,' if self._check else ''}z")
+        self._stack.start_tool(name, volumes)
+        with running_program(name, "gc", "clean") as program:
+            yield program
+
+    def _deleted(self, program: Program) -> Outcome:
+        found = program.call(
+            *("gc", "--days", str(self._days.deleted), "--journal", f"{WORK}/gc.json"),
+            *("--destination", self._stack.store.uri, *self._checking),
+            accepted=(0, INCOMPLETE),
+        )
+        counts = {name: found[name] for name in ("runs", "models", "experiments")}
+        failed = [f"{name}: {reason}" for name, reason in found["failed"].items()]
+        return Outcome(
+            "deleted",
+            sum(counts.values()) + found["resumed"],
+            found["artifacts"]["bytes"] if found["artifacts"] else None,
+            tuple(f"{count} {name}" for name, count in counts.items() if count),
+            found["kept"],
+            f"artifacts stay for now: {'; '.join(failed[:NAMED])}" if failed else "",
+        )
+
+    def _quarantine(self, program: Program) -> Outcome:
+        days = str(self._days.quarantine)
+        return self._removed("quarantine", program, "empty-quarantine", "--days", days)
+
+    def _uploads(self, program: Program) -> Outcome:
+        return self._removed("uploads", program, "clean", "--hours", str(self._days.uploads * _HOURS))
+
+    def _removed(self, kind: str, program: Program, command: str, *options: str) -> Outcome:
+        found = program.call(command, self._stack.store.uri, *options, *self._checking)
+        return _of_files(kind, found)
+
+    def _downloads(self) -> Outcome:
+        server = f"{self._stack.project.name}-mlflow-1"
+        found = docker.inspect(server)
+        if found is None or not found["State"]["Running"]:
+            return Outcome("downloads", kept={server: "it does not run"})
+        program = Program(server, ["clean-downloads"])
+        try:
+            hours = str(self._days.downloads * _HOURS)
+            return _of_files("downloads", program.call("clean-downloads", "--hours", hours, *self._checking))
+        finally:
+            program.end()
+
+    @property
+    def _checking(self) -> tuple[str, ...]:
+        return ("--check",) if self._check else ()
+
+
+def _of_files(kind: str, found: Mapping[str, Any]) -> Outcome:
+    kept = {path: reason for path, reason in found["kept"].items() if reason != _YOUNG}
+    return Outcome(kind, found["removed"]["files"], found["removed"]["bytes"], kept=kept)
