@@ -38,6 +38,18 @@ options:
       - How long closing MLflow and opening it again takes, for the estimate.
     type: int
     default: 20
+  capacity_refuse:
+    description:
+      - What has to stay free beside what is needed, as C(5%) of all there is or C(5G). With less, nothing is begun.
+      - Where nobody tells how much is free, nothing is refused.
+    type: str
+    default: "0"
+  quota_bytes:
+    description:
+      - How many bytes the SFTP account may hold, where its server does not tell or tells of a disk that it shares.
+        V(0) is no quota.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -66,11 +78,14 @@ others:
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.capacity import Amount, Place
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -122,6 +137,17 @@ def find_out(
     return record, plan.Findings(present["database"], present["store"], target, rows, files, restart_seconds)
 
 
+def with_limits(found: plan.Findings, stack: Stack, options: dict) -> plan.Findings:
+    """Add what has to stay free, and how much is free for the backup of the database."""
+    disk = shutil.disk_usage(stack.settings.directory)
+    return replace(
+        found,
+        host=Place("the stack's directory", disk.free, disk.total),
+        refuse=Amount.parse(options["capacity_refuse"], "mlflow_stack_capacity_refuse"),
+        quota_bytes=options["quota_bytes"],
+    )
+
+
 def diff(rows: Any) -> dict[str, str]:
     """Return old and new locations, for Ansible to show."""
     moves = rows["moves"] if rows else []
@@ -164,12 +190,15 @@ def require_images(stack: Stack) -> None:
 def run(module: AnsibleModule) -> dict:
     """Plan the switch."""
     options = module.params
+    # Before anything is asked.
+    Amount.parse(options["capacity_refuse"], "mlflow_stack_capacity_refuse")
     stack = Stack(settings_of(options))
     require_images(stack)
     record = SwitchRecord.from_dict(options["record"])
     switch = Switch(stack, record)
     with prepared(module, stack, switch, record) as program:
         record, found = find_out(program, record, options["restart_seconds"], module.check_mode)
+        found = with_limits(found, stack, options)
         lines = plan.describe(record, found)
         try:
             record = plan.planned(record, found)
@@ -194,6 +223,8 @@ def main() -> None:
             **STACK_OPTIONS,
             "record": {"type": "dict", "required": True},
             "restart_seconds": {"type": "int", "default": 20},
+            "capacity_refuse": {"type": "str", "default": "0"},
+            "quota_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

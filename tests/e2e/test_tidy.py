@@ -3,8 +3,10 @@
 The tests of this file are steps of one story, on one stack for each way of access.
 """
 
+import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +121,28 @@ def test_a_cutover_that_is_half_done_is_refused(stack: Stack, aged: AgedStack) -
         record.write_text(record.read_text().replace('"cutting"', '"undone"'))
 
 
+def test_little_space_is_a_warning_and_refuses_a_cutover(stack: Stack) -> None:
+    report = stack.lab.stack.parent / "report/report.json"
+    passes(stack.lab.play("playbooks/verify.yml"))
+    assert cells(report)["space"]["status"] == "ok"
+    assert "the account freegee@" in cells(report)["space"]["detail"]
+    output = passes(stack.lab.play("playbooks/verify.yml", mlflow_stack_capacity_warn="100%"))
+    assert "space_low" in output
+    quota = {"sftp_target_quota_bytes": 1000, "mlflow_stack_capacity_refuse": "1%"}
+    passes(stack.lab.play("playbooks/verify.yml", **quota))
+    assert "0 B of 1000 B free by its quota" in cells(report)["space"]["detail"]
+    assert cells(report)["space"]["cause"] == "space_reserved"
+
+    containers = stack.lab.containers()
+    goal = {"artifact_storage": "local", "mlflow_stack_capacity_refuse": "100%"}
+    output = fails(stack.lab.play("playbooks/storage_switch.yml", **goal))
+    assert "have to stay free (mlflow_stack_capacity_refuse)" in output
+    assert "Nothing was changed" in output
+    assert stack.lab.containers() == containers
+    wrong = fails(stack.lab.play("site.yml", "--check", mlflow_stack_capacity_warn="ten"))
+    assert "mlflow_stack_capacity_warn is 'ten'; expected a percentage" in wrong
+
+
 @pytest.mark.parametrize(
     ("steps", "days"),
     [pytest.param(4, 50, id="in leaps"), pytest.param(200, 1, id="day by day", marks=pytest.mark.sweep)],
@@ -138,6 +162,13 @@ def test_200_days_leave_no_more_than_the_first(stack: Stack, aged: AgedStack, st
     for name in steady[0]:
         values = [float(str(each[name])) for each in steady]
         assert max(values) - min(values) <= max(0.03 * max(values), 2), (name, values)
+
+
+def cells(report: Path) -> dict[str, dict[str, str]]:
+    """What the report says of the Docker host, by stage."""
+    told = json.loads(report.read_text())
+    row = next(row for row in told["rows"] if row["vantage"] == "Docker host")
+    return dict(zip(told["columns"], row["cells"], strict=True))
 
 
 def live_for_a_day(aged: AgedStack) -> None:

@@ -25,7 +25,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
 )
 
 _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
-_DATABASE = "/var/lib/mlflow"
+# Where containers have an SQLite database.
+DATABASE = "/var/lib/mlflow"
 # Where PostgreSQL's image has the volume with the cluster.
 _POSTGRES_HOME = "/var/lib/postgresql"
 
@@ -336,7 +337,7 @@ class Stack:
     @property
     def database_volume(self) -> str:
         """The volume on which SQLite's file is, and where containers have it."""
-        return f"{self.project.name}_database:{_DATABASE}"
+        return f"{self.project.name}_database:{DATABASE}"
 
     def _data(self, database: str, further: Sequence[str]) -> list[str]:
         file = [self.database_volume] if database.startswith("sqlite:") else []

@@ -31,7 +31,7 @@ class Cause:
 
     Attributes:
         code: Stable name that plays and monitoring may compare with.
-        stage: The stage that finds it, one of `STAGES`, ``mlflow`` or ``any``.
+        stage: The stage that finds it, one of `STAGES`, ``mlflow``, ``space`` or ``any``.
         meaning: What is wrong, one sentence without a full stop.
         remedy: What to change, with placeholders for what is only known when it happens.
     """
@@ -587,6 +587,20 @@ _TABLE = (
         "The service {service} does not reach its database, or is not let in",
         "Check host, port, user and password of mlflow_stack_backend_store, and that the database takes connections "
         "from the containers; for the stack's own, see docker compose logs postgres.",
+    ),
+    Cause(
+        "space_low",
+        "space",
+        "Little space is free",
+        "Make room, or have it enlarged: playbooks/tidy.yml deletes what nothing needs any more. The limit is "
+        "mlflow_stack_capacity_warn.",
+    ),
+    Cause(
+        "space_reserved",
+        "space",
+        "So little space is free that no cutover is begun",
+        "Make room, or have it enlarged, before the next switch or upgrade: playbooks/tidy.yml deletes what nothing "
+        "needs any more. The limit is mlflow_stack_capacity_refuse.",
     ),
     Cause(
         "service_disk_full",

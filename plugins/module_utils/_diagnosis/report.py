@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import CAUSES, STAGES
 
-_COLUMNS = (*STAGES, "mlflow")
+_COLUMNS = (*STAGES, "space", "mlflow")
 # What differs between vantage points although they saw the same: random names, ids, amounts and durations.
 _VARYING = re.compile(
     r"\btmp\w{8}\b|\b(?=\w*\d)[0-9a-f]{8,}\b|(?<=/)\d+(?=/)|\b[\d.]+ ?(?=(?:bytes|GB|MB/s|ms|s)\b)"

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import CAUSES
+
 Variables = Mapping[str, Any]
 Result = dict[str, Any]
 
@@ -26,8 +28,8 @@ def collect_results(
     Args:
         docker_hosts: The Docker hosts to report.
         variables: The variables of every host of the inventory. ``verify_found`` is what there is on a Docker host,
-            ``verify_step_*`` is what a step returned; ``mlflow_stack_docker_host``, ``mlflow_stack_service`` and
-            ``ansible_host`` say which container it is.
+            ``verify_step_*`` is what a step returned, ``__mlflow_stack_capacity`` how much space there is;
+            ``mlflow_stack_docker_host``, ``mlflow_stack_service`` and ``ansible_host`` say which container it is.
         groups: The inventory's groups, of which ``docker_hosts``, ``verify_controllers`` and ``mlflow_containers``
             count.
         reached: The Docker hosts that Ansible has not lost.
@@ -113,6 +115,7 @@ def _account(variables: Variables) -> Iterator[Result]:
 
 def _docker_host(host: Variables) -> Iterator[Result]:
     yield from _account(host)
+    yield from _space(host)
     compared = _step(host, "containers")
     if compared is None:
         return
@@ -123,6 +126,23 @@ def _docker_host(host: Variables) -> Iterator[Result]:
         changed = [action["id"] for action in actions if action["status"] != "Starting"]
         named = ", ".join(dict.fromkeys(changed or [action["id"] for action in actions]))
         yield {"failed": True, "cause": "stack_outdated", "msg": f"docker compose up would act on {named}"}
+
+
+def _space(host: Variables) -> Iterator[Result]:
+    """What mlflow_capacity_info told; what nobody could ask is not known, and no failure of its own."""
+    told = host.get("__mlflow_stack_capacity")
+    if not told or told.get("skipped"):
+        return
+    stage: Result = {"name": "space", "status": "skipped", "seconds": 0.0, "cause": None}
+    if "level" not in told:
+        stage["detail"] = str(told.get("msg", "not known"))
+    elif (code := {"low": "space_low", "full": "space_reserved"}.get(told["level"])) is None:
+        stage |= {"status": "ok", "detail": "; ".join(told["lines"])}
+    else:
+        cause = CAUSES[code]
+        stage |= {"status": "warning", "detail": "; ".join(told["findings"]), "cause": code}
+        stage |= {"meaning": cause.meaning, "remedy": cause.remedy}
+    yield {"stages": [stage]}
 
 
 def container_results(docker_host: str, host: Variables, container: Variables) -> Iterator[Result]:

@@ -10,6 +10,10 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.amounts import (
+    EXPECTED,
+    parse_amount,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.paths import path_problem
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
@@ -56,7 +60,7 @@ def value_problems(given: Values, specs: Specs, key_file: KeyFile | None = None)
     usable = {name: option["default"] for name, option in specs.items() if "default" in option}
     usable |= {name: value for name, value in given.items() if name not in wrong and value is not None}
     found = [*wrong.values()]
-    for check in (_paths, _addresses, _pins, _database):
+    for check in (_paths, _addresses, _pins, _database, _amounts):
         found += check(usable, wrong)
     return [*found, *_key(usable, wrong, key_file)]
 
@@ -157,6 +161,18 @@ def _database(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
         str(values.get("mlflow_stack_postgres_image") or ""),
         values.get("mlflow_stack_memory_limits") or {},
     )
+
+
+def _amounts(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    for name in ("mlflow_stack_capacity_warn", "mlflow_stack_capacity_refuse"):
+        if name in values and parse_amount(str(values[name])) is None:
+            yield f"{name} is '{values[name]}'; {EXPECTED}."
+    quota = int(values.get("sftp_target_quota_bytes", 0))
+    if quota < 0:
+        yield f"sftp_target_quota_bytes is {quota}; expected a number of bytes, or 0 for no quota."
+    for name in (name for name in values if name.startswith("mlflow_tidy_") and name.endswith("_days")):
+        if int(values[name]) < 0:
+            yield f"{name} is {values[name]}; expected a number of days, or 0 to keep everything."
 
 
 def _key(values: Values, wrong: Mapping[str, str], file: KeyFile | None) -> Iterator[str]:

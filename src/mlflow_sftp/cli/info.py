@@ -14,7 +14,7 @@ from mlflow_sftp.cli.output import (
     readable_size,
     waiting_reported,
 )
-from mlflow_sftp.operations.store_inventory import store_info
+from mlflow_sftp.operations.store_inventory import space_info, store_info
 
 if TYPE_CHECKING:
     from mlflow_sftp.database.database import Database
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 @click.command("info", cls=ErrorReportingCommand)
 @click.argument("store", required=False)
 @optional_database_option
+@click.option(
+    "--space", "only_space", is_flag=True, help="Of the store, tell the free space alone: nothing is listed."
+)
 @json_option
-def info_command(store: str | None, database: "Database | None", as_json: bool) -> None:
+def info_command(store: str | None, database: "Database | None", only_space: bool, as_json: bool) -> None:
     """Tell what a store and MLflow's database hold, in numbers.
 
     STORE is a path or an sftp:// URI. Nothing is changed.
@@ -33,7 +36,7 @@ def info_command(store: str | None, database: "Database | None", as_json: bool) 
         raise click.UsageError("name a store, a database (--database), or both")
     found: dict[str, dict[str, Any]] = {}
     if store is not None:
-        found["store"] = store_info(store)
+        found["store"] = space_info(store) if only_space else store_info(store)
     if database is not None:
         # Imported here: a store alone is counted without what reads databases.
         from mlflow_sftp.operations.database_inventory import database_info
@@ -52,6 +55,9 @@ def info_command(store: str | None, database: "Database | None", as_json: bool) 
 def _print_store(found: dict[str, Any]) -> None:
     free = found["free_bytes"]
     free_space = "the server does not tell what is free" if free is None else f"{readable_size(free)} free"
+    if "files" not in found:
+        click.echo(f"{found['store']}: {free_space}")
+        return
     holds = (
         f"{found['files']} files ({readable_size(found['bytes'])})" if found["exists"] else "not there yet"
     )

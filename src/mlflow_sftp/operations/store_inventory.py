@@ -8,11 +8,34 @@ from mlflow_sftp.errors import first_error_kept
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.open_store import open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
+from mlflow_sftp.wire.packets import Space
 
 
 def store_info(location: str, settings: Settings | None = None) -> dict[str, Any]:
-    """Files, bytes and free bytes (or None) of a store; `unreadable` maps paths to reasons."""
+    """Files and bytes of a store, free and all bytes of its file system (or None).
+
+    `unreadable` maps paths to reasons.
+    """
     return event_loop.run(_store_info(location, settings or Settings.from_environment()))
+
+
+def space_info(location: str, settings: Settings | None = None) -> dict[str, Any]:
+    """The same without what is in the store, which takes no more than a question."""
+    return event_loop.run(_space_info(location, settings or Settings.from_environment()))
+
+
+async def _space_info(location: str, settings: Settings) -> dict[str, Any]:
+    store = open_store(location, RateLimiter(None), settings)
+    try:
+        return {"store": store.name, **_space(await store.space())}
+    finally:
+        with first_error_kept():
+            await store.close()
+
+
+def _space(space: Space | None) -> dict[str, int | None]:
+    free, total = space or (None, None)
+    return {"free_bytes": free, "total_bytes": total}
 
 
 async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
@@ -30,7 +53,7 @@ async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
             "exists": exists,
             "files": files,
             "bytes": size,
-            "free_bytes": await store.free_bytes(),
+            **_space(await store.space()),
             "unreadable": unreadable,
         }
     finally:

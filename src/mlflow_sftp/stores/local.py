@@ -19,6 +19,7 @@ from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer import local_files, temporary_names
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE
 from mlflow_sftp.transfer.local_files import LocalDirectory, list_directory, read_block
+from mlflow_sftp.wire.packets import Space
 
 # Slow work is done in the few threads of the interpreter's pool, whatever waits for them.
 _MAX_CONCURRENT_FILES = 512
@@ -177,9 +178,9 @@ class LocalStore:
             return False
         return True
 
-    async def free_bytes(self) -> int | None:
-        """What is free for this user where the store is or would be."""
-        return await asyncio.to_thread(_free_bytes, self.root)
+    async def space(self) -> Space | None:
+        """The space where the store is or would be."""
+        return await asyncio.to_thread(_space, self.root)
 
     async def settled_at(self) -> float:
         """A time just past by the store's clock: what changed before has another stamp if it changes again."""
@@ -349,8 +350,9 @@ def _clock(root: str) -> float:
         return time.time()
 
 
-def _free_bytes(path: str) -> int:
-    return shutil.disk_usage(_existing(path)).free
+def _space(path: str) -> Space:
+    usage = shutil.disk_usage(_existing(path))
+    return Space(usage.free, usage.total)
 
 
 def _existing(path: str) -> str:

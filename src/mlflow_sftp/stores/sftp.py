@@ -31,7 +31,7 @@ from mlflow_sftp.transfer.remote import Remote, is_missing
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
 from mlflow_sftp.wire.flow_control import MemoryBudget
-from mlflow_sftp.wire.packets import StatusError
+from mlflow_sftp.wire.packets import Space, StatusError
 from mlflow_sftp.wire.session import SftpSession
 
 # Times come in whole seconds, on some file systems in steps of two.
@@ -219,12 +219,12 @@ class SftpStore:
             return False
         return True
 
-    async def free_bytes(self) -> int | None:
-        """What is free for this user where the store is or would be; None where the server does not tell."""
+    async def space(self) -> Space | None:
+        """The space where the store is or would be; None where the server does not tell."""
         path = self.root
         while path != "/" and await self.remote.stat(path) is None:
             path = posixpath.dirname(path)
-        return await self.remote.free_bytes(path)
+        return await self.remote.space(path)
 
     async def settled_at(self) -> float:
         """A time just past by the server's clock: what changed before has another stamp if it changes again.

@@ -31,6 +31,7 @@ from mlflow_sftp.wire.packets import (
     FX_PERMISSION_DENIED,
     Attributes,
     BadAnswerError,
+    Space,
     StatusError,
 )
 from mlflow_sftp.wire.session import SftpSession
@@ -136,21 +137,21 @@ class Remote:
         directory, name = posixpath.split(path)
         return directory == posixpath.dirname(self.root) and temporary_names.is_temporary(encode(name))
 
-    async def free_bytes(self, path: str) -> int | None:
-        """Bytes free to this user on the file system of `path`, which exists; None where the server does not tell."""
+    async def space(self, path: str) -> Space | None:
+        """The space on the file system of `path`, which exists; None where the server does not tell."""
         traits = self.connections.traits
 
-        async def ask(session: SftpSession) -> int | None:
+        async def ask(session: SftpSession) -> Space | None:
             if traits.has_statvfs is False or not session.announces_statvfs:
                 return None
             try:
-                free = await session.statvfs(encode(path))
+                space = await session.statvfs(encode(path))
             except StatusError as error:
                 if error.code in (FX_NO_SUCH_FILE, FX_PERMISSION_DENIED):
                     return None  # That is about the path.
-                free = None
-            traits.has_statvfs = traits.has_statvfs or free is not None
-            return free
+                space = None
+            traits.has_statvfs = traits.has_statvfs or space is not None
+            return space
 
         return await self.connections.attempt(f"ask for free space at {path}", ask)
 
@@ -163,8 +164,9 @@ class Remote:
             return NoSpaceError(operation, self.name, error.message)
         if error.code == FX_FAILURE:
             with suppress(SftpError):
-                if (free := await self.free_bytes(self.root)) is not None and free < needs:
-                    return NoSpaceError(operation, self.name, f"{free} bytes are free and {needs} are needed")
+                if (space := await self.space(self.root)) is not None and space.free < needs:
+                    seen = f"{space.free} bytes are free and {needs} are needed"
+                    return NoSpaceError(operation, self.name, seen)
         remedy = "The server is at fault; try a newer one." if isinstance(error, BadAnswerError) else ""
         return ServerFailureError(operation, self.name, str(error), remedy)
 

@@ -250,12 +250,19 @@ def decode_path(packet: bytes) -> bytes:
     return path
 
 
-def decode_free_bytes(packet: bytes) -> int | None:
-    """Return the bytes free to this user; None where the answer is cut short or of a file system of no size."""
+class Space(NamedTuple):
+    """Of a file system, in bytes: what is free to this user, and what there is in all."""
+
+    free: int
+    total: int
+
+
+def decode_space(packet: bytes) -> Space | None:
+    """Return the space of a file system; None where the answer is cut short or of a file system of no size."""
     if len(packet) < 5 + _STATVFS.size:
         return None
     _, fragment, fragments, _, available, *_ = _STATVFS.unpack_from(packet, 5)
-    return int(fragment * available) if fragment * fragments else None
+    return Space(fragment * available, fragment * fragments) if fragment * fragments else None
 
 
 def decode_status_text(packet: bytes) -> str:

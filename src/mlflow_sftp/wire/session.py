@@ -55,15 +55,16 @@ from mlflow_sftp.wire.packets import (
     Name,
     PacketReader,
     SessionLostError,
+    Space,
     StatusError,
     decode_attributes,
     decode_body,
     decode_data,
-    decode_free_bytes,
     decode_handle,
     decode_names,
     decode_nothing,
     decode_path,
+    decode_space,
     decode_status_text,
     encode_string,
 )
@@ -356,10 +357,10 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             FXP_EXTENDED, FXP_STATUS, decode_nothing, name, encode_string(handle), handle=handle
         )
 
-    def statvfs(self, path: bytes) -> "asyncio.Future[int | None]":
-        """Bytes free to this user where `path` is, None where the answer makes no sense; see `announces_statvfs`."""
+    def statvfs(self, path: bytes) -> "asyncio.Future[Space | None]":
+        """The space where `path` is, None where the answer makes no sense; see `announces_statvfs`."""
         name = encode_string(b"statvfs@openssh.com")
-        return self._request(FXP_EXTENDED, FXP_EXTENDED_REPLY, decode_free_bytes, name, encode_string(path))
+        return self._request(FXP_EXTENDED, FXP_EXTENDED_REPLY, decode_space, name, encode_string(path))
 
     def extended(self, name: bytes, *parts: bytes) -> "asyncio.Future[bytes]":
         return self._request(FXP_EXTENDED, FXP_EXTENDED_REPLY, decode_body, encode_string(name), *parts)

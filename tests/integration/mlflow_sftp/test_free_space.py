@@ -26,7 +26,8 @@ def _free_bytes(uri: str, settings: Settings, times: int = 1) -> list[int | None
         answers = []
         for _ in range(times):
             store = SftpStore(uri, RateLimiter(None), settings)
-            answers.append(await store.free_bytes())
+            space = await store.space()
+            answers.append(space and space.free)
             await store.close()
         return answers
 

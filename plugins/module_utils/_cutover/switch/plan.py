@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.capacity import (
+    Amount,
+    Place,
+    fits,
+    reserve,
+    with_quota,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
@@ -28,6 +35,9 @@ class Findings:
         rows: Of ``relocate plan``; None where no row changes.
         files: Of ``copy --check``; None where no file is copied, or the new store could not be asked.
         restart_seconds: How long closing MLflow and opening it again takes.
+        host: The stack's directory, where the database is backed up.
+        refuse: What has to stay free.
+        quota_bytes: Of the SFTP account; 0 for none.
     """
 
     database: Mapping[str, Any]
@@ -36,6 +46,9 @@ class Findings:
     rows: Mapping[str, Any] | None
     files: Mapping[str, Any] | None
     restart_seconds: float
+    host: Place = field(default_factory=lambda: Place("the stack's directory"))
+    refuse: Amount = field(default_factory=Amount)
+    quota_bytes: int = 0
 
 
 def narrowed(record: SwitchRecord, rows: Mapping[str, Any] | None) -> SwitchRecord:
@@ -68,7 +81,8 @@ def planned(record: SwitchRecord, found: Findings) -> SwitchRecord:
         _require_movable(found.rows)
     if found.files is not None:
         _require_readable(record, found.files)
-        _require_space(record, found.target, found.files)
+        _require_space(record, found)
+    _require_room_for_backup(found)
     present = [place["place"] for place in found.database["places"]]
     places = present if found.rows is None else found.rows["places_after"]
     return record.updated(accounts=tuple(needed_accounts(places, record.target)))
@@ -108,14 +122,33 @@ def _require_readable(record: SwitchRecord, files: Mapping[str, Any]) -> None:
         )
 
 
-def _require_space(record: SwitchRecord, target: Mapping[str, Any] | None, files: Mapping[str, Any]) -> None:
-    free = None if target is None else target["free_bytes"]
-    if free is not None and free < files["copied"]["bytes"]:
+def _require_space(record: SwitchRecord, found: Findings) -> None:
+    place, files = _target(record, found), found.files or {}
+    needed = files["copied"]["bytes"]
+    if not fits(place, needed, found.refuse):
         raise RefusedError(
-            f"{record.target.uri} has {readable_size(free)} free, and {readable_size(files['copied']['bytes'])} "
-            "are to be copied. Nothing was changed",
+            f"{record.target.uri} has {readable_size(place.free or 0)} free{' by its quota' if place.quota else ''}"
+            f"{reserve(place, found.refuse)}, and {readable_size(needed)} are to be copied. Nothing was changed",
             "Make room, or move a part with -e experiments=[...]",
         )
+
+
+def _require_room_for_backup(found: Findings) -> None:
+    needed = found.database.get("bytes") or 0
+    if not fits(found.host, needed, found.refuse):
+        raise RefusedError(
+            f"{found.host}{reserve(found.host, found.refuse)}, and the backup of the database needs "
+            f"{readable_size(needed)}. Nothing was changed",
+            "Make room",
+        )
+
+
+def _target(record: SwitchRecord, found: Findings) -> Place:
+    """Return the new store's space, as its server tells it or a quota says."""
+    told = found.target or {}
+    quota = found.quota_bytes if record.target.storage == "sftp" else 0
+    place = Place(record.target.uri, told.get("free_bytes"), told.get("total_bytes"), told.get("bytes"))
+    return with_quota(place, quota)
 
 
 def _database(counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -147,10 +180,11 @@ def _space(record: SwitchRecord, found: Findings) -> str:
         return (
             "Free space at the new store is not known: it cannot be asked before the account is provisioned."
         )
-    free = found.target["free_bytes"]
-    if free is None:
+    place = _target(record, found)
+    if place.free is None:
         return "The new store does not tell how much space is free."
-    return f"Free space at the new store: {readable_size(free)}."
+    by = " by its quota" if place.quota else ""
+    return f"Free space at the new store: {readable_size(place.free)}{by}{reserve(place, found.refuse)}."
 
 
 def _locations(rows: Mapping[str, Any] | None) -> Iterator[str]:

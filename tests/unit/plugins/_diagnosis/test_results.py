@@ -354,3 +354,24 @@ def test_a_host_that_may_be_empty() -> None:
     hosts = {"one": _CHECKED, "two": _EMPTY}
     entries = verify_results(["one", "two"], hosts, {"docker_hosts": ["one", "two"]}, ["one", "two"], True)
     assert [entry["vantage"] for entry in entries] == ["one: Docker host"]
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "cause", "detail"),
+    [
+        ({"level": "ok", "lines": ["a", "b"], "findings": []}, "ok", None, "a; b"),
+        ({"level": "low", "lines": ["a", "b"], "findings": ["b"]}, "warning", "space_low", "b"),
+        ({"level": "full", "lines": ["a", "b"], "findings": ["a"]}, "warning", "space_reserved", "a"),
+        # What nobody could ask is not known, and neither nothing nor enough.
+        (BROKEN, "skipped", None, "boom"),
+    ],
+)
+def test_space(told: Variables, status: str, cause: str | None, detail: str) -> None:
+    host = {**found("compose.yml"), "__mlflow_stack_capacity": told}
+    report = verify_report(verify_results(["one"], {"one": host}, {"docker_hosts": ["one"]}, ["one"]))
+    (row,) = report["rows"]
+    shown = dict(zip(report["columns"], row["cells"], strict=True))["space"]
+    assert (shown["status"], shown["cause"], shown["detail"]) == (status, cause, detail)
+    # It is no reason to roll a deployment back.
+    assert report["ok"]
+    assert [problem["code"] for problem in report["problems"]] == ([cause] if cause else [])

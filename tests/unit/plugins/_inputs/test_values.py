@@ -43,6 +43,13 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"mlflow_stack_telemetry": "maybe"},
         ["mlflow_stack_telemetry is 'maybe'; expected true or false"],
     ),
+    "no amount": (
+        {"mlflow_stack_capacity_warn": "ten"},
+        ["mlflow_stack_capacity_warn is 'ten'; expected a percentage as 10%"],
+    ),
+    "more than all": ({"mlflow_stack_capacity_refuse": "101%"}, ["mlflow_stack_capacity_refuse is '101%'"]),
+    "negative quota": ({"sftp_target_quota_bytes": -1}, ["sftp_target_quota_bytes is -1; expected"]),
+    "negative days": ({"mlflow_tidy_upload_days": "-1"}, ["mlflow_tidy_upload_days is -1; expected"]),
     "no number": ({"sftp_port": "ssh"}, ["sftp_port is 'ssh'; expected a number"]),
     "no value": ({"mlflow_stack_dir": None}, ["mlflow_stack_dir has no value"]),
     "list as text": (
@@ -90,6 +97,7 @@ FINE: dict[str, dict[str, Any]] = {
         "mlflow_stack_keep_data": "no",
     },
     "first key seen": {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []},
+    "amounts": {"mlflow_stack_capacity_warn": "5 GiB", "mlflow_stack_capacity_refuse": 0},
     "all addresses": {"mlflow_stack_bind": "0.0.0.0"},
     "IPv6": {"mlflow_stack_bind": "::1"},
     "no value where none is needed": {"sftp_address": None, "sftp_target_bootstrap_password": None},

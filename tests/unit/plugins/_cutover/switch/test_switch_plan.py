@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.capacity import Amount, Place
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch import plan
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
@@ -89,6 +90,30 @@ def test_what_moves_is_narrowed_to_the_experiments() -> None:
             [
                 "sftp://me@host:22/a has 1.0 MiB free, and 3.0 MiB are to be copied. Nothing was changed",
                 "Make room",
+            ],
+        ),
+        (
+            replace(
+                FOUND,
+                target={"free_bytes": 10 << 20, "total_bytes": 100 << 20},
+                refuse=Amount(fraction=0.08),
+            ),
+            [
+                "has 10.0 MiB free, of which 8.0 MiB have to stay free (mlflow_stack_capacity_refuse), and 3.0 MiB",
+            ],
+        ),
+        (
+            replace(FOUND, target={"free_bytes": None, "bytes": 98 << 20}, quota_bytes=100 << 20),
+            ["has 2.0 MiB free by its quota, and 3.0 MiB are to be copied"],
+        ),
+        (
+            replace(
+                FOUND,
+                database={**FOUND.database, "bytes": 5 << 20},
+                host=Place("the stack's directory", 4 << 20, 100 << 20),
+            ),
+            [
+                "the stack's directory: 4.0 MiB of 100.0 MiB free, and the backup of the database needs 5.0 MiB"
             ],
         ),
     ],
