@@ -4,7 +4,7 @@
 import datetime
 import posixpath
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from mlflow_sftp import event_loop
 from mlflow_sftp.errors import first_error_kept
 from mlflow_sftp.operations.audit import QUARANTINE, QUARANTINE_STAMP
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import FileProblemError, Item, Totals, escape_undecodable
+from mlflow_sftp.stores.base import FileProblemError, Item, Totals, escape_undecodable, parents
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer.concurrency import for_each, iterate
@@ -63,7 +63,7 @@ class _Emptying:
         return self._result
 
     async def _old_directories(self) -> AsyncIterator[str]:
-        async for items in self._store.walk(QUARANTINE, self._result.kept.__setitem__, recursive=False):
+        async for items in self._store.entries(QUARANTINE, self._result.kept.__setitem__, recursive=False):
             for item in items:
                 name = posixpath.basename(item.path)
                 if not item.is_directory or not _STAMP.fullmatch(name):
@@ -72,16 +72,38 @@ class _Emptying:
                     yield item.path
 
     async def _remove(self, directory: str) -> None:
-        """Delete a directory's files, then the directories that are empty, the deepest first."""
+        """Delete what is below a directory, then the directories that are empty, the deepest first.
+
+        Links go themselves. What they lead to is not the quarantine's, and most likely in use.
+        """
         files: list[Item] = []
         directories = [directory]
-        async for items in self._store.walk(directory, self._result.kept.__setitem__):
+        async for items in self._store.entries(directory, self._result.kept.__setitem__):
             files += [item for item in items if not item.is_directory]
             directories += [item.path for item in items if item.is_directory]
+        links = await self._links(directories)
+        files = [item for item in files if links.isdisjoint(parents(item.path))]
         await for_each(iterate(files), self._remove_file, self._store.max_concurrent_files)
         if not self._check:
             for each in sorted(directories, key=lambda path: path.count("/"), reverse=True):
-                await self._store.remove_directory(each)
+                if links.isdisjoint((each, *parents(each))):
+                    await self._store.remove_directory(each)
+
+    async def _links(self, directories: Iterable[str]) -> set[str]:
+        """Return what a server has listed as a directory, and which is a link to one; that stays, and is told."""
+        links: set[str] = set()
+
+        async def look(directory: str) -> None:
+            try:
+                kind = await self._store.kind(directory)
+            except FileProblemError as problem:
+                kind, self._result.kept[directory] = None, str(problem)
+            if kind != "directory":
+                links.add(directory)
+                self._result.kept.setdefault(directory, "the server lists a link as a directory")
+
+        await for_each(iterate(directories), look, self._store.max_concurrent_files)
+        return links
 
     async def _remove_file(self, item: Item) -> None:
         try:

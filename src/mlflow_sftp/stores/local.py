@@ -83,22 +83,39 @@ class LocalStore:
         unread = [""]
         while unread:
             directory = unread.pop()
-            try:
-                found, below = await asyncio.to_thread(self._temporary_files_in, directory)
-            except OSError as error:
-                on_unreadable(directory, f"cannot be listed: {error.strerror}")
-                continue
+            found, below = await self._entries_in(directory, on_unreadable, temporary_names.is_temporary)
             unread.extend(below)
             yield found
 
-    def _temporary_files_in(self, directory: str) -> tuple[list[Item], list[str]]:
+    async def entries(
+        self, top: str, on_unreadable: OnUnreadable, *, recursive: bool = True
+    ) -> AsyncIterator[list[Item]]:
+        """Everything below `top`, or right in it, as it is: links as themselves, and temporary files too."""
+        unread = [top]
+        while unread:
+            found, below = await self._entries_in(unread.pop(), on_unreadable)
+            if recursive:
+                unread.extend(below)
+            yield [*(Item(path, True, 0, "") for path in below), *found]
+
+    async def _entries_in(
+        self, directory: str, on_unreadable: OnUnreadable, wanted: Callable[[bytes], bool] = lambda _: True
+    ) -> tuple[list[Item], list[str]]:
+        """Files of a directory that are wanted, by their names, and the directories in it."""
+        try:
+            return await asyncio.to_thread(self._scan, directory, wanted)
+        except OSError as error:
+            on_unreadable(directory, f"cannot be listed: {error.strerror}")
+            return [], []
+
+    def _scan(self, directory: str, wanted: Callable[[bytes], bool]) -> tuple[list[Item], list[str]]:
         found, below = [], []
         with os.scandir(self.path(directory)) as entries:
             for entry in entries:
                 path = os.path.join(directory, entry.name)
                 if entry.is_dir(follow_symlinks=False):
                     below.append(path)
-                elif temporary_names.is_temporary(os.fsencode(entry.name)):
+                elif wanted(os.fsencode(entry.name)):
                     found.append(_item(path, entry.stat(follow_symlinks=False)))
         return found, below
 

@@ -103,6 +103,30 @@ class SftpStore:
             ):
                 yield [_item(entry.path, False, entry.size or 0, entry.mtime)]
 
+    async def entries(
+        self, top: str, on_unreadable: OnUnreadable, *, recursive: bool = True
+    ) -> AsyncIterator[list[Item]]:
+        """Everything below `top`, or right in it, as it is: links as themselves, and temporary files too."""
+
+        def unreadable(directory: str, error: SftpError) -> None:
+            on_unreadable(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
+
+        def left_out(path: str, reason: str) -> None:
+            on_unreadable(posixpath.join(top, path), reason)
+
+        entries = walk(
+            self.remote,
+            self.path(top),
+            raw=True,
+            recursive=recursive,
+            on_unreadable=unreadable,
+            on_left_out=left_out,
+        )
+        async with aclosing(entries):
+            async for entry in entries:
+                path = posixpath.join(top, entry.path)
+                yield [_item(path, entry.is_directory, entry.size or 0, entry.mtime)]
+
     async def look(self, relative: str) -> Item | None:
         """What a name stands for now, a link for itself; None for nothing."""
         path = self.path(relative)

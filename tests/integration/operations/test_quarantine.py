@@ -7,6 +7,8 @@ import pytest
 
 from mlflow_sftp.operations.audit import QUARANTINE, QUARANTINE_STAMP
 from mlflow_sftp.operations.quarantine import empty_quarantine
+from mlflow_sftp.stores.local import LocalStore
+from mlflow_sftp.stores.sftp import SftpStore
 from tests.support.sshd import SshServer
 from tests.support.storing import use
 
@@ -53,6 +55,39 @@ def test_old_ones_go_and_everything_else_stays(place: tuple[str, Path]) -> None:
     )
     again = empty_quarantine(location, days=90)
     assert not again.as_dict()["changed"]
+
+
+def test_links_go_and_what_they_lead_to_stays(place: tuple[str, Path]) -> None:
+    location, root = place
+    aside = root / QUARANTINE
+    live = put(root, "2/live/artifacts/model")
+    old = put(aside, f"{stamp(91)}/1/x").parent
+    (old / "directory").symlink_to(live.parent)
+    (old / "file").symlink_to(live)
+    (old / "nowhere").symlink_to(root / "nothing")
+    (aside / stamp(120)).symlink_to(live.parent.parent)
+    put(old, ".mlflow-sftp-0123456789abcdef.part")
+    done = empty_quarantine(location, days=90)
+    assert live.read_bytes() == b"12345"
+    assert done.removed.files == 5
+    assert not old.parent.exists()
+    assert done.kept == {f"{QUARANTINE}/{stamp(120)}": "no audit made it"}
+
+
+def test_a_directory_that_is_a_link_after_all_is_not_entered(
+    place: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a server that lists links as what they lead to, and as where one is put there meanwhile."""
+    location, root = place
+    live = put(root, "2/live/artifacts/model")
+    old = put(root / QUARANTINE, f"{stamp(91)}/1/x").parent
+    (old / "link").symlink_to(live.parent)
+    for store in (LocalStore, SftpStore):
+        monkeypatch.setattr(store, "entries", store.walk)
+    done = empty_quarantine(location, days=90)
+    assert live.read_bytes() == b"12345"
+    assert list(done.kept) == [str((old / "link").relative_to(root))]
+    assert not (old / "x").exists()
 
 
 def test_no_quarantine_is_nothing_to_do(place: tuple[str, Path]) -> None:
