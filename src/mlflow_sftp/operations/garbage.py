@@ -10,10 +10,10 @@ import contextlib
 import json
 import posixpath
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from mlflow.exceptions import MlflowException
@@ -21,34 +21,38 @@ from mlflow.exceptions import MlflowException
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.database.durable_file import replaced_file
 from mlflow_sftp.database.location_columns import TRACE_LOCATION_TAGS
-from mlflow_sftp.errors import JournalError
+from mlflow_sftp.errors import JournalError, LocationError
+from mlflow_sftp.location import Location
 from mlflow_sftp.operations.artifact_removal import ArtifactRemoval
+from mlflow_sftp.operations.references import (
+    Entity,
+    References,
+    VersionsStamp,
+    lock_versions,
+    versions_stamp,
+)
 from mlflow_sftp.stores.base import Totals
 
 FORMAT = 1
 # The one that MLflow itself made, and needs.
 _DEFAULT_EXPERIMENT = "0"
-_INTERNALLY_DELETED = "Deleted_Internal"
 _UNKNOWN_AGE = "MLflow does not know when it was deleted"
 _SHARED = "its artifacts are not in a directory of its own"
-
-
-class Entity(NamedTuple):
-    """What has artifacts of its own; `kind` is run, model or trace."""
-
-    kind: str
-    identifier: str
-    location: str
+_UNREADABLE = "its location is of no kind that is known here"
 
 
 @dataclass
 class Due:
-    """What may go; `kept` maps what is old enough and stays nevertheless to the reason."""
+    """What may go; `kept` maps what is old enough and stays nevertheless to the reason.
+
+    `versions` is of the registry that was looked at.
+    """
 
     runs: list[Entity] = field(default_factory=list)
     models: list[Entity] = field(default_factory=list)
     experiments: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
+    versions: VersionsStamp | None = None
 
 
 @dataclass
@@ -98,7 +102,7 @@ def collect(
     limit = int((time.time() - days * 86400) * 1000)
     removal = ArtifactRemoval(tracking_uri, destination)
     left = _without_rows(database, _read_journal(journal))
-    due = _due(database, limit)
+    due = _due(database, limit, destination)
     totals = removal.totals(each.location for each in (*left, *due.runs, *due.models))
     if check:
         return Collected(
@@ -107,7 +111,7 @@ def collect(
     collected = Collected(resumed=len(left), artifacts=totals, kept=due.kept)
     if left or due.runs or due.models or due.experiments:
         with database.translate_errors("remove deleted rows"):
-            _Collector(database, removal, limit, journal, collected).run(left, due)
+            _Collector(database, removal, limit, journal, destination, collected).run(left, due)
     return collected
 
 
@@ -118,6 +122,7 @@ class _Collector:
         removal: ArtifactRemoval,
         limit: int,
         journal: Path,
+        destination: str | None,
         collected: Collected,
     ) -> None:
         # Imported here: it takes a second, and most often there is nothing to remove.
@@ -131,12 +136,17 @@ class _Collector:
         self._removal = removal
         self._limit = limit
         self._journal = journal
+        self._destination = destination
         self._collected = collected
+        self._versions: VersionsStamp | None = None
+        self._needed: dict[str, str] = {}
+        self._due: list[Entity] = []
         self._pending: list[Entity] = []
 
     def run(self, left: list[Entity], due: Due) -> None:
         """Runs and models first: an experiment can go once it holds nothing."""
-        self._note([*left, *due.runs, *due.models])
+        self._versions, self._due = due.versions, [*due.runs, *due.models]
+        self._note([*left, *self._due])
         gone = [each for each in due.runs if self._remove_run(each)]
         self._collected.runs = len(gone)
         models = [each for each in due.models if self._remove_model(each)]
@@ -148,6 +158,8 @@ class _Collector:
         with self._one_transaction() as session:
             if not self._claim(session, "runs", "run_uuid", run.identifier, "deleted_time"):
                 return False
+            if self._is_needed(session, run):
+                return False
             self._store._hard_delete_run(run.identifier)
             for statement in _left_behind(self._database, run.identifier):
                 session.execute(statement)
@@ -158,6 +170,8 @@ class _Collector:
             key, deleted = "model_id", "last_updated_timestamp_ms"
             if not self._claim(session, "logged_models", key, model.identifier, deleted):
                 return False
+            if self._is_needed(session, model):
+                return False
             self._store._hard_delete_logged_model(model.identifier)
         return True
 
@@ -167,13 +181,13 @@ class _Collector:
             if not self._claim(session, "experiments", "experiment_id", int(identifier), "last_update_time"):
                 return False
             connection = session.connection()
-            if _experiment_reason(self._database, connection, identifier):
-                return False
             location = str(_location_of(self._database, connection, identifier))
-            belongings = [
-                *_models_in(self._database, connection, identifier),
-                *_traces_in(self._database, connection, identifier),
-            ]
+            belongings = _belongings(self._database, connection, identifier)
+            needed = References(belongings, self._destination).find(
+                self._database, connection, versions_only=True
+            )
+            if _experiment_reason(self._database, connection, identifier, needed, belongings):
+                return False
             self._note([*self._pending, *belongings])
             for each in belongings:
                 if each.kind == "model":
@@ -184,8 +198,26 @@ class _Collector:
         self._removal.remove_directories(location, ["models", "traces", ""])
         return True
 
+    def _is_needed(self, session: Any, entity: Entity) -> bool:
+        """Tell, from within the transaction, whether a version leads there that was made since the look at all."""
+        connection = session.connection()
+        stamp = versions_stamp(self._database, connection)
+        if stamp != self._versions:
+            self._versions = stamp
+            self._needed = References(self._due, self._destination).find(
+                self._database, connection, versions_only=True
+            )
+        if entity.name not in self._needed:
+            return False
+        self._collected.kept[entity.name] = self._needed[entity.name]
+        return True
+
     def _claim(self, session: Any, table: str, key: str, identifier: object, deleted: str) -> bool:
-        """Lock a row if it is deleted still, for long enough: whoever would restore it waits, and finds it gone."""
+        """Lock a row if it is deleted still, for long enough: whoever would restore it waits, and finds it gone.
+
+        The registry is locked before, so that it is final what leads to the row's artifacts.
+        """
+        lock_versions(self._database, session.connection())
         rows = self._database.all_tables()[table]
         claim = sa.update(rows).where(
             rows.c[key] == identifier,
@@ -211,7 +243,7 @@ class _Collector:
     def _delete_artifacts(self, entities: Collection[Entity]) -> None:
         cleared = [each for each in entities if self._delete(each)]
         self._removal.remove_own_directories((each.identifier, each.location) for each in cleared)
-        failed = [each for each in self._pending if _name(each) in self._collected.failed]
+        failed = [each for each in self._pending if each.name in self._collected.failed]
         self._note(failed)
 
     def _delete(self, entity: Entity) -> bool:
@@ -219,7 +251,7 @@ class _Collector:
             self._removal.delete(entity.location)
         except Exception as error:
             # Others may lie elsewhere, and what fails now is tried again by the next call.
-            self._collected.failed[_name(entity)] = " ".join(str(error).split())
+            self._collected.failed[entity.name] = " ".join(str(error).split())
             return False
         return True
 
@@ -229,21 +261,39 @@ class _Collector:
             self._pending = pending
 
 
-def _due(database: Database, limit: int) -> Due:
+def _due(database: Database, limit: int, destination: str | None) -> Due:
     """What has been deleted since before `limit`, in milliseconds since 1970, and nothing else leads to."""
     with database.reading() as connection:
-        registry = _Registry(database, connection)
-        due = Due()
-        due.runs = list(_old(connection, _deleted_runs(database), limit, registry, due.kept))
+        due = Due(versions=versions_stamp(database, connection))
+        runs = list(_old(connection, _deleted_runs(database), limit, due.kept))
+        models: list[Entity] = []
         if "logged_models" in database.tables:
-            due.models = list(_old(connection, _deleted_models(database), limit, registry, due.kept))
+            models = list(_old(connection, _deleted_models(database), limit, due.kept))
+        experiments = {
+            each: _belongings(database, connection, each)
+            for each in _deleted_experiments(database, connection, limit)
+        }
+        inside = (each for belongings in experiments.values() for each in belongings)
+        needed = References([*runs, *models, *inside], destination).find(database, connection)
+        due.runs = list(_not_needed(runs, needed, due.kept))
+        due.models = list(_not_needed(models, needed, due.kept))
         going = {each.identifier for each in due.runs}
-        for identifier in _deleted_experiments(database, connection, limit):
-            if reason := _experiment_reason(database, connection, identifier, going, registry):
+        for identifier, belongings in experiments.items():
+            if reason := _experiment_reason(database, connection, identifier, needed, belongings, going):
                 due.kept[f"experiment {identifier}"] = reason
             else:
                 due.experiments.append(identifier)
     return due
+
+
+def _not_needed(
+    entities: Iterable[Entity], needed: Mapping[str, str], kept: dict[str, str]
+) -> Iterator[Entity]:
+    for each in entities:
+        if each.name in needed:
+            kept[each.name] = needed[each.name]
+        else:
+            yield each
 
 
 def _deleted_runs(database: Database) -> sa.Select[Any]:
@@ -266,16 +316,15 @@ def _old(
     connection: sa.Connection,
     query: sa.Select[Any],
     limit: int,
-    registry: "_Registry",
     kept: dict[str, str],
 ) -> Iterator[Entity]:
     for kind, identifier, location, deleted in connection.execute(query):
         entity = Entity(kind, str(identifier), location or "")
         if deleted is None:
-            kept[_name(entity)] = _UNKNOWN_AGE
+            kept[entity.name] = _UNKNOWN_AGE
         elif deleted <= limit:
-            if reason := _reason(entity, registry):
-                kept[_name(entity)] = reason
+            if reason := _reason(entity):
+                kept[entity.name] = reason
             else:
                 yield entity
 
@@ -292,18 +341,32 @@ def _experiment_reason(
     database: Database,
     connection: sa.Connection,
     identifier: str,
+    needed: Mapping[str, str],
+    belongings: Iterable[Entity],
     going: Collection[str] = (),
-    registry: "_Registry | None" = None,
 ) -> str:
-    """Why a deleted experiment stays; empty where it may go once the runs that are `going` are gone."""
+    """Why a deleted experiment stays; empty where it may go once the runs that are `going` are gone.
+
+    Args:
+        needed: Names of entities that other rows lead to, with the reason.
+        belongings: The models and traces that go with it.
+    """
     runs = database.all_tables()["runs"].c
     held = connection.scalars(sa.select(runs.run_uuid).where(runs.experiment_id == int(identifier)))
     if any(run not in going for run in held):
         return "it holds runs that stay"
-    registry = registry or _Registry(database, connection)
-    models = _models_in(database, connection, identifier)
-    reasons = (reason for each in models if (reason := _reason(each, registry)))
-    return next((f"a model in it stays: {reason}" for reason in reasons), "")
+    for each in belongings:
+        if reason := _reason(each) or needed.get(each.name, ""):
+            return f"a {each.kind} in it stays: {reason}"
+    return ""
+
+
+def _belongings(database: Database, connection: sa.Connection, identifier: str) -> list[Entity]:
+    """What goes with an experiment, deleted or not."""
+    return [
+        *_models_in(database, connection, identifier),
+        *_traces_in(database, connection, identifier),
+    ]
 
 
 def _location_of(database: Database, connection: sa.Connection, identifier: str) -> Any:
@@ -354,39 +417,15 @@ def _left_behind(database: Database, run: str) -> Iterator[sa.Delete]:
         yield sa.delete(tables["entity_associations"]).where(of_run(tables["entity_associations"]))
 
 
-class _Registry:
-    """Which locations, runs and models the versions of registered models lead to."""
-
-    def __init__(self, database: Database, connection: sa.Connection) -> None:
-        versions = database.all_tables()["model_versions"].c
-        query = sa.select(versions.name, versions.version, versions.source, versions.storage_location).where(
-            versions.current_stage.is_distinct_from(_INTERNALLY_DELETED)
-        )
-        self._versions = [
-            (f"version {version} of the registered model {name}", [each for each in places if each])
-            for name, version, *places in connection.execute(query)
-        ]
-
-    def leading_to(self, entity: Entity) -> str:
-        """Return which version needs an entity's artifacts; empty for none."""
-        scheme = {"run": "runs", "model": "models"}[entity.kind]
-        pointer, place = f"{scheme}:/{entity.identifier}", entity.location.rstrip("/")
-        for name, places in self._versions:
-            if any(_is_at(each, pointer) or _is_at(each, place) for each in places):
-                return name
-        return ""
-
-
-def _is_at(place: str, above: str) -> bool:
-    return place == above or place.startswith(f"{above}/")
-
-
-def _reason(entity: Entity, registry: _Registry) -> str:
-    """Why an entity stays that is old enough; empty where it may go."""
+def _reason(entity: Entity) -> str:
+    """Why an entity stays that is old enough, for what its own row says; empty where it may go."""
     if not _has_own_directory(entity):
         return _SHARED
-    version = registry.leading_to(entity)
-    return f"{version} needs its artifacts" if version else ""
+    try:
+        location = Location.parse(entity.location)
+    except LocationError:
+        return _UNREADABLE
+    return _UNREADABLE if location.climbs or location.has_query else ""
 
 
 def _has_own_directory(entity: Entity) -> bool:
@@ -412,10 +451,6 @@ def _without_rows(database: Database, entities: Iterable[Entity]) -> list[Entity
 def _has_row(connection: sa.Connection, table: sa.Table, key: str, identifier: str) -> bool:
     query = sa.select(sa.literal(1)).where(table.c[key] == identifier)
     return connection.execute(query.limit(1)).first() is not None
-
-
-def _name(entity: Entity) -> str:
-    return f"{entity.kind} {entity.identifier}"
 
 
 def _read_journal(path: Path) -> list[Entity]:
