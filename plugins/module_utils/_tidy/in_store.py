@@ -79,7 +79,7 @@ class InStore:
             found["artifacts"]["bytes"] if found["artifacts"] else None,
             tuple(f"{count} {name}" for name, count in counts.items() if count),
             found["kept"],
-            f"artifacts stay for now: {'; '.join(failed[:NAMED])}" if failed else "",
+            f"not everything could be deleted yet: {'; '.join(failed[:NAMED])}" if failed else "",
         )
 
     def _quarantine(self, program: Program) -> Outcome:

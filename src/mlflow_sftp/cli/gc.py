@@ -66,6 +66,6 @@ def gc_command(
         for name, reason in collected.kept.items():
             click.echo(f"stays: {printable(name)}: {printable(reason)}", err=True)
         for name, reason in collected.failed.items():
-            click.echo(f"artifacts stay for now: {printable(name)}: {printable(reason)}", err=True)
+            click.echo(f"stays for now: {printable(name)}: {printable(reason)}", err=True)
     if collected.failed:
         raise click.exceptions.Exit(EXIT_INCOMPLETE)

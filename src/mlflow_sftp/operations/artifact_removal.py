@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_sftp import event_loop
-from mlflow_sftp.errors import LocationError, first_error_kept
+from mlflow_sftp.errors import LocationError, StorageError, first_error_kept
 from mlflow_sftp.location import Location
 from mlflow_sftp.operations.round_trip import delete_artifacts
 from mlflow_sftp.settings import Settings
@@ -65,7 +65,7 @@ class ArtifactRemoval:
         event_loop.run(remove())
 
     def totals(self, locations: Iterable[str]) -> Totals | None:
-        """Files and bytes at locations, all together; None where the store of one cannot be listed from here."""
+        """Files and bytes at locations, all together; None where the store of one cannot be listed."""
         by_parent: dict[str, list[str]] = defaultdict(list)
         for location in locations:
             directory = self._directory(location)
@@ -74,7 +74,13 @@ class ArtifactRemoval:
             above, _, name = directory.rstrip("/").rpartition("/")
             above, _, identifier = above.rpartition("/")
             by_parent[above].append(f"{identifier}/{name}")
-        found = [event_loop.run(_totals(above, paths)) for above, paths in by_parent.items()]
+        found = []
+        for above, paths in by_parent.items():
+            try:
+                found.append(event_loop.run(_totals(above, paths)))
+            except StorageError:
+                # To be told, and no reason to delete nothing elsewhere.
+                return None
         if None in found:
             return None
         return Totals(sum(each.files for each in found if each), sum(each.bytes for each in found if each))

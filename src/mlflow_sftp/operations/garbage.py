@@ -8,9 +8,10 @@ loses its artifacts next. Which those are is in a journal before, so that what i
 
 import contextlib
 import json
+import os
 import posixpath
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.database.durable_file import replaced_file
 from mlflow_sftp.database.location_columns import TRACE_LOCATION_TAGS
-from mlflow_sftp.errors import JournalError, LocationError
+from mlflow_sftp.errors import DatabaseError, JournalError, LocationError, StorageError
 from mlflow_sftp.location import Location
 from mlflow_sftp.operations.artifact_removal import ArtifactRemoval
 from mlflow_sftp.operations.references import (
@@ -33,11 +34,16 @@ from mlflow_sftp.operations.references import (
 )
 from mlflow_sftp.stores.base import Totals
 
-FORMAT = 1
+FORMAT = 2
 # The one that MLflow itself made, and needs.
 _DEFAULT_EXPERIMENT = "0"
+# So many one after the other, and the rest is not tried.
+_MOST_FAILURES = 3
 _UNKNOWN_AGE = "MLflow does not know when it was deleted"
 _SHARED = "its artifacts are not in a directory of its own"
+_STRANGE = (
+    "another database's journal has it, or its row went in another way; mlflow-sftp audit finds artifacts"
+)
 _UNREADABLE = "its location is of no kind that is known here"
 
 
@@ -56,11 +62,57 @@ class Due:
 
 
 @dataclass
+class Journal:
+    """Whose artifacts have to follow, as the file has it.
+
+    Attributes:
+        pending: Entities of this database that go on, or whose turn has not come yet.
+        strange: Entries that nothing is done with: of other databases, or with rows that went in another way.
+        removed: Names of the entities, also of other databases, whose rows were removed here.
+    """
+
+    path: Path
+    database: str
+    pending: list[Entity] = field(default_factory=list)
+    strange: list[list[str]] = field(default_factory=list)
+    removed: set[str] = field(default_factory=set)
+
+    def note(self, pending: Collection[Entity]) -> None:
+        """Write down what has to follow from now on."""
+        if list(pending) != self.pending:
+            self.pending = list(pending)
+            self.removed &= {each.name for each in pending} | self.unknown().keys()
+            _write_journal(self.path, self)
+
+    def mark(self, entities: Collection[Entity]) -> None:
+        """Write down whose rows are gone; appended, since there may be many thousands."""
+        if not entities:
+            return
+        with self.path.open("a") as file:
+            for each in entities:
+                self.removed.add(each.name)
+                file.write(json.dumps(each.name) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def resume(self, database: Database) -> list[Entity]:
+        """Return those whose artifacts are to follow now; where rows are, nothing was done yet, or made undone."""
+        without = _without_rows(database, self.pending)
+        left = [each for each in without if each.name in self.removed]
+        self.strange += [[*each, self.database] for each in without if each.name not in self.removed]
+        return left
+
+    def unknown(self) -> dict[str, str]:
+        """Return the strange entries as what is kept."""
+        return {f"{kind} {identifier}": _STRANGE for kind, identifier, *_ in self.strange}
+
+
+@dataclass
 class Collected:
     """What went, or would; `artifacts` are None where their store cannot be listed from here.
 
     Attributes:
-        failed: Entities whose rows are gone, and whose artifacts could not be deleted yet, and why.
+        failed: Entities whose rows or artifacts could not be deleted yet, and why.
         resumed: Entities of which an earlier call had left the artifacts.
     """
 
@@ -97,21 +149,28 @@ def collect(
         destination: Where `mlflow-artifacts:/` is.
         check: Only count.
 
-    What cannot be deleted in the store stays in the journal, for the next call. Raises DatabaseError, JournalError.
+    What cannot be deleted in the store stays in the journal, for the next call. That goes on only with the database
+    that lost the rows, as its default experiment and its URI tell. Raises DatabaseError, JournalError.
     """
     limit = int((time.time() - days * 86400) * 1000)
     removal = ArtifactRemoval(tracking_uri, destination)
-    left = _without_rows(database, _read_journal(journal))
+    noted = _read_journal(journal, _identity(database))
+    left = noted.resume(database)
     due = _due(database, limit, destination)
     totals = removal.totals(each.location for each in (*left, *due.runs, *due.models))
     if check:
         return Collected(
-            len(due.runs), len(due.models), len(due.experiments), len(left), artifacts=totals, kept=due.kept
+            len(due.runs),
+            len(due.models),
+            len(due.experiments),
+            len(left),
+            artifacts=totals,
+            kept={**noted.unknown(), **due.kept},
         )
-    collected = Collected(resumed=len(left), artifacts=totals, kept=due.kept)
+    collected = Collected(resumed=len(left), artifacts=totals, kept={**noted.unknown(), **due.kept})
     if left or due.runs or due.models or due.experiments:
         with database.translate_errors("remove deleted rows"):
-            _Collector(database, removal, limit, journal, destination, collected).run(left, due)
+            _Collector(database, removal, limit, noted, destination, collected).run(left, due)
     return collected
 
 
@@ -121,7 +180,7 @@ class _Collector:
         database: Database,
         removal: ArtifactRemoval,
         limit: int,
-        journal: Path,
+        journal: Journal,
         destination: str | None,
         collected: Collected,
     ) -> None:
@@ -141,42 +200,66 @@ class _Collector:
         self._versions: VersionsStamp | None = None
         self._needed: dict[str, str] = {}
         self._due: list[Entity] = []
-        self._pending: list[Entity] = []
+        self._failures = 0
 
     def run(self, left: list[Entity], due: Due) -> None:
         """Runs and models first: an experiment can go once it holds nothing."""
         self._versions, self._due = due.versions, [*due.runs, *due.models]
-        self._note([*left, *self._due])
-        gone = [each for each in due.runs if self._remove_run(each)]
+        self._journal.note([*left, *self._due])
+        gone = [each for each in due.runs if self._attempt(each.name, self._remove_run, each)]
         self._collected.runs = len(gone)
-        models = [each for each in due.models if self._remove_model(each)]
+        models = [each for each in due.models if self._attempt(each.name, self._remove_model, each)]
         self._collected.models = len(models)
         self._delete_artifacts([*left, *gone, *models])
-        self._collected.experiments = sum(map(self._remove_experiment, due.experiments))
+        self._collected.experiments = sum(
+            self._attempt(f"experiment {each}", self._remove_experiment, each) for each in due.experiments
+        )
+
+    def _attempt(self, name: str, remove: Callable[[Any], bool], what: object) -> bool:
+        """Remove rows; one that cannot be removed does not keep the others, unless it is the database that fails."""
+        if self._failures == _MOST_FAILURES:
+            self._collected.failed.setdefault(
+                "the rest", f"not tried after {_MOST_FAILURES} failures in a row"
+            )
+            return False
+        try:
+            with self._database.translate_errors(f"remove {name}"):
+                removed = remove(what)
+        except (DatabaseError, MlflowException) as error:
+            self._failures += 1
+            self._collected.failed[name] = " ".join(str(error).split())
+            return False
+        self._failures = 0
+        return removed
 
     def _remove_run(self, run: Entity) -> bool:
+        removed = False
         with self._one_transaction() as session:
-            if not self._claim(session, "runs", "run_uuid", run.identifier, "deleted_time"):
-                return False
-            if self._is_needed(session, run):
-                return False
-            self._store._hard_delete_run(run.identifier)
-            for statement in _left_behind(self._database, run.identifier):
-                session.execute(statement)
-        return True
+            claimed = self._claim(session, "runs", "run_uuid", run.identifier, "deleted_time")
+            if claimed and not self._is_needed(session, run):
+                self._store._hard_delete_run(run.identifier)
+                for statement in _left_behind(self._database, run.identifier):
+                    session.execute(statement)
+                removed = True
+        if removed:
+            self._journal.mark([run])
+        return removed
 
     def _remove_model(self, model: Entity) -> bool:
+        removed = False
         with self._one_transaction() as session:
             key, deleted = "model_id", "last_updated_timestamp_ms"
-            if not self._claim(session, "logged_models", key, model.identifier, deleted):
-                return False
-            if self._is_needed(session, model):
-                return False
-            self._store._hard_delete_logged_model(model.identifier)
-        return True
+            claimed = self._claim(session, "logged_models", key, model.identifier, deleted)
+            if claimed and not self._is_needed(session, model):
+                self._store._hard_delete_logged_model(model.identifier)
+                removed = True
+        if removed:
+            self._journal.mark([model])
+        return removed
 
     def _remove_experiment(self, identifier: str) -> bool:
         """Remove an experiment without runs; its models and traces, deleted or not, go with it."""
+        removed = False
         with self._one_transaction() as session:
             if not self._claim(session, "experiments", "experiment_id", int(identifier), "last_update_time"):
                 return False
@@ -188,14 +271,18 @@ class _Collector:
             )
             if _experiment_reason(self._database, connection, identifier, needed, belongings):
                 return False
-            self._note([*self._pending, *belongings])
+            self._journal.note([*self._journal.pending, *belongings])
             for each in belongings:
                 if each.kind == "model":
                     self._store._hard_delete_logged_model(each.identifier)
             self._store._hard_delete_experiment(identifier)
+            removed = True
+        if not removed:
+            return False
+        self._journal.mark(belongings)
         self._delete_artifacts(belongings)
         # SQLite gives the number to the next experiment, and with it the directory: only what is empty may go.
-        self._removal.remove_directories(location, ["models", "traces", ""])
+        self._remove_directories(lambda: self._removal.remove_directories(location, ["models", "traces", ""]))
         return True
 
     def _is_needed(self, session: Any, entity: Entity) -> bool:
@@ -242,9 +329,15 @@ class _Collector:
 
     def _delete_artifacts(self, entities: Collection[Entity]) -> None:
         cleared = [each for each in entities if self._delete(each)]
-        self._removal.remove_own_directories((each.identifier, each.location) for each in cleared)
-        failed = [each for each in self._pending if each.name in self._collected.failed]
-        self._note(failed)
+        self._remove_directories(
+            lambda: self._removal.remove_own_directories((each.identifier, each.location) for each in cleared)
+        )
+        self._journal.note([each for each in self._journal.pending if each.name in self._collected.failed])
+
+    def _remove_directories(self, remove: Callable[[], None]) -> None:
+        """Remove empty directories, which are in nobody's way where that fails."""
+        with contextlib.suppress(StorageError):
+            remove()
 
     def _delete(self, entity: Entity) -> bool:
         try:
@@ -254,11 +347,6 @@ class _Collector:
             self._collected.failed[entity.name] = " ".join(str(error).split())
             return False
         return True
-
-    def _note(self, pending: list[Entity]) -> None:
-        if pending != self._pending:
-            _write_journal(self._journal, pending)
-            self._pending = pending
 
 
 def _due(database: Database, limit: int, destination: str | None) -> Due:
@@ -453,14 +541,29 @@ def _has_row(connection: sa.Connection, table: sa.Table, key: str, identifier: s
     return connection.execute(query.limit(1)).first() is not None
 
 
-def _read_journal(path: Path) -> list[Entity]:
+def _identity(database: Database) -> str:
+    """Tell a database from another one: by when MLflow first made it, which copies and backups keep, and its URI."""
+    experiments = database.all_tables()["experiments"].c
+    made = sa.select(experiments.creation_time).where(experiments.experiment_id == int(_DEFAULT_EXPERIMENT))
+    with database.reading() as connection:
+        return f"{database.name} of {connection.scalar(made)}"
+
+
+def _read_journal(path: Path, database: str) -> Journal:
+    journal = Journal(path, database)
     try:
-        found = json.loads(path.read_text())
+        first, *marks = path.read_text().splitlines() or [""]
+        found = json.loads(first)
         if found["format"] != FORMAT:
             raise JournalError(f"{path}: journal format {found['format']}, this version reads {FORMAT}")
-        return [Entity(*each) for each in found["pending"]]
+        for kind, identifier, location, owner in found["pending"]:
+            if owner == database:
+                journal.pending.append(Entity(kind, identifier, location))
+            else:
+                journal.strange.append([kind, identifier, location, owner])
+        journal.removed.update(found["removed"])
     except FileNotFoundError:
-        return []
+        return journal
     except OSError as error:
         raise JournalError(f"{path}: the journal cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -468,11 +571,18 @@ def _read_journal(path: Path) -> list[Entity]:
             f"{path}: this is no journal of what was removed, or it is damaged",
             "move it away; mlflow-sftp audit finds artifacts that no row leads to",
         ) from error
+    for mark in marks:
+        # Of the last one, a part may be missing.
+        with contextlib.suppress(ValueError):
+            journal.removed.add(str(json.loads(mark)))
+    return journal
 
 
-def _write_journal(path: Path, pending: list[Entity]) -> None:
+def _write_journal(path: Path, journal: Journal) -> None:
+    pending = [[*each, journal.database] for each in journal.pending] + journal.strange
     if not pending:
         path.unlink(missing_ok=True)
         return
     with replaced_file(path) as temporary:
-        temporary.write_text(json.dumps({"format": FORMAT, "pending": pending}) + "\n")
+        noted = {"format": FORMAT, "pending": pending, "removed": sorted(journal.removed)}
+        temporary.write_text(json.dumps(noted) + "\n")
