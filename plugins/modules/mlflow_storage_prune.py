@@ -114,6 +114,7 @@ def run(module: AnsibleModule) -> dict:
     ]
     check = ["--check"] if module.check_mode else []
     with locked(stack.settings.switches), tool(stack, copied), running_program(stack.tool) as program:
+        stack.end_tidying()
         done = program.call(
             "prune", last.source.uri, last.target.uri, *manifests, *check, accepted=(0, INCOMPLETE)
         )

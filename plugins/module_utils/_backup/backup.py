@@ -145,6 +145,7 @@ def back_up(stack: Stack, options: Options) -> dict[str, Any]:
         # A drill uses the repository as well, and changes nothing of the stack.
         with locked(switches), locked(home):
             require_none_interrupted(load_all(switches))
+            stack.end_tidying()
             result = backup.run()
     except CutoverError as error:
         with contextlib.suppress(OSError):

@@ -115,6 +115,7 @@ class Deeds(Generic[Kind]):
             docker.run("container", "stop", "-t=60", *jobs)
 
     def close(self, record: Kind) -> float:
+        self._stack.end_tidying()
         docker.remove(self._stack.trainer)
         self._provide_maintenance()
         # Whoever uses MLflow from elsewhere need not wait for these to end.

@@ -108,6 +108,11 @@ class Stack:
         return f"{self.project.name}-storage-look"
 
     @property
+    def tidier(self) -> str:
+        """Name of the container that tidies up while MLflow serves."""
+        return f"{self.project.name}-tidy"
+
+    @property
     def candidate(self) -> str:
         """Name of the next server, before it is opened."""
         return f"{self.project.name}-candidate"
@@ -184,6 +189,10 @@ class Stack:
         except CutoverError:
             docker.remove(name)
             raise
+
+    def end_tidying(self) -> None:
+        """End what tidying up has left running, whose own program was killed; for whoever holds the lock."""
+        docker.remove(self.tidier)
 
     @contextlib.contextmanager
     def reachable_database(self) -> Iterator[tuple[str, ...] | None]:

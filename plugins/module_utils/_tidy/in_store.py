@@ -56,7 +56,7 @@ class InStore:
 
     @contextlib.contextmanager
     def _tool(self) -> Iterator[Program]:
-        name = f"{self._stack.project.name}-tidy"
+        name = self._stack.tidier
         work = self._stack.settings.directory / HOME / TOOLS
         volumes = self._stack.credentials()
         if work.exists():
@@ -68,7 +68,7 @@ class InStore:
     def _deleted(self, program: Program) -> Outcome:
         found = program.call(
             *("gc", "--days", str(self._days.deleted), "--journal", f"{WORK}/gc.json"),
-            *("--destination", self._stack.store.uri, *self._checking),
+            *("--destination", self._stack.store.uri, "--while-input", *self._checking),
             accepted=(0, INCOMPLETE),
         )
         counts = {name: found[name] for name in ("runs", "models", "experiments")}

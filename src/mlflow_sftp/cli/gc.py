@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mlflow-sftp gc`."""
 
+import os
+import select
+import sys
+import threading
 from pathlib import Path
 
 import click
@@ -35,6 +39,9 @@ from mlflow_sftp.operations.garbage import collect
 )
 @click.option("--destination", help="The server's artifacts destination, in proxied access.")
 @click.option("--check", is_flag=True, help="Only count.")
+@click.option(
+    "--while-input", is_flag=True, help="End at once when standard input is closed, as whoever asked is gone."
+)
 @json_option
 def gc_command(
     database: Database,
@@ -43,6 +50,7 @@ def gc_command(
     journal: Path,
     destination: str | None,
     check: bool,
+    while_input: bool,
     as_json: bool,
 ) -> None:
     """Remove for good what users deleted long ago in MLflow, rows and artifacts.
@@ -50,6 +58,8 @@ def gc_command(
     Those are runs, logged models and experiments. What is restored meanwhile stays, and so does what a version of a
     registered model leads to.
     """
+    if while_input:
+        end_with_input()
     shorten_waits(sftp=5, http=20)
     collected = collect(
         database, tracking_uri, days=days, journal=journal, destination=destination, check=check
@@ -69,3 +79,19 @@ def gc_command(
             click.echo(f"stays for now: {printable(name)}: {printable(reason)}", err=True)
     if collected.failed:
         raise click.exceptions.Exit(EXIT_INCOMPLETE)
+
+
+def end_with_input() -> None:
+    """From now on, end this process once nobody holds the other end of standard input any more.
+
+    It ends as if it were killed: what is gone on with then belongs to whoever takes over.
+    """
+    threading.Thread(target=_await_end_of_input, daemon=True).start()
+
+
+def _await_end_of_input() -> None:
+    poll = select.poll()
+    # Nothing but the end is waited for: what comes meanwhile is the next command.
+    poll.register(sys.stdin.fileno(), 0)
+    poll.poll()
+    os._exit(1)
