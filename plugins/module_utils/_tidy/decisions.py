@@ -15,6 +15,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import ID_FORMAT, Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import copies
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 _DAY = 86400.0
@@ -120,6 +121,9 @@ def needed_cutovers(
     for record in records:
         if record.state not in _SETTLED:
             needed[record.id] = f"the {record.NAME} is not settled: it is {record.state}"
+    for record in records:
+        if reason := _only_copy(record):
+            needed.setdefault(record.id, reason)
     done = [record for record in records if record.state == "done"]
     for record in {record.NAME: record for record in done}.values():
         needed.setdefault(record.id, f"it is the last {record.NAME}, which can be undone")
@@ -137,6 +141,15 @@ def needed_cutovers(
                 record.undoes, f"the switch {record.id} undoes it, and goes back with its journal"
             )
     return needed
+
+
+def _only_copy(record: Record) -> str:
+    """Return what the way back of a cutover left that is nowhere else; empty for nothing."""
+    if record.left_behind:
+        return record.left_behind
+    if isinstance(record, UpgradeRecord) and record.kept:
+        return "the database of the version that was given up was kept beside the record"
+    return ""
 
 
 def _led_here(done: Sequence[Record], deployed: Store) -> list[SwitchRecord]:

@@ -75,6 +75,19 @@ def test_a_pruned_copy_needs_its_record_no_more() -> None:
     assert day(1) not in needed_cutovers(records, PROXIED, [day(1)])
 
 
+def test_what_an_undo_left_is_the_only_copy() -> None:
+    lost = switch(1, LOCAL, SFTP, "undone", left_behind="a.txt could not be fetched from there")
+    kept = upgrade(2, "undone").updated(kept=True, left_behind="2 runs came in since the upgrade")
+    uncounted = upgrade(3, "undone").updated(kept=True)
+    needed = needed_cutovers([lost, kept, uncounted, upgrade(4, "undone"), upgrade(5)], LOCAL)
+    assert needed.pop(day(5))
+    assert needed == {
+        day(1): "a.txt could not be fetched from there",
+        day(2): "2 runs came in since the upgrade",
+        day(3): "the database of the version that was given up was kept beside the record",
+    }
+
+
 @pytest.mark.parametrize("state", ["copying", "cutting", "opening", "undoing"])
 def test_what_is_not_settled_says_so(state: str) -> None:
     records = [switch(1, LOCAL, SFTP, state), upgrade(2)]
