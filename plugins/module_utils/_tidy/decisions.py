@@ -19,6 +19,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 _DAY = 86400.0
+# A century; more is beyond the first year of some clocks.
+MOST_DAYS = 36500
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 # How the roles name images.
 _OWN_NAMES = "freegee/"
@@ -45,12 +47,17 @@ class Days:
     uploads: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what means no time."""
-        wrong = [f"{name}_days is {value}" for name, value in vars(self).items() if value < 0]
+        """Refuse what means no time, such as true, which Python and Jinja take for 1."""
+        wrong = [f"{name}_days is {value}" for name, value in vars(self).items() if not _is_days(value)]
         if wrong:
             raise RefusedError(
-                f"{', '.join(wrong)}. Nothing was changed", "Give a number of days, or 0 to keep everything"
+                f"{', '.join(wrong)}. Nothing was changed",
+                f"Give a number of days, {MOST_DAYS} at most, or 0 to keep everything",
             )
+
+
+def _is_days(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_DAYS
 
 
 @dataclass(frozen=True)

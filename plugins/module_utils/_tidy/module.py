@@ -17,9 +17,14 @@ TIDY_OPTIONS: dict[str, dict[str, Any]] = {
 def days_of(options: Mapping[str, Any]) -> Days:
     """Return for how long each kind stays, as a module's options say; raises RefusedError where they mean no time."""
     return Days(
-        deleted=options["deleted_days"],
-        cutovers=options["cutover_days"],
-        quarantine=options["quarantine_days"],
-        downloads=options["download_days"],
-        uploads=options["upload_days"],
+        deleted=_number(options["deleted_days"]),
+        cutovers=_number(options["cutover_days"]),
+        quarantine=_number(options["quarantine_days"]),
+        downloads=_number(options["download_days"]),
+        uploads=_number(options["upload_days"]),
     )
+
+
+def _number(value: Any) -> Any:
+    """Return the number that a text is, as from the command line; anything else as it is, to be refused."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value

@@ -23,7 +23,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decision
     is_id,
     needed_cutovers,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import TIDY_OPTIONS, days_of
 
+GIVEN = dict.fromkeys(TIDY_OPTIONS, 0)
 LOCAL = Store.at("local", "direct", "/mlruns")
 SFTP = Store.at("sftp", "direct", "sftp://me@host:22/a")
 PROXIED = Store.at("sftp", "proxied", "sftp://me@host:22/a")
@@ -106,6 +108,16 @@ def test_days() -> None:
     assert Days().uploads == 0
     with pytest.raises(RefusedError, match="cutovers_days is -1, uploads_days is -7"):
         Days(cutovers=-1, uploads=-7)
+
+
+@pytest.mark.parametrize("value", [True, False, -1, 36501, 1.5, "yes", None])
+def test_what_is_no_number_of_days_is_refused(value: object) -> None:
+    with pytest.raises(RefusedError, match=f"deleted_days is {value}, cutovers_days is {value}"):
+        days_of({**GIVEN, "deleted_days": value, "cutover_days": value})
+
+
+def test_days_of_the_command_line_and_of_the_timer() -> None:
+    assert days_of({**GIVEN, "upload_days": "7", "deleted_days": 36500}) == Days(uploads=7, deleted=36500)
 
 
 def test_ages() -> None:
