@@ -101,7 +101,23 @@ def is_id(name: str) -> bool:
 
 def age_of(cutover: str, now: float) -> float:
     """Return how many days ago a cutover was begun, by its id; `now` is in seconds since 1970."""
-    return (now - calendar.timegm(time.strptime(cutover, ID_FORMAT))) / _DAY
+    return (now - begun_at(cutover)) / _DAY
+
+
+def begun_at(cutover: str) -> int:
+    """Return when a cutover was begun, by its id, in seconds since 1970."""
+    return calendar.timegm(time.strptime(cutover, ID_FORMAT))
+
+
+def restorable(records: Sequence[Record], days: int, now: float) -> UpgradeRecord | None:
+    """Return the upgrade whose undo restores the database from before it, if any.
+
+    In that, what was deleted since is not deleted. After so many days, the age at which other cutovers go, nobody is
+    expected to give up all that was logged since; with 0, it may be undone for ever.
+    """
+    done = [record for record in records if isinstance(record, UpgradeRecord) and record.state == "done"]
+    last = done[-1] if done else None
+    return last if last is not None and (not days or age_of(last.id, now) <= days) else None
 
 
 def age_at(created: str, now: float) -> float | None:

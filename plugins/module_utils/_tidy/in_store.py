@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,8 +16,13 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
     Program,
     running_program,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decisions import Days
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decisions import (
+    Days,
+    begun_at,
+    restorable,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt, said
 
 # In the stack's directory. What the tool writes is in a directory of its own: root runs a program beside it.
@@ -68,7 +74,7 @@ class InStore:
     def _deleted(self, program: Program) -> Outcome:
         found = program.call(
             *("gc", "--days", str(self._days.deleted), "--journal", f"{WORK}/gc.json"),
-            *("--destination", self._stack.store.uri, "--while-input", *self._checking),
+            *("--destination", self._stack.store.uri, "--while-input", *self._before(), *self._checking),
             accepted=(0, INCOMPLETE),
         )
         counts = {name: found[name] for name in ("runs", "models", "experiments")}
@@ -81,6 +87,11 @@ class InStore:
             found["kept"],
             f"not everything could be deleted yet: {'; '.join(failed[:NAMED])}" if failed else "",
         )
+
+    def _before(self) -> list[str]:
+        """Spare what the last upgrade's undo would bring back."""
+        upgrade = restorable(load_all(self._stack.settings.switches), self._days.cutovers, time.time())
+        return ["--before", str(begun_at(upgrade.id))] if upgrade else []
 
     def _quarantine(self, program: Program) -> Outcome:
         days = str(self._days.quarantine)

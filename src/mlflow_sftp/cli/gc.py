@@ -38,6 +38,11 @@ from mlflow_sftp.operations.garbage import collect
     help="File that remembers which artifacts have to follow their rows; give the same one each time.",
 )
 @click.option("--destination", help="The server's artifacts destination, in proxied access.")
+@click.option(
+    "--before",
+    type=float,
+    help="Keep what was deleted later, in seconds since 1970: a backup from then may be restored.",
+)
 @click.option("--check", is_flag=True, help="Only count.")
 @click.option(
     "--while-input", is_flag=True, help="End at once when standard input is closed, as whoever asked is gone."
@@ -49,6 +54,7 @@ def gc_command(
     days: float,
     journal: Path,
     destination: str | None,
+    before: float | None,
     check: bool,
     while_input: bool,
     as_json: bool,
@@ -62,7 +68,13 @@ def gc_command(
         end_with_input()
     shorten_waits(sftp=5, http=20)
     collected = collect(
-        database, tracking_uri, days=days, journal=journal, destination=destination, check=check
+        database,
+        tracking_uri,
+        days=days,
+        journal=journal,
+        destination=destination,
+        before=before,
+        check=check,
     )
     if as_json:
         print_json(collected.as_dict())

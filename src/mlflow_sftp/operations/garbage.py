@@ -41,6 +41,7 @@ _DEFAULT_EXPERIMENT = "0"
 _MOST_FAILURES = 3
 _UNKNOWN_AGE = "MLflow does not know when it was deleted"
 _SHARED = "its artifacts are not in a directory of its own"
+_RESTORABLE = "it was deleted after the backup that an undo restores"
 _STRANGE = (
     "another database's journal has it, or its row went in another way; mlflow-sftp audit finds artifacts"
 )
@@ -138,6 +139,7 @@ def collect(
     days: float,
     journal: Path,
     destination: str | None = None,
+    before: float | None = None,
     check: bool = False,
 ) -> Collected:
     """Remove runs, logged models and experiments for good that have been deleted for so many days.
@@ -147,16 +149,19 @@ def collect(
         tracking_uri: The server, for artifacts that lie behind it.
         journal: Where it is written down, before rows go, which artifacts have to follow.
         destination: Where `mlflow-artifacts:/` is.
+        before: Keep what was deleted later, in seconds since 1970: a backup from then, in which it is not deleted, may
+            be restored.
         check: Only count.
 
     What cannot be deleted in the store stays in the journal, for the next call. That goes on only with the database
     that lost the rows, as its default experiment and its URI tell. Raises DatabaseError, JournalError.
     """
-    limit = int((time.time() - days * 86400) * 1000)
+    old = int((time.time() - days * 86400) * 1000)
+    limit = old if before is None else min(old, int(before * 1000))
     removal = ArtifactRemoval(tracking_uri, destination)
     noted = _read_journal(journal, _identity(database))
     left = noted.resume(database)
-    due = _due(database, limit, destination)
+    due = _due(database, old, limit, destination)
     totals = removal.totals(each.location for each in (*left, *due.runs, *due.models))
     if check:
         return Collected(
@@ -349,17 +354,20 @@ class _Collector:
         return True
 
 
-def _due(database: Database, limit: int, destination: str | None) -> Due:
-    """What has been deleted since before `limit`, in milliseconds since 1970, and nothing else leads to."""
+def _due(database: Database, old: int, limit: int, destination: str | None) -> Due:
+    """What has been deleted since before `limit`, in milliseconds since 1970, and nothing else leads to.
+
+    What was deleted later, and before `old`, is kept with the reason.
+    """
     with database.reading() as connection:
         due = Due(versions=versions_stamp(database, connection))
-        runs = list(_old(connection, _deleted_runs(database), limit, due.kept))
+        runs = list(_old(connection, _deleted_runs(database), old, limit, due.kept))
         models: list[Entity] = []
         if "logged_models" in database.tables:
-            models = list(_old(connection, _deleted_models(database), limit, due.kept))
+            models = list(_old(connection, _deleted_models(database), old, limit, due.kept))
         experiments = {
             each: _belongings(database, connection, each)
-            for each in _deleted_experiments(database, connection, limit)
+            for each in _deleted_experiments(database, connection, old, limit, due.kept)
         }
         inside = (each for belongings in experiments.values() for each in belongings)
         needed = References([*runs, *models, *inside], destination).find(database, connection)
@@ -403,6 +411,7 @@ def _deleted_models(database: Database) -> sa.Select[Any]:
 def _old(
     connection: sa.Connection,
     query: sa.Select[Any],
+    old: int,
     limit: int,
     kept: dict[str, str],
 ) -> Iterator[Entity]:
@@ -410,6 +419,8 @@ def _old(
         entity = Entity(kind, str(identifier), location or "")
         if deleted is None:
             kept[entity.name] = _UNKNOWN_AGE
+        elif limit < deleted <= old:
+            kept[entity.name] = _RESTORABLE
         elif deleted <= limit:
             if reason := _reason(entity):
                 kept[entity.name] = reason
@@ -417,12 +428,20 @@ def _old(
                 yield entity
 
 
-def _deleted_experiments(database: Database, connection: sa.Connection, limit: int) -> list[str]:
+def _deleted_experiments(
+    database: Database, connection: sa.Connection, old: int, limit: int, kept: dict[str, str]
+) -> list[str]:
     experiments = database.all_tables()["experiments"].c
-    query = sa.select(experiments.experiment_id).where(
-        experiments.lifecycle_stage == "deleted", experiments.last_update_time <= limit
+    query = sa.select(experiments.experiment_id, experiments.last_update_time).where(
+        experiments.lifecycle_stage == "deleted", experiments.last_update_time <= old
     )
-    return [str(each) for each in connection.scalars(query) if str(each) != _DEFAULT_EXPERIMENT]
+    found = {
+        str(identifier): deleted
+        for identifier, deleted in connection.execute(query)
+        if str(identifier) != _DEFAULT_EXPERIMENT
+    }
+    kept.update({f"experiment {each}": _RESTORABLE for each, deleted in found.items() if deleted > limit})
+    return [each for each, deleted in found.items() if deleted <= limit]
 
 
 def _experiment_reason(

@@ -1,5 +1,6 @@
 """Artifacts follow rows that gc removed itself, in the database that had them; one failure does not end the rest."""
 
+import time
 from typing import Any
 
 import pytest
@@ -109,3 +110,21 @@ def test_totals_of_what_fails_are_not_known(monkeypatch: pytest.MonkeyPatch) -> 
     assert removal.totals(["/nowhere/1/abc/artifacts"]) == (0, 0)
     monkeypatch.setattr("mlflow_sftp.operations.artifact_removal._open", refuse)
     assert removal.totals(["/nowhere/1/abc/artifacts"]) is None
+
+
+def test_what_was_deleted_after_a_backup_that_may_be_restored_stays(deleted: Deleted) -> None:
+    early = deleted.run()
+    deleted.set_back(60)
+    late = deleted.run()
+    gone = deleted.client.create_experiment(f"gone {time.time_ns()}", f"{deleted.root}/9")
+    deleted.client.delete_experiment(gone)
+    deleted.set_back(31)
+    before = time.time() - 45 * 86400
+    told = deleted.collect(before=before, check=True)
+    done = deleted.collect(before=before)
+    assert (told.runs, done.runs, done.experiments) == (1, 1, 0)
+    assert done.kept.keys() == {f"run {late}", f"experiment {gone}"} == told.kept.keys()
+    assert all("an undo restores" in reason for reason in done.kept.values())
+    assert not deleted.has_files(early)
+    assert deleted.has_files(late)
+    assert deleted.collect().runs == 1

@@ -16,12 +16,14 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decision
     Item,
     age_at,
     age_of,
+    begun_at,
     choose,
     cluster_id,
     cluster_items,
     image_items,
     is_id,
     needed_cutovers,
+    restorable,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import TIDY_OPTIONS, days_of
 
@@ -94,6 +96,25 @@ def test_what_an_undo_left_is_the_only_copy() -> None:
 def test_what_is_not_settled_says_so(state: str) -> None:
     records = [switch(1, LOCAL, SFTP, state), upgrade(2)]
     assert needed_cutovers(records, SFTP)[day(1)] == f"the switch is not settled: it is {state}"
+
+
+@pytest.mark.parametrize(
+    ("records", "days", "found"),
+    [
+        ([], 90, None),
+        ([upgrade(1), upgrade(2), switch(3, LOCAL, SFTP)], 90, 2),
+        ([upgrade(1), upgrade(2, "undone")], 90, 1),
+        ([switch(1, LOCAL, SFTP)], 90, None),
+        ([upgrade(1)], 20, None),
+        ([upgrade(1)], 0, 1),
+    ],
+)
+def test_the_upgrade_whose_undo_restores_a_database(
+    records: list[Record], days: int, found: int | None
+) -> None:
+    now = begun_at(day(31))
+    undone = restorable(records, days, now)
+    assert (undone.id if undone else None) == (day(found) if found else None)
 
 
 def test_choose() -> None:
