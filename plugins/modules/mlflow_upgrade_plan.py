@@ -38,12 +38,6 @@ options:
       - How long closing MLflow and opening it again takes, for the estimate.
     type: int
     default: 15
-  capacity_refuse:
-    description:
-      - What has to stay free beside what is needed, as C(5%) of all there is or C(5G). With less, nothing is begun.
-      - Where nobody tells how much is free, nothing is refused.
-    type: str
-    default: "0"
 """
 
 EXAMPLES = r"""
@@ -70,7 +64,6 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.capacity import Amount
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.look import look_with
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
@@ -88,9 +81,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 )
 
 
-def find_out(stack: Stack, record: UpgradeRecord, restart_seconds: int, refuse: Amount) -> plan.Findings:
+def find_out(stack: Stack, record: UpgradeRecord, restart_seconds: int) -> plan.Findings:
     """Ask both images and the database."""
-    disk = shutil.disk_usage(stack.settings.directory)
     schema, known, size = look_with(stack, record.target.image)
     return plan.Findings(
         schema=schema,
@@ -99,10 +91,8 @@ def find_out(stack: Stack, record: UpgradeRecord, restart_seconds: int, refuse: 
         known=known,
         bytes=size,
         is_sqlite=stack.database.startswith("sqlite:"),
-        free_bytes=disk.free,
+        free_bytes=shutil.disk_usage(stack.settings.directory).free,
         restart_seconds=restart_seconds,
-        total_bytes=disk.total,
-        refuse=refuse,
     )
 
 
@@ -119,14 +109,13 @@ def listed(version: Version) -> str:
 def run(module: AnsibleModule) -> dict:
     """Plan the upgrade."""
     options = module.params
-    refuse = Amount.parse(options["capacity_refuse"], "mlflow_stack_capacity_refuse")
     stack = Stack(settings_of(options))
     record = UpgradeRecord.from_dict(options["record"])
     missing = [image for image in record.target.images if not docker.has_image(image)]
     if missing and module.check_mode:
         lines = [f"To: {' and '.join(missing)}, yet to be built. What becomes of the database is known then."]
         return {"changed": True, "record": record.as_dict(), "lines": lines, "diff": diff(record)}
-    found = find_out(stack, record, options["restart_seconds"], refuse)
+    found = find_out(stack, record, options["restart_seconds"])
     record = plan.planned(record, found)
     if not module.check_mode:
         upgrade = Upgrade(stack, record)
@@ -149,7 +138,6 @@ def main() -> None:
             **STACK_OPTIONS,
             "record": {"type": "dict", "required": True},
             "restart_seconds": {"type": "int", "default": 15},
-            "capacity_refuse": {"type": "str", "default": "0"},
         },
         supports_check_mode=True,
     )

@@ -41,6 +41,11 @@ class Amount:
         return self.bytes if total is None else max(self.bytes, int(self.fraction * total))
 
 
+# Of the disk of the stack's directory, beside a backup of the database. No fraction of it: that would refuse the very
+# switch that moves artifacts away from there.
+HOST_RESERVE = Amount(64 << 20)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Below which amount of free space somebody is warned, and nothing big is begun."""
@@ -113,9 +118,8 @@ def fits(place: Place, needed: int, refuse: Amount) -> bool:
 def reserve(place: Place, refuse: Amount) -> str:
     """Return how much has to stay free, to be said behind how much is free; empty for nothing."""
     kept = refuse.of(place.total)
-    return (
-        f", of which {readable_size(kept)} have to stay free (mlflow_stack_capacity_refuse)" if kept else ""
-    )
+    by = "" if refuse == HOST_RESERVE else " (mlflow_stack_capacity_refuse)"
+    return f", of which {readable_size(kept)} have to stay free{by}" if kept else ""
 
 
 def findings(places: Iterable[Place], limits: Limits, *levels: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.capacity import (
+    HOST_RESERVE,
     Amount,
     Place,
     fits,
@@ -36,7 +37,7 @@ class Findings:
         files: Of ``copy --check``; None where no file is copied, or the new store could not be asked.
         restart_seconds: How long closing MLflow and opening it again takes.
         host: The stack's directory, where the database is backed up.
-        refuse: What has to stay free.
+        refuse: What has to stay free at the new store, unless the switch undoes another one.
         quota_bytes: Of the SFTP account; 0 for none.
     """
 
@@ -82,7 +83,8 @@ def planned(record: SwitchRecord, found: Findings) -> SwitchRecord:
     if found.files is not None:
         _require_readable(record, found.files)
         _require_space(record, found)
-    _require_room_for_backup(found)
+    if not record.undoes:
+        _require_room_for_backup(found)
     present = [place["place"] for place in found.database["places"]]
     places = present if found.rows is None else found.rows["places_after"]
     return record.updated(accounts=tuple(needed_accounts(places, record.target)))
@@ -125,22 +127,28 @@ def _require_readable(record: SwitchRecord, files: Mapping[str, Any]) -> None:
 def _require_space(record: SwitchRecord, found: Findings) -> None:
     place, files = _target(record, found), found.files or {}
     needed = files["copied"]["bytes"]
-    if not fits(place, needed, found.refuse):
+    refuse = _refuse(record, found)
+    if not fits(place, needed, refuse):
         raise RefusedError(
             f"{record.target.uri} has {readable_size(place.free or 0)} free{' by its quota' if place.quota else ''}"
-            f"{reserve(place, found.refuse)}, and {readable_size(needed)} are to be copied. Nothing was changed",
+            f"{reserve(place, refuse)}, and {readable_size(needed)} are to be copied. Nothing was changed",
             "Make room, or move a part with -e experiments=[...]",
         )
 
 
 def _require_room_for_backup(found: Findings) -> None:
     needed = found.database.get("bytes") or 0
-    if not fits(found.host, needed, found.refuse):
+    if not fits(found.host, needed, HOST_RESERVE):
         raise RefusedError(
-            f"{found.host}{reserve(found.host, found.refuse)}, and the backup of the database needs "
+            f"{found.host}{reserve(found.host, HOST_RESERVE)}, and the backup of the database needs "
             f"{readable_size(needed)}. Nothing was changed",
             "Make room",
         )
+
+
+def _refuse(record: SwitchRecord, found: Findings) -> Amount:
+    """Return what has to stay free at the new store: the way back needs no more than it needs."""
+    return Amount() if record.undoes else found.refuse
 
 
 def _target(record: SwitchRecord, found: Findings) -> Place:
@@ -184,7 +192,7 @@ def _space(record: SwitchRecord, found: Findings) -> str:
     if place.free is None:
         return "The new store does not tell how much space is free."
     by = " by its quota" if place.quota else ""
-    return f"Free space at the new store: {readable_size(place.free)}{by}{reserve(place, found.refuse)}."
+    return f"Free space at the new store: {readable_size(place.free)}{by}{reserve(place, _refuse(record, found))}."
 
 
 def _locations(rows: Mapping[str, Any] | None) -> Iterator[str]:

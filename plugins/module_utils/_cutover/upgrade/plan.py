@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.capacity import (
-    Amount,
+    HOST_RESERVE,
     Place,
     fits,
     reserve,
@@ -60,8 +60,6 @@ class Findings:
         is_sqlite: Whether it is a file, of which the migration makes copies.
         free_bytes: Free where the backup is written.
         restart_seconds: How long closing MLflow and opening it again takes.
-        total_bytes: What there is in all where the backup is written; None where nobody knows.
-        refuse: What has to stay free of it.
     """
 
     schema: Schema
@@ -72,8 +70,6 @@ class Findings:
     is_sqlite: bool
     free_bytes: int
     restart_seconds: float
-    total_bytes: int | None = None
-    refuse: Amount = field(default_factory=Amount)
 
 
 def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
@@ -139,12 +135,12 @@ def _require_postgres(before: Image, after: Image) -> None:
 
 def _require_space(found: Findings) -> None:
     copies = _COPIES + (_SQLITE_COPIES if found.is_sqlite and found.schema.state == "behind" else 0)
-    place = Place("the stack's directory", found.free_bytes, found.total_bytes)
-    if not fits(place, copies * found.bytes, found.refuse):
+    place = Place("the stack's directory", found.free_bytes)
+    if not fits(place, copies * found.bytes, HOST_RESERVE):
         raise RefusedError(
             f"The database has {readable_size(found.bytes)}, of which {copies} copies may be needed at once, and "
             f"{readable_size(found.free_bytes)} are free for the stack's directory"
-            f"{reserve(place, found.refuse)}. Nothing was changed",
+            f"{reserve(place, HOST_RESERVE)}. Nothing was changed",
             "Make room",
         )
 

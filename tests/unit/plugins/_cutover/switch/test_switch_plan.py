@@ -113,7 +113,8 @@ def test_what_moves_is_narrowed_to_the_experiments() -> None:
                 host=Place("the stack's directory", 4 << 20, 100 << 20),
             ),
             [
-                "the stack's directory: 4.0 MiB of 100.0 MiB free, and the backup of the database needs 5.0 MiB"
+                "the stack's directory: 4.0 MiB of 100.0 MiB free, of which 64.0 MiB have to stay free, and the "
+                "backup of the database needs 5.0 MiB"
             ],
         ),
     ],
@@ -127,6 +128,22 @@ def test_what_cannot_succeed_is_refused(found: plan.Findings, words: list[str]) 
 def test_experiments_that_own_nothing_are_refused() -> None:
     with pytest.raises(RefusedError, match=r"belongs to the experiments 7\. Nothing was changed"):
         plan.narrowed(replace(RECORD, experiments=(7,)), {**ROWS, "directories": []})
+
+
+def test_a_full_host_does_not_refuse_what_makes_room() -> None:
+    host = Place("the stack's directory", 70 << 20, 100 << 30)
+    plan.planned(RECORD, replace(FOUND, host=host, refuse=Amount(fraction=0.05)))
+
+
+def test_no_reserve_refuses_the_way_back() -> None:
+    host, target = (
+        Place("the stack's directory", 0, 100 << 30),
+        {"free_bytes": 3 << 20, "total_bytes": 1 << 30},
+    )
+    found = replace(FOUND, host=host, target=target, refuse=Amount(fraction=0.05))
+    plan.planned(replace(RECORD, undoes="20260101T000000Z"), found)
+    with pytest.raises(RefusedError, match="Nothing was changed"):
+        plan.planned(RECORD, found)
 
 
 @pytest.mark.parametrize("free", [None, 3 << 20])

@@ -1,7 +1,6 @@
 """What an upgrade is to do, and what it refuses."""
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.capacity import Amount
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import (
     Schema,
     require_current,
@@ -222,8 +221,8 @@ def test_the_plan_of_a_next_postgresql() -> None:
         ({"schema": schema("broken", left_over=("x",))}, "did not end"),
         ({"free_bytes": 1 << 20}, "1.0 MiB are free"),
         (
-            {"total_bytes": 90 << 30, "refuse": Amount(fraction=0.1)},
-            "9.0 GiB are free for the stack's directory, of which 9.0 GiB have to stay free",
+            {"bytes": 9 << 29},
+            "9.0 GiB are free for the stack's directory, of which 64.0 MiB have to stay free",
         ),
         (
             {
