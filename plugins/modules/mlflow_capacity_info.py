@@ -75,6 +75,9 @@ places:
     quota:
       description: Whether the quota says what is free.
       type: bool
+    reason:
+      description: Why nothing is known; empty where something is, or nobody says why.
+      type: str
 lines:
   description: The same for people.
   returned: success

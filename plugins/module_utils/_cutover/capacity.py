@@ -26,7 +26,7 @@ class Amount:
 
     @classmethod
     def parse(cls, text: str, name: str) -> Amount:
-        """Return the amount that a text means, as ``10%``, ``5G`` or a number of bytes; `name` is the variable's.
+        """Return the amount that a text means, as ``10%``, ``5G``, ``100B`` or 0; `name` is the variable's.
 
         Raises:
             RefusedError: It means none.
@@ -72,6 +72,9 @@ class Place:
         total: All bytes; None where nobody tells.
         used: Bytes of what is ours; None where nobody has counted.
         quota: Whether a quota says what is free, and not the server.
+        reason: Why nothing is known; empty where something is, or nobody says why.
+
+    Where more is free than there is, one of both is wrong, and nothing is known.
     """
 
     name: str
@@ -79,6 +82,14 @@ class Place:
     total: int | None = None
     used: int | None = None
     quota: bool = False
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Believe nothing that cannot be."""
+        if self.free is not None and self.total is not None and not 0 <= self.free <= self.total:
+            object.__setattr__(self, "reason", f"it tells of {self.free} free bytes of {self.total}")
+            object.__setattr__(self, "free", None)
+            object.__setattr__(self, "total", None)
 
     def level(self, limits: Limits) -> str:
         """Return one of `LEVELS`."""
@@ -91,7 +102,7 @@ class Place:
     def __str__(self) -> str:
         by = " by its quota" if self.quota else ""
         if self.free is None:
-            space = "how much is free is not known"
+            space = f"how much is free is not known{f' ({self.reason})' if self.reason else ''}"
         elif self.total is None:
             space = f"{readable_size(self.free)} free{by}"
         else:
@@ -101,11 +112,14 @@ class Place:
 
 
 def with_quota(place: Place, quota: int) -> Place:
-    """Return a place of which only a quota may be used; 0 is no quota, and what nobody counted stays unknown."""
+    """Return a place of which only a quota may be used; 0 is no quota, and what nobody counted stays unknown.
+
+    A server that tells of no free byte at all most likely does not know, since somebody could count what is there.
+    """
     if not quota or place.used is None:
         return place
     left = max(0, quota - place.used)
-    if place.free is not None and place.free < left:
+    if place.free and place.free < left:
         return place
     return Place(place.name, left, quota, place.used, quota=True)
 

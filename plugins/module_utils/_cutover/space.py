@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
@@ -25,41 +27,77 @@ def places(stack: Stack, quota: int) -> list[Place]:
         quota: How many bytes the SFTP account may hold; 0 for no quota. With one, what it holds is counted, which takes
             a listing of the whole account.
 
-    Raises:
-        CutoverError: The server does not run, or does not answer.
+    What cannot be asked is not known, with the reason, and keeps nothing else from being told: where a disk is full, it
+    is the server that does not run.
     """
     server = f"{stack.project.name}-mlflow-1"
-    found = docker.inspect(server)
-    if found is None or not found["State"]["Running"]:
-        raise CutoverError(f"{server} does not run, so that nobody can ask for free space", "Run site.yml")
-    program = Program(server, ["info"])
+    program: Program | None = None
+    stopped = f"{server} does not run"
     try:
-        return [*_stores(stack, program, quota), *_databases(stack, program), _host(stack)]
+        found = docker.inspect(server)
+        if found is not None and found["State"]["Running"]:
+            program = Program(server, ["info"])
+    except CutoverError as error:
+        stopped = error.seen
+    try:
+        asked = _asked(stack, quota)
+        return [*(_told(name, look, program, stopped) for name, look in asked.items()), _host(stack)]
     finally:
-        program.end()
+        if program is not None:
+            program.end()
 
 
-def _stores(stack: Stack, program: Program, quota: int) -> Iterator[Place]:
+_Look = Callable[[Program, str], Place]
+
+
+def _told(name: str, look: _Look, program: Program | None, stopped: str) -> Place:
+    """Return what is told of a place, or why nothing is."""
+    if program is None:
+        return Place(name, reason=stopped)
+    try:
+        return look(program, name)
+    except CutoverError as error:
+        return Place(name, reason=error.seen)
+
+
+def _asked(stack: Stack, quota: int) -> dict[str, _Look]:
+    """Return the places that the server is asked about, by their names."""
+    asked: dict[str, _Look] = {}
     if stack.store.storage == "sftp":
-        told = _ask(program, stack.store.uri, *([] if quota else ["--space"]))["store"]
-        name = f"the account {stack.store.account}"
-        yield with_quota(Place(name, told["free_bytes"], told["total_bytes"], told.get("bytes")), quota)
-    told = _ask(program, stack.settings.local_root, "--space")["store"]
-    yield Place("the volume artifacts", told["free_bytes"], told["total_bytes"])
-
-
-def _databases(stack: Stack, program: Program) -> Iterator[Place]:
+        asked[f"the account {stack.store.account}"] = partial(_account, stack.store.uri, quota)
+    asked["the volume artifacts"] = partial(_artifacts, stack.settings.local_root)
     if stack.database.startswith("sqlite:"):
-        told = _ask(program, DATABASE, "--space")
-        free, total = told["store"]["free_bytes"], told["store"]["total_bytes"]
-        yield Place("the volume database", free, total, told["database"]["bytes"])
-        return
-    used = _ask(program)["database"]["bytes"]
-    if "postgres" in stack.project.services:
-        free, total = _free_of_clusters(f"{stack.project.name}-postgres-1")
-        yield Place("the volume postgres", free, total, used)
+        asked["the volume database"] = _sqlite
+    elif "postgres" in stack.project.services:
+        asked["the volume postgres"] = partial(_postgres, f"{stack.project.name}-postgres-1")
     else:
-        yield Place("the database", used=used)
+        asked["the database"] = lambda program, name: Place(name, used=_ask(program)["database"]["bytes"])
+    return asked
+
+
+def _account(uri: str, quota: int, program: Program, name: str) -> Place:
+    told = _ask(program, uri, *([] if quota else ["--space"]))["store"]
+    # What could not be listed may be anything.
+    used = None if told.get("unreadable") else told.get("bytes")
+    place = with_quota(Place(name, told["free_bytes"], told["total_bytes"], used), quota)
+    if quota and used is None:
+        return replace(place, reason="not everything on it can be listed, to be compared with its quota")
+    return place
+
+
+def _artifacts(root: str, program: Program, name: str) -> Place:
+    told = _ask(program, root, "--space")["store"]
+    return Place(name, told["free_bytes"], told["total_bytes"])
+
+
+def _sqlite(program: Program, name: str) -> Place:
+    told = _ask(program, DATABASE, "--space")
+    return Place(name, told["store"]["free_bytes"], told["store"]["total_bytes"], told["database"]["bytes"])
+
+
+def _postgres(container: str, program: Program, name: str) -> Place:
+    free, total = _free_of_clusters(container)
+    return Place(name, free, total, _ask(program)["database"]["bytes"])
 
 
 def _host(stack: Stack) -> Place:

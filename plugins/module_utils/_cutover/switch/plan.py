@@ -155,7 +155,8 @@ def _target(record: SwitchRecord, found: Findings) -> Place:
     """Return the new store's space, as its server tells it or a quota says."""
     told = found.target or {}
     quota = found.quota_bytes if record.target.storage == "sftp" else 0
-    place = Place(record.target.uri, told.get("free_bytes"), told.get("total_bytes"), told.get("bytes"))
+    used = None if told.get("unreadable") else told.get("bytes")
+    place = Place(record.target.uri, told.get("free_bytes"), told.get("total_bytes"), used)
     return with_quota(place, quota)
 
 

@@ -22,7 +22,8 @@ LIMITS = Limits.parse("10%", "5%")
         ("10%", Amount(fraction=0.1)),
         ("0.5 %", Amount(fraction=0.005)),
         ("0", Amount()),
-        ("1024", Amount(1024)),
+        ("0.0", Amount()),
+        ("1024B", Amount(1024)),
         ("5G", Amount(5 << 30)),
         ("5 GiB", Amount(5 << 30)),
         ("1.5m", Amount(3 << 19)),
@@ -32,7 +33,7 @@ def test_amounts(text: str, amount: Amount) -> None:
     assert Amount.parse(text, "name") == amount
 
 
-@pytest.mark.parametrize("text", ["", "-1", "ten", "101%", "5X", "5%G"])
+@pytest.mark.parametrize("text", ["", "-1", "ten", "101%", "5X", "5%G", "10", "0.05", "1024"])
 def test_what_is_no_amount(text: str) -> None:
     with pytest.raises(RefusedError, match=f"mlflow_stack_capacity_warn is '{text}'; expected"):
         Limits.parse(text, "0")
@@ -47,6 +48,9 @@ def test_what_is_no_amount(text: str) -> None:
         (Place("a", 49, 1000), "full"),
         (Place("a", 0, 1000), "full"),
         (Place("a", None, None), "unknown"),
+        # What cannot be.
+        (Place("a", 1001, 1000), "unknown"),
+        (Place("a", -1, 1000), "unknown"),
         # A fraction of what nobody knows.
         (Place("a", 0, None), "ok"),
     ],
@@ -56,7 +60,7 @@ def test_levels(place: Place, level: str) -> None:
 
 
 def test_bytes_count_where_the_whole_is_not_known() -> None:
-    limits = Limits.parse("200", "100")
+    limits = Limits.parse("200B", "100B")
     levels = [Place("a", free).level(limits) for free in (200, 199, 99)]
     assert levels == ["ok", "low", "full"]
 
@@ -71,6 +75,10 @@ def test_bytes_count_where_the_whole_is_not_known() -> None:
         (Place("a", 900, 1000, used=60), 100, Place("a", 40, 100, 60, quota=True)),
         (Place("a", 900, 1000, used=60), 0, Place("a", 900, 1000, used=60)),
         (Place("a"), 100, Place("a")),
+        # As servers tell that do not know.
+        (Place("a", 0, 0, used=60), 100, Place("a", 40, 100, 60, quota=True)),
+        (Place("a", 0, 1000, used=60), 100, Place("a", 40, 100, 60, quota=True)),
+        (Place("a", 0, 1000), 100, Place("a", 0, 1000)),
     ],
 )
 def test_quota(place: Place, quota: int, expected: Place) -> None:
