@@ -81,6 +81,16 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switc
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
     SwitchRecord,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy import in_store
+
+# Where the tool has what tidying up has noted.
+REMOVED = "/var/lib/mlflow-removed"
+
+
+def noted(stack: Stack) -> Path | None:
+    """Return the file in which tidying up has noted what went, if there is one."""
+    path = stack.settings.directory / in_store.HOME / in_store.TOOLS / in_store.REMOVED
+    return path if path.exists() else None
 
 
 @contextlib.contextmanager
@@ -90,6 +100,8 @@ def tool(stack: Stack, copied: list[SwitchRecord]) -> Iterator[None]:
     directory = stack.settings.switches / last.id
     works = [str(stack.settings.switches / record.id / "work") for record in copied]
     volumes = [f"{work}:{work}:z" for work in works]
+    if noted(stack):
+        volumes.append(f"{noted(stack)}:{REMOVED}:ro,z")
     if not last.second_account:
         stack.start_tool(stack.tool, [*volumes, *stack.credentials()])
         yield
@@ -112,13 +124,14 @@ def run(module: AnsibleModule) -> dict:
         for record in copied
         for word in ("--manifest", str(stack.settings.switches / record.id / "work" / "manifest.db"))
     ]
+    removed = ["--removed", REMOVED] if noted(stack) else []
     check = ["--check"] if module.check_mode else []
     with locked(stack.settings.switches), tool(stack, copied), running_program(stack.tool) as program:
         stack.end_tidying()
         done = program.call(
-            "prune", last.source.uri, last.target.uri, *manifests, *check, accepted=(0, INCOMPLETE)
+            "prune", last.source.uri, last.target.uri, *manifests, *removed, *check, accepted=(0, INCOMPLETE)
         )
-    if not module.check_mode and not done["kept_files"]:
+    if not module.check_mode and not done["kept_copied"]:
         # What tidies up may then give up the records that this has needed.
         for record in copied:
             (stack.settings.switches / record.id / PRUNED).touch(mode=0o600)

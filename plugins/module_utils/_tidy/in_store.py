@@ -10,14 +10,18 @@ from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import NAMED, WORK
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
     INCOMPLETE,
     Program,
     running_program,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import PRUNED, load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import copies
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decisions import (
     Days,
     begun_at,
@@ -27,6 +31,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome 
 
 # In the stack's directory. What the tool writes is in a directory of its own: root runs a program beside it.
 HOME, TOOLS = "tidy", "work"
+# In the latter, what went in the stores, for whoever deletes an old copy.
+REMOVED = "removed"
 _HOURS = 24
 # As `mlflow-sftp clean` says of what is no reason to say anything.
 _YOUNG = "it is too young"
@@ -74,7 +80,14 @@ class InStore:
     def _deleted(self, program: Program) -> Outcome:
         found = program.call(
             *("gc", "--days", str(self._days.deleted), "--journal", f"{WORK}/gc.json"),
-            *("--destination", self._stack.store.uri, "--while-input", *self._before(), *self._checking),
+            *(
+                "--destination",
+                self._stack.store.uri,
+                "--while-input",
+                *self._before(),
+                *self._noting(),
+                *self._checking,
+            ),
             accepted=(0, INCOMPLETE),
         )
         counts = {name: found[name] for name in ("runs", "models", "experiments")}
@@ -92,6 +105,15 @@ class InStore:
         """Spare what the last upgrade's undo would bring back."""
         upgrade = restorable(load_all(self._stack.settings.switches), self._days.cutovers, time.time())
         return ["--before", str(begun_at(upgrade.id))] if upgrade else []
+
+    def _noting(self) -> list[str]:
+        """Have noted what went, as long as a switch has left an old copy of it."""
+        try:
+            left = copies(load_all(self._stack.settings.switches), self._stack.store)
+        except RefusedError:
+            return []
+        pruned = [(self._stack.settings.switches / record.id / PRUNED).exists() for record in left]
+        return [] if all(pruned) else ["--removed", f"{WORK}/{REMOVED}"]
 
     def _quarantine(self, program: Program) -> Outcome:
         days = str(self._days.quarantine)

@@ -43,6 +43,7 @@ from mlflow_sftp.operations.garbage import collect
     type=float,
     help="Keep what was deleted later, in seconds since 1970: a backup from then may be restored.",
 )
+@click.option("--removed", type=FILE, help="File to note what went in, for mlflow-sftp prune.")
 @click.option("--check", is_flag=True, help="Only count.")
 @click.option(
     "--while-input", is_flag=True, help="End at once when standard input is closed, as whoever asked is gone."
@@ -55,6 +56,7 @@ def gc_command(
     journal: Path,
     destination: str | None,
     before: float | None,
+    removed: Path | None,
     check: bool,
     while_input: bool,
     as_json: bool,
@@ -74,6 +76,7 @@ def gc_command(
         journal=journal,
         destination=destination,
         before=before,
+        removed=removed,
         check=check,
     )
     if as_json:

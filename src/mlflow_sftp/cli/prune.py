@@ -33,6 +33,11 @@ from mlflow_sftp.operations.prune import prune
 )
 @click.option("--root", help="How the database spells SOURCE, if in another way.")
 @click.option("--working-directory", help="Where relative paths in the database start.")
+@click.option(
+    "--removed",
+    type=FILE,
+    help="What mlflow-sftp gc has noted: that goes as well where no row names it and TARGET has it no more.",
+)
 @click.option("--check", is_flag=True, help="Compare everything, and only tell what would be deleted.")
 @json_option
 def prune_command(

@@ -87,14 +87,8 @@ class Journal:
 
     def mark(self, entities: Collection[Entity]) -> None:
         """Write down whose rows are gone; appended, since there may be many thousands."""
-        if not entities:
-            return
-        with self.path.open("a") as file:
-            for each in entities:
-                self.removed.add(each.name)
-                file.write(json.dumps(each.name) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self.removed.update(each.name for each in entities)
+        append_lines(self.path, [json.dumps(each.name) for each in entities])
 
     def resume(self, database: Database) -> list[Entity]:
         """Return those whose artifacts are to follow now; where rows are, nothing was done yet, or made undone."""
@@ -140,6 +134,7 @@ def collect(
     journal: Path,
     destination: str | None = None,
     before: float | None = None,
+    removed: Path | None = None,
     check: bool = False,
 ) -> Collected:
     """Remove runs, logged models and experiments for good that have been deleted for so many days.
@@ -151,6 +146,7 @@ def collect(
         destination: Where `mlflow-artifacts:/` is.
         before: Keep what was deleted later, in seconds since 1970: a backup from then, in which it is not deleted, may
             be restored.
+        removed: File to which the ids are appended of what lost its artifacts, for `prune`.
         check: Only count.
 
     What cannot be deleted in the store stays in the journal, for the next call. That goes on only with the database
@@ -175,7 +171,7 @@ def collect(
     collected = Collected(resumed=len(left), artifacts=totals, kept={**noted.unknown(), **due.kept})
     if left or due.runs or due.models or due.experiments:
         with database.translate_errors("remove deleted rows"):
-            _Collector(database, removal, limit, noted, destination, collected).run(left, due)
+            _Collector(database, removal, limit, noted, destination, collected, removed).run(left, due)
     return collected
 
 
@@ -188,6 +184,7 @@ class _Collector:
         journal: Journal,
         destination: str | None,
         collected: Collected,
+        removed: Path | None,
     ) -> None:
         # Imported here: it takes a second, and most often there is nothing to remove.
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -202,6 +199,7 @@ class _Collector:
         self._journal = journal
         self._destination = destination
         self._collected = collected
+        self._removed = removed
         self._versions: VersionsStamp | None = None
         self._needed: dict[str, str] = {}
         self._due: list[Entity] = []
@@ -333,6 +331,9 @@ class _Collector:
             self._store.ManagedSessionMaker = make
 
     def _delete_artifacts(self, entities: Collection[Entity]) -> None:
+        # Before they go, so that none is forgotten; whoever reads it looks whether they are gone.
+        if self._removed is not None:
+            append_lines(self._removed, [each.identifier for each in entities])
         cleared = [each for each in entities if self._delete(each)]
         self._remove_directories(
             lambda: self._removal.remove_own_directories((each.identifier, each.location) for each in cleared)
@@ -558,6 +559,16 @@ def _without_rows(database: Database, entities: Iterable[Entity]) -> list[Entity
 def _has_row(connection: sa.Connection, table: sa.Table, key: str, identifier: str) -> bool:
     query = sa.select(sa.literal(1)).where(table.c[key] == identifier)
     return connection.execute(query.limit(1)).first() is not None
+
+
+def append_lines(path: Path, lines: Collection[str]) -> None:
+    """Append lines to a file, which is not made for none."""
+    if not lines:
+        return
+    with path.open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _identity(database: Database) -> str:

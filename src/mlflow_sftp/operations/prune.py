@@ -20,6 +20,7 @@ from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.errors import LocationError, ManifestError, MissingStoreError, StorageError, first_error_kept
 from mlflow_sftp.location import Location, normal_parts, parse_root
 from mlflow_sftp.operations.manifest import Record, manifest_stores, read_manifest
+from mlflow_sftp.operations.references import names_in
 from mlflow_sftp.settings import Settings
 from mlflow_sftp.stores.base import FileProblemError, Totals, escape_undecodable, parents
 from mlflow_sftp.stores.local import LocalStore
@@ -43,12 +44,13 @@ _DIFFERS = "the destination has other bytes"
 class PruneReport:
     """What was deleted, or would be, and how many files stay; `reasons` counts those by why they stay.
 
-    `kept` names the first NAMED_FILES of them.
+    `kept` names the first NAMED_FILES of them; `kept_copied` counts those that a manifest has, and what is unreadable.
     """
 
     deleted: Totals = field(default_factory=lambda: Totals(0, 0))
     directories: int = 0
     kept_files: int = 0
+    kept_copied: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
 
@@ -70,6 +72,7 @@ def prune(
     *,
     root: str | None = None,
     working_directory: str | None = None,
+    removed: Path | None = None,
     check: bool = False,
     settings: Settings | None = None,
 ) -> PruneReport:
@@ -78,6 +81,8 @@ def prune(
     Args:
         root: How the database spells `source`, if it does so in another way.
         working_directory: Where relative paths in the database start.
+        removed: Ids that `garbage.collect` has noted: what bears one goes without being at the target, if no row of
+            the database names that id, and it is unchanged.
         check: Compare everything, and only tell what would be deleted.
 
     Directories below `source` that rows of the database lead to are kept as they are, and so is everything that
@@ -89,14 +94,18 @@ def prune(
     stores = open_store(source, RateLimiter(None), settings), open_store(target, RateLimiter(None), settings)
     roots = [parse_root(each, working_directory) for each in (source, root) if each]
     protected = _protected(database, roots, working_directory)
-    return event_loop.run(_Prune(*stores, protected, check).run(manifests))
+    gone = _gone_for_good(removed, database) if removed is not None else set()
+    return event_loop.run(_Prune(*stores, protected, gone, check).run(manifests))
 
 
 class _Prune:
-    def __init__(self, source: Store, target: Store, protected: set[str], check: bool) -> None:
+    def __init__(
+        self, source: Store, target: Store, protected: set[str], gone: set[str], check: bool
+    ) -> None:
         self._source = source
         self._target = target
         self._protected = protected
+        self._gone = gone
         self._check = check
         self._report = PruneReport()
         self._reasons: dict[str, str] = {}
@@ -181,7 +190,7 @@ class _Prune:
         before = await self._source.look(path)
         if await self._source.digest(path, expected[0]) != expected:
             return _CHANGED
-        if await self._digest_at_target(path, expected[0]) != expected:
+        if not await self._was_removed(path) and await self._digest_at_target(path, expected[0]) != expected:
             return _DIFFERS
         if await self._source.look(path) != before:
             return _CHANGED
@@ -192,6 +201,10 @@ class _Prune:
         deleted = self._report.deleted
         self._report.deleted = Totals(deleted.files + 1, deleted.bytes + expected[0])
         return ""
+
+    async def _was_removed(self, path: str) -> bool:
+        """Tell whether gc has removed a file at the target, whose run or model is gone for good."""
+        return not self._gone.isdisjoint(path.split("/")) and await self._target.kind(path) is None
 
     async def _digest_at_target(self, path: str, size: int) -> tuple[int, str]:
         try:
@@ -220,14 +233,18 @@ class _Prune:
     async def _sweep(self) -> None:
         """Tell which files stay, and remove the directories that lost all they had."""
         kept: dict[str, str] = {}
+        listed: dict[str, str] = {}
         directories: set[str] = set()
         async for items in self._source.walk("", kept.__setitem__):
             for item in items:
                 if item.is_directory:
                     directories.add(item.path)
                 elif item.path not in self._going:
-                    kept[item.path] = self._reason(item.path)
+                    listed[item.path] = self._reason(item.path)
+        unreadable = len(kept)
+        kept |= listed
         self._report_kept(kept)
+        self._report.kept_copied = unreadable + sum(path in self._reasons for path in kept)
         emptied = set()
         for directory in directories & self._copied_directories - {
             each for path in kept for each in parents(path)
@@ -274,6 +291,21 @@ def _protected(database: Database, roots: Sequence[Location], working_directory:
                 if location.kind == roots[0].kind == "local":
                     found.update(_really_below(location.path, roots[0].path))
     return found
+
+
+def _gone_for_good(removed: Path, database: Database) -> set[str]:
+    """Return the ids that gc has noted and no location of the database names any more."""
+    try:
+        ids = set(removed.read_text().splitlines())
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise StorageError(f"{removed}: cannot be read: {error.strerror}", "") from error
+    with database.reading() as connection:
+        for column in database.location_columns():
+            for _, value in location_rows(database, connection, column):
+                ids -= set(names_in(value))
+    return ids - {""}
 
 
 def _may_be_below(location: Location, root: Location) -> bool:

@@ -82,7 +82,7 @@ class References:
         return found
 
     def _led_to(self, column: LocationColumn, text: str) -> Iterator[Entity]:
-        for name in _SEPARATORS.split(unquote(text)):
+        for name in names_in(text):
             if name in self._by_id:
                 yield self._by_id[name]
         # Every run is below what its experiment makes locations from.
@@ -98,6 +98,11 @@ class References:
         if location.kind == "mlflow-artifacts" and self._destination is not None:
             return self._destination.kind, normal_parts((*self._destination.parts, *parts))
         return location.kind, normal_parts(parts)
+
+
+def names_in(location: str) -> list[str]:
+    """Return the names that a location is made of, of whatever kind it is."""
+    return _SEPARATORS.split(unquote(location))
 
 
 def versions_stamp(database: Database, connection: sa.Connection) -> VersionsStamp:

@@ -128,3 +128,13 @@ def test_what_was_deleted_after_a_backup_that_may_be_restored_stays(deleted: Del
     assert not deleted.has_files(early)
     assert deleted.has_files(late)
     assert deleted.collect().runs == 1
+
+
+def test_what_went_is_noted_for_whoever_deletes_old_copies(deleted: Deleted) -> None:
+    run = deleted.run()
+    deleted.set_back()
+    noted = deleted.journal.with_name("removed")
+    assert deleted.collect(removed=noted, check=True).runs == 1
+    assert not noted.exists()
+    deleted.collect(removed=noted)
+    assert noted.read_text() == f"{run}\n"

@@ -371,3 +371,20 @@ def test_the_command(to_sftp: Copied) -> None:
     assert (done.exit_code, json.loads(done.stdout)["kept_files"]) == (0, 0)
     wrong = CliRunner().invoke(prune_command, ["/tmp", *arguments[1:]], env=environment)
     assert (wrong.exit_code, "belongs to a copy from" in wrong.stderr) == (1, True)
+
+
+def test_what_gc_removed_from_the_copy_goes_as_well(to_sftp: Copied, tmp_path: Path) -> None:
+    run = to_sftp.content.runs["deleted"]
+    shutil.rmtree(to_sftp.target_path / to_sftp.run("deleted"))
+    (to_sftp.path / "stranger").write_text("not copied")
+    noted = tmp_path / "removed"
+    noted.write_text(f"{run}\n")
+    # Its row is there still: what is missing then is lost.
+    lost = to_sftp.prune(removed=noted, check=True)
+    assert lost.kept_copied > 0
+    execute(to_sftp.uri, f"UPDATE runs SET artifact_uri = '/elsewhere' WHERE run_uuid = '{run}'")
+    unknown = to_sftp.prune(check=True)
+    assert unknown.kept_copied == lost.kept_copied
+    done = to_sftp.prune(removed=noted)
+    assert (done.kept_copied, done.kept_files, done.kept) == (0, 1, {"stranger": UNKNOWN})
+    assert to_sftp.files() == {"stranger"}
