@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import ID_FORMAT, Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
+    BEGUN,
+    ID_FORMAT,
+    Record,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import copies
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
@@ -202,6 +206,16 @@ class Image:
     def name(self) -> str:
         """Its first name, or its id."""
         return min(self.tags, default=self.id)
+
+
+def planned_images(records: Iterable[Record]) -> dict[str, str]:
+    """Return the images that upgrades lead to which have not changed anything yet, each with the reason to keep it."""
+    return {
+        image: f"the upgrade {record.id} is planned, and leads to it"
+        for record in records
+        if isinstance(record, UpgradeRecord) and record.state in BEGUN
+        for image in record.target.images
+    }
 
 
 def image_items(images: Iterable[Image], needed: Mapping[str, str]) -> list[Item]:

@@ -27,6 +27,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decision
     image_items,
     is_id,
     needed_cutovers,
+    planned_images,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt
 
@@ -119,7 +120,7 @@ class OnHost:
 
     def _needed_images(self) -> dict[str, str]:
         """Return the images that stay, each with the reason."""
-        needed: dict[str, str] = {}
+        needed = planned_images(record for record in self._records if record.id not in self._gone)
         for record in self._records:
             for image in self._images_of(record) if record.id not in self._gone else ():
                 needed[image] = f"the {record.NAME} {record.id} goes back to it"

@@ -23,6 +23,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decision
     image_items,
     is_id,
     needed_cutovers,
+    planned_images,
     restorable,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import TIDY_OPTIONS, days_of
@@ -167,6 +168,13 @@ def test_images() -> None:
         "freegee/server:b": "a container is made of it",
         "freegee/server:c": "it is deployed",
         "freegee/server:f": "somebody has named it mine:2",
+    }
+
+
+def test_the_next_image_of_a_planned_upgrade_is_needed() -> None:
+    assert planned_images([upgrade(1), upgrade(2, "undone"), switch(3, LOCAL, SFTP, "planned")]) == {}
+    assert planned_images([upgrade(4, "planned")]) == {
+        "new": f"the upgrade {day(4)} is planned, and leads to it"
     }
 
 
