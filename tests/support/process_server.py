@@ -121,11 +121,15 @@ class ProcessServer(SftpServer):
             end_process_tree(self._process, number)
             self._process = None
 
+    @property
+    def authorized_keys(self) -> Path:
+        """The file that decides who logs in."""
+        return self._settings / "authorized_keys"
+
     def _authorized_keys(self) -> Path:
         """Write the file that lets the client's key in."""
-        path = self._settings / "authorized_keys"
-        path.write_text(self.public_client_key)
-        return path
+        self.authorized_keys.write_text(self.public_client_key)
+        return self.authorized_keys
 
     def _give_to(self, user: str) -> None:
         account = pwd.getpwnam(user)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def test_a_certificate(tmp_path: Path) -> None:
         os.unlink(f"{server.client_key}-cert.pub")
         with pytest.raises(Exception, match="refused to log in"):
             SftpStorage(server.uri(), settings_for(server, idle_timeout=1.0)).connect()
+
+
+def test_a_key_that_is_replaced_under_a_process(sshd: SshServer, tmp_path: Path) -> None:
+    """As playbooks/rotate.yml does: the next connection logs in with the new key, of which nobody tells the process."""
+    storage = SftpStorage(sshd.uri(), settings_for(sshd, idle_timeout=0.1))
+    storage.make_directory("before")
+    following = keygen(tmp_path / "following", "ed25519")
+    sshd.authorized_keys.write_text(following.with_suffix(".pub").read_text())
+    # Beside a public half of another key, a private one is refused.
+    sshd.client_key.with_suffix(".pub").unlink()
+    following.rename(sshd.client_key)
+    time.sleep(0.3)
+    storage.make_directory("after")
 
 
 def test_the_second_of_two_keys(sshd: SshServer, tmp_path: Path) -> None:
