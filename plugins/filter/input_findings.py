@@ -46,8 +46,11 @@ def input_findings(variables: Mapping[str, Any], required: Collection[str] = ())
     missing = [
         f"{name} is not set; the inventory has to say it." for name in required if name not in variables
     ]
-    file = str(given.get("sftp_private_key_file") or "")
-    return [*missing, *value_problems(given, specs, _key_file(file) if file else None)]
+    files = [
+        _key_file(str(given[name])) if given.get(name) else None
+        for name in ("sftp_private_key_file", "mlflow_rotate_private_key_file")
+    ]
+    return [*missing, *value_problems(given, specs, *files)]
 
 
 _LATER = object()

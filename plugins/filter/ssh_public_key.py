@@ -10,9 +10,8 @@ from ansible.errors import AnsibleFilterError
 try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
         KeyTextError,
-        parse_key_text,
+        public_line,
     )
-    from cryptography.hazmat.primitives import serialization
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:
@@ -26,13 +25,9 @@ def ssh_public_key(private_key: str) -> str:
             "ssh_public_key needs the Python package 'cryptography' on the controller; bin/setup installs it"
         )
     try:
-        key = parse_key_text(private_key)
+        return public_line(private_key)
     except KeyTextError as error:
         raise AnsibleFilterError(f"the private key {error}") from None
-    public: bytes = key.public_key().public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    )
-    return public.decode()
 
 
 class FilterModule:

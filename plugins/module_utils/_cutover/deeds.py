@@ -7,13 +7,12 @@ import contextlib
 import errno
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files, round_trips
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
@@ -22,8 +21,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
     INCOMPLETE,
     Program,
-    failure_of,
-    run_once,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Kind
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load
@@ -36,7 +33,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
 WORK = "/var/lib/mlflow-storage"
 # Says which step a cutover is at.
 STEP_FILE = "step"
-ROUND_TRIP_SECONDS = 900
+ROUND_TRIP_SECONDS = round_trips.SECONDS
 # Of many problems.
 NAMED = 3
 _RUNS_WHILE_CLOSED = 10
@@ -147,12 +144,11 @@ class Deeds(Generic[Kind]):
         self._stack.await_services(self._settings.wait_timeout)
 
     def verify(self, record: Kind) -> None:
-        started = {
-            name: run_once(each, "roundtrip", *self._round_trip(record)) for name, each in self._clients()
-        }
+        containers = dict(round_trips.clients(self._stack))
+        started = round_trips.start(self._stack, self._store(record).access, containers)
         self._verify_meanwhile(record)
         self.await_services(record)
-        failures = [f"{name}: {failure}" for name, each in started.items() if (failure := _failure(each))]
+        failures = round_trips.failures(started)
         docker.remove(self._stack.trainer)
         if failures:
             raise CutoverError("the round trip failed from " + "; ".join(failures))
@@ -239,24 +235,6 @@ class Deeds(Generic[Kind]):
         """The files from before, which the tools go on with once the stack has others."""
         return self._directory / "before"
 
-    def _clients(self) -> Iterator[tuple[str, str]]:
-        """Return the services with a container for each, that of the training job started."""
-        project = self._stack.project
-        if "train" in project.services:
-            docker.remove(self._stack.trainer)
-            self._stack.compose.run(
-                *("run", "--detach", "--rm", "--no-deps", f"--name={self._stack.trainer}"),
-                *("train", "sleep", str(ROUND_TRIP_SECONDS)),
-            )
-        for name in project.clients:
-            yield name, self._stack.trainer if name == "train" else f"{project.name}-{name}-1"
-
-    def _round_trip(self, record: Kind) -> tuple[str, ...]:
-        return (
-            *("--tracking-uri", "http://mlflow:5000", "--experiment", self._settings.experiment),
-            *("--access", self._store(record).access),
-        )
-
     def _start_candidate(self) -> None:
         """Start the server of the next files, which nobody else reaches, and wait until it answers."""
         docker.remove(self._stack.candidate)
@@ -340,16 +318,6 @@ def require_unharmed(found: Mapping[str, Any]) -> None:
     if problems:
         first = "; ".join(" ".join(str(word) for word in each.values() if word) for each in problems[:NAMED])
         raise CutoverError(f"artifacts are not as they were, {len(problems)} problems: {first}")
-
-
-def _failure(process: subprocess.Popen[str]) -> str:
-    try:
-        output, errors = process.communicate(timeout=ROUND_TRIP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return f"no answer within {ROUND_TRIP_SECONDS} s"
-    return failure_of(output, errors) if process.returncode else ""
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ _KEY_SOURCES = (
 
 @dataclass(frozen=True)
 class KeyFile:
-    """The file on the controller that sftp_private_key_file names; `problem` is why its text could not be read."""
+    """A private key's file on the controller that a variable names; `problem` is why its text could not be read."""
 
     path: str
     problem: str = ""
@@ -43,13 +43,16 @@ class KeyFile:
     text: str = ""
 
 
-def value_problems(given: Values, specs: Specs, key_file: KeyFile | None = None) -> list[str]:
+def value_problems(
+    given: Values, specs: Specs, key_file: KeyFile | None = None, new_key_file: KeyFile | None = None
+) -> list[str]:
     """Return a sentence for each value that no role can use.
 
     Args:
         given: What the inventory and the command line say, by name.
         specs: The options of all roles, from their argument_specs.yml; where nothing is given, the default counts.
         key_file: What sftp_private_key_file names, if it names anything.
+        new_key_file: What mlflow_rotate_private_key_file names, if it names anything.
     """
     wrong = {
         name: text
@@ -62,7 +65,8 @@ def value_problems(given: Values, specs: Specs, key_file: KeyFile | None = None)
     found = [*wrong.values()]
     for check in (_paths, _addresses, _pins, _database, _amounts):
         found += check(usable, wrong)
-    return [*found, *_key(usable, wrong, key_file)]
+    found += _key(usable, wrong, key_file)
+    return [*found, *_key_file("mlflow_rotate_private_key_file", new_key_file)]
 
 
 def _wrong_type(name: str, value: Any, option: Mapping[str, Any]) -> str:
@@ -184,20 +188,27 @@ def _key(values: Values, wrong: Mapping[str, str], file: KeyFile | None) -> Iter
     if "sftp_client_generate_key" not in wrong and sources.count(True) != 1:
         several = "More than one key" if any(sources) else "No key"
         yield f"{several} for {values.get('sftp_user')}@{values.get('sftp_host')}. Set exactly one of {_KEY_SOURCES}."
-    if file and ("\n" in file.path or "PRIVATE KEY" in file.path):
-        yield "sftp_private_key_file holds the text of a key; it names a file. The text belongs in sftp_private_key."
+    yield from _key_file("sftp_private_key_file", file)
+    if text:
+        yield from _text_problem("The private key in sftp_private_key", text)
+
+
+def _key_file(name: str, file: KeyFile | None) -> Iterator[str]:
+    if file is None:
         return
-    if file and file.problem:
-        yield f"No key: sftp_private_key_file is {file.path}, and {file.problem}."
-    elif file and file.mode & 0o077:
+    if "\n" in file.path or "PRIVATE KEY" in file.path:
+        belongs = " The text belongs in sftp_private_key." if name == "sftp_private_key_file" else ""
+        yield f"{name} holds the text of a key; it names a file.{belongs}"
+        return
+    if file.problem:
+        yield f"No key: {name} is {file.path}, and {file.problem}."
+        return
+    if file.mode & 0o077:
         yield (
             f"{file.path} has mode {file.mode:04o}: others can read the private key. Run `chmod 600 {file.path}`, "
             "and make a new key if others may have read it."
         )
-    if file and not file.problem:
-        yield from _text_problem(f"The private key in {file.path}", file.text)
-    if text:
-        yield from _text_problem("The private key in sftp_private_key", text)
+    yield from _text_problem(f"The private key in {file.path}", file.text)
 
 
 def _text_problem(subject: str, text: str) -> Iterator[str]:

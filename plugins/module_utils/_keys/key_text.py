@@ -57,6 +57,16 @@ def parse_key_text(text: str) -> PrivateKey:
     return key
 
 
+def public_line(text: str) -> str:
+    """Return the public half of a private key, ``type base64``; raises KeyTextError."""
+    line: bytes = (
+        parse_key_text(text)
+        .public_key()
+        .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    )
+    return line.decode()
+
+
 def _load(text: str) -> object:
     openssh = "OPENSSH PRIVATE KEY" in text
     load = serialization.load_ssh_private_key if openssh else serialization.load_pem_private_key

@@ -22,6 +22,7 @@ _ROOMS = (
     "_cutover",
     "_backup",
     "_tidy",
+    "_rotation",
 )
 _FILES = {
     ".".join(path.relative_to(_PLUGINS / "module_utils").with_suffix("").parts): path

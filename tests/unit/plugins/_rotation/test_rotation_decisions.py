@@ -1,0 +1,65 @@
+"""What a rotation of the SSH key does next, for every state that an interruption can leave."""
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.decisions import (
+    AUTHORIZE,
+    BEGIN,
+    FORGET,
+    RETIRE,
+    Decision,
+    Keys,
+    decide,
+)
+
+OLD, NEW, THIRD = (PublicKey("ssh-ed25519", blob) for blob in ("b2xkLi4u", "bmV3Li4u", "dGhpcmQu"))
+RSA = PublicKey("ssh-rsa", "cnNhLi4u")
+
+
+def decided(keys: Keys, given: PublicKey | None = None, *, generates: bool = True) -> Decision:
+    return decide(keys, given, generates=generates, place="/stack/.secrets/rotation")
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "expected"),
+    [
+        (Keys(OLD), None, Decision(BEGIN, OLD, None)),
+        (Keys(OLD), NEW, Decision(BEGIN, OLD, NEW)),
+        # Interrupted while both were put aside.
+        (Keys(OLD, OLD), None, Decision(BEGIN, OLD, None)),
+        (Keys(OLD, OLD, NEW), None, Decision(AUTHORIZE, OLD, NEW)),
+        (Keys(OLD, OLD, NEW), NEW, Decision(AUTHORIZE, OLD, NEW)),
+        (Keys(OLD, None, NEW), None, Decision(AUTHORIZE, OLD, NEW)),
+        (Keys(NEW, OLD, NEW), None, Decision(RETIRE, OLD, NEW)),
+        (Keys(NEW, OLD, NEW), NEW, Decision(RETIRE, OLD, NEW)),
+        (Keys(NEW, None, NEW), None, Decision(FORGET, NEW, NEW)),
+    ],
+)
+def test_phase(keys: Keys, given: PublicKey | None, expected: Decision) -> None:
+    assert decided(keys, given) == expected
+    assert str(expected)
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "words"),
+    [
+        (Keys(None), NEW, "no key of an SFTP account"),
+        (Keys(OLD), OLD, "is the one that is in use"),
+        (Keys(OLD), RSA, "of type ssh-rsa, the one in use of type ssh-ed25519"),
+        (Keys(OLD, OLD, NEW), THIRD, "is half done, and the key given is"),
+        # A run of site.yml with another key came in between.
+        (Keys(THIRD, OLD, NEW), None, "Remove /stack/.secrets/rotation"),
+    ],
+)
+def test_refused(keys: Keys, given: PublicKey | None, words: str) -> None:
+    with pytest.raises(RefusedError, match="Nothing was changed") as refused:
+        decided(keys, given)
+    assert words in str(refused.value)
+
+
+def test_a_key_that_only_the_user_can_bring() -> None:
+    with pytest.raises(RefusedError, match="rotate_private_key_file=NEW"):
+        decided(Keys(OLD), generates=False)
+    assert decided(Keys(OLD), NEW, generates=False).phase == BEGIN
+    assert decided(Keys(OLD, OLD, NEW), generates=False).phase == AUTHORIZE
