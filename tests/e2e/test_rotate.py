@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -240,3 +242,70 @@ def test_a_new_key_on_a_hosted_account_while_a_client_logs(
     assert lab.containers() == containers
     authorized = docker("exec", str(lab.variables["lab_sftp_container"]), "cat", _HOSTED_KEYS)
     assert json.dumps(given.with_suffix(".pub").read_text().split()[1])[1:-1] in authorized
+
+
+def answer_to(lab: Lab, token: str) -> int:
+    """The status with which the notebook answers whoever has a token."""
+    url = f"http://127.0.0.1:{lab.port + 2}/api/kernels"
+    try:
+        return int(urlopen(Request(url, headers={"Authorization": f"token {token}"})).status)
+    except HTTPError as error:
+        return error.code
+
+
+def password_accepted(lab: Lab, password: str) -> bool:
+    code = (
+        "import psycopg, sys; psycopg.connect(host='postgres', user='mlflow', dbname='mlflow',"
+        "password=sys.stdin.read().strip())"
+    )
+    command = ["docker", "compose", "exec", "-T", "mlflow", "python", "-c", code]
+    done = subprocess.run(command, cwd=lab.stack, input=password, capture_output=True, text=True)
+    assert not done.returncode or "password authentication failed" in done.stderr
+    return not done.returncode
+
+
+def test_token_and_password_while_a_client_logs(lab: Lab) -> None:
+    token, password = ((lab.stack / ".secrets" / name) for name in ("notebook_token", "postgres_password"))
+    old = {path: path.read_text() for path in (token, password)}
+    owner, containers = password.stat().st_uid, lab.containers()
+    names = {"rotate": "notebook_token,database_password"}
+    assert "would replace the notebook's token" in passes(lab.play(ROTATE, "--check", **names))
+    assert {path: path.read_text() for path in old} == old
+    with client(lab) as said:
+        outcome = lab.play(ROTATE, "-vvv", "--diff", **names)
+    passes(outcome)
+    for path, before in old.items():
+        assert path.read_text() != before
+        assert before not in outcome.output
+        assert path.read_text() not in outcome.output
+    assert password.stat().st_uid == owner
+    assert (answer_to(lab, old[token]), answer_to(lab, token.read_text())) == (403, 200)
+    assert not password_accepted(lab, old[password])
+    assert password_accepted(lab, password.read_text())
+    # MLflow's own clients wait for a server that restarts.
+    assert [line for line in said if line.startswith("failed")] == []
+    assert lab.containers()["experiment-service"] == containers["experiment-service"]
+    assert not (lab.stack / ".secrets/rotation").exists()
+    now = lab.containers()
+    passes(lab.play("site.yml", "--tags", "stack", **HOSTED))
+    assert lab.containers() == now
+
+
+def test_secret_that_was_replaced_by_half(lab: Lab) -> None:
+    """The file has the new password, and nobody else has: the next run goes on from there."""
+    file = lab.stack / ".secrets/postgres_password"
+    old = file.read_text()
+    place = lab.stack / ".secrets/rotation"
+    place.mkdir(mode=0o700)
+    (place / "postgres_password.before").write_text(old)
+    file.write_text("n" * 40)
+    passes(lab.play(ROTATE, rotate="database_password"))
+    assert not password_accepted(lab, old)
+    assert password_accepted(lab, "n" * 40)
+    assert not place.exists()
+
+
+def test_token_of_the_inventory_is_refused(lab: Lab) -> None:
+    output = fails(lab.play(ROTATE, rotate="notebook_token", mlflow_stack_notebook_token="mine"))
+    assert "mlflow_stack_notebook_token" in output
+    assert "changed=0" in output
