@@ -48,7 +48,7 @@ def input_findings(variables: Mapping[str, Any], required: Collection[str] = ())
     ]
     files = [
         _key_file(str(given[name])) if given.get(name) else None
-        for name in ("sftp_private_key_file", "mlflow_rotate_private_key_file")
+        for name in ("sftp_private_key_file", "mlflow_rotate_private_key_file", "sftp_certificate_file")
     ]
     return [*missing, *value_problems(given, specs, *files)]
 

@@ -199,6 +199,12 @@ def run(module: AnsibleModule) -> dict:
         generates = module.params["generate"] or module.params["state"] != "planned"
         return decide(files.keys(), given, generates=generates, place=str(files.place))
 
+    if files.certificate is not None:
+        raise RefusedError(
+            f"{files.certificate} certifies the key in use, which an authority vouches for. Nothing was changed",
+            "Put a new key with a certificate of its own into the inventory and run site.yml; then have the authority "
+            "revoke the old certificate",
+        )
     decision = decided()
     if module.params["state"] == "planned" or module.check_mode:
         return {"changed": carry_out(module, files, decision.phase), **result(decision, files)}

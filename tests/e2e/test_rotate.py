@@ -309,3 +309,36 @@ def test_token_of_the_inventory_is_refused(lab: Lab) -> None:
     output = fails(lab.play(ROTATE, rotate="notebook_token", mlflow_stack_notebook_token="mine"))
     assert "mlflow_stack_notebook_token" in output
     assert "changed=0" in output
+
+
+def test_a_certificate_in_place_of_an_authorized_key(
+    lab: Lab, hosted: dict[str, object], tmp_path: Path
+) -> None:
+    """The account knows the authority alone; a certificate that has expired is refused before anything is changed."""
+    authority, key = keygen(tmp_path / "authority", "ed25519"), keygen(tmp_path / "key", "ed25519")
+    container = str(lab.variables["lab_sftp_container"])
+    config = "/etc/ssh/sshd_config.d/00-sftp-freegee.conf"
+    public = authority.with_suffix(".pub").read_text().strip()
+    script = f"echo '{public}' >/etc/ssh/authority.pub; echo '    TrustedUserCAKeys /etc/ssh/authority.pub' >>{config}"
+    docker("exec", container, "sh", "-ec", f"{script}; kill -HUP 1")
+    sign = ["ssh-keygen", "-q", "-s", str(authority), "-I", "test", "-n", "freegee"]
+    variables = {
+        "sftp_client_generate_key": False,
+        "sftp_private_key_file": str(key),
+        "sftp_certificate_file": f"{key}-cert.pub",
+        **HOSTED,
+    }
+    tags = ("--tags", "preflight,sftp,stack")
+    subprocess.run([*sign, "-V", "20240101Z:20250101Z", f"{key}.pub"], check=True)
+    before = state_of(lab)
+    output = fails(lab.play("site.yml", *tags, **variables))
+    assert "has expired at 2025-01-01" in output
+    assert state_of(lab) == before
+    subprocess.run([*sign, "-V", "-1h:+1h", f"{key}.pub"], check=True)
+    passes(lab.play("site.yml", *tags, **variables))
+    assert key.with_suffix(".pub").read_text().split()[1] not in docker(
+        "exec", container, "cat", _HOSTED_KEYS
+    )
+    passes(lab.play("playbooks/verify.yml", **variables))
+    assert "an authority vouches for" in fails(lab.play(ROTATE, rotate="ssh_key", **variables))
+    assert lab.containers() == before["containers"]

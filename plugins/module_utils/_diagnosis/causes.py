@@ -231,6 +231,13 @@ _TABLE = (
         "rewrites PEM keys, puttygen FILE -O private-openssh converts PuTTY's.",
     ),
     Cause(
+        "user_certificate_invalid",
+        "authenticate",
+        "The server refuses this user, and the certificate of the key has expired or is for somebody else",
+        "Have the authority issue a new certificate (ssh-keygen -s AUTHORITY -I ID -n {user} -V +52w KEY.pub) "
+        "in place of {certificate}, name it in sftp_certificate_file and run site.yml.",
+    ),
+    Cause(
         "auth_method_refused",
         "authenticate",
         "The server does not take the kind of login offered",

@@ -19,6 +19,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.paths 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
     KeyTextError,
     parse_key_text,
+    public_line,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.user_certificate import (
+    certificate_problem,
 )
 
 Values = Mapping[str, Any]
@@ -44,7 +49,11 @@ class KeyFile:
 
 
 def value_problems(
-    given: Values, specs: Specs, key_file: KeyFile | None = None, new_key_file: KeyFile | None = None
+    given: Values,
+    specs: Specs,
+    key_file: KeyFile | None = None,
+    new_key_file: KeyFile | None = None,
+    certificate_file: KeyFile | None = None,
 ) -> list[str]:
     """Return a sentence for each value that no role can use.
 
@@ -53,6 +62,7 @@ def value_problems(
         specs: The options of all roles, from their argument_specs.yml; where nothing is given, the default counts.
         key_file: What sftp_private_key_file names, if it names anything.
         new_key_file: What mlflow_rotate_private_key_file names, if it names anything.
+        certificate_file: What sftp_certificate_file names, if it names anything.
     """
     wrong = {
         name: text
@@ -66,7 +76,8 @@ def value_problems(
     for check in (_paths, _addresses, _pins, _database, _amounts):
         found += check(usable, wrong)
     found += _key(usable, wrong, key_file)
-    return [*found, *_key_file("mlflow_rotate_private_key_file", new_key_file)]
+    found += _key_file("mlflow_rotate_private_key_file", new_key_file)
+    return [*found, *_certificate(usable, certificate_file, key_file)]
 
 
 def _wrong_type(name: str, value: Any, option: Mapping[str, Any]) -> str:
@@ -209,6 +220,25 @@ def _key_file(name: str, file: KeyFile | None) -> Iterator[str]:
             "and make a new key if others may have read it."
         )
     yield from _text_problem(f"The private key in {file.path}", file.text)
+
+
+def _certificate(values: Values, file: KeyFile | None, key_file: KeyFile | None) -> Iterator[str]:
+    if file is None:
+        return
+    if file.problem:
+        yield f"No certificate: sftp_certificate_file is {file.path}, and {file.problem}."
+        return
+    text = str(values.get("sftp_private_key") or "") or (key_file.text if key_file else "")
+    if not text:
+        yield "sftp_certificate_file is for a key that is given: sftp_private_key or sftp_private_key_file."
+        return
+    try:
+        key = PublicKey(*public_line(text).split())
+    except KeyTextError:
+        # Of the key itself, another sentence tells.
+        return
+    if problem := certificate_problem(file.text, str(values.get("sftp_user")), key):
+        yield f"The certificate in {file.path} {problem}."
 
 
 def _text_problem(subject: str, text: str) -> Iterator[str]:

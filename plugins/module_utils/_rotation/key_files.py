@@ -61,6 +61,13 @@ class KeyFiles:
             raise RefusedError(f"{self._services} holds several keys: {names}", "Run site.yml first")
         return found[0] if found else None
 
+    @property
+    def certificate(self) -> Path | None:
+        """The certificate of the services' key; None where there is none."""
+        current = self.current
+        path = current.with_name(f"{current.name}-cert.pub") if current else None
+        return path if path and path.exists() else None
+
     def keys(self) -> Keys:
         """Return the public halves of what there is.
 

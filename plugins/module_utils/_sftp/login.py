@@ -18,6 +18,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_k
     PublicKey,
     signature_algorithms,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.user_certificate import (
+    certificate_problem,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import Account
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.failures import translate_errors
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transport import (
@@ -33,8 +36,8 @@ def authenticate(transport: Transport, account: Account) -> str:
     """Log in and return how.
 
     Raises:
-        DiagnosedError: key_*, auth_refused, auth_method_refused, auth_incomplete, auth_attempts_used_up,
-            signature_refused, connection_lost, server_stalled.
+        DiagnosedError: key_*, auth_refused, user_certificate_invalid, auth_method_refused, auth_incomplete,
+            auth_attempts_used_up, signature_refused, connection_lost, server_stalled.
     """
     keys = _load_keys(account)
     # Each answer has its own limit: a server may well take seconds for each key that it refuses.
@@ -80,6 +83,12 @@ class _Login:
             else:
                 self._refused.append(attempt.name)
         seen = f"refused for user {self._account.user}: {'; '.join(self._refused)}; {offered}"
+        for file, key in keys:
+            if problem := _certificate_problem(key, self._account.user):
+                certificate = f"{file}-cert.pub"
+                raise DiagnosedError(
+                    "user_certificate_invalid", f"{certificate} {problem}; {seen}", certificate=certificate
+                )
         raise DiagnosedError("auth_refused", seen)
 
     def _attempts(self, keys: list[tuple[str, paramiko.PKey]], methods: tuple[str, ...]) -> list[_Attempt]:
@@ -132,6 +141,14 @@ class _Login:
             )
         have = (["publickey"] if keys else []) + (["password"] if self._account.password else [])
         return DiagnosedError("auth_method_refused", f"{offered}; this login has {' and '.join(have)}")
+
+
+def _certificate_problem(key: paramiko.PKey, user: str) -> str:
+    if key.public_blob is None:
+        return ""
+    blob = base64.b64encode(key.public_blob.key_blob).decode()
+    public = PublicKey(key.get_name(), key.get_base64())
+    return certificate_problem(f"{key.public_blob.key_type} {blob}", user, public)
 
 
 def ask_about_keys(transport: Transport, account: Account, keys: Sequence[PublicKey]) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ def test_without_a_path_the_check_ends_after_the_login(sshd: SshServer) -> None:
     result = run_module("sftp_check", account(sshd)).result
     assert statuses(result)["sftp"] == "ok"
     assert statuses(result)["path"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("validity", "cause"), [("-1h:+1h", None), ("20240101Z:20250101Z", "user_certificate_invalid")]
+)
+def test_certificate_and_its_end(tmp_path: Path, validity: str, cause: str | None) -> None:
+    authority = keygen(tmp_path / "authority", "ed25519")
+    config = f"TrustedUserCAKeys {authority}.pub\nAuthorizedKeysFile none"
+    with SshServer(tmp_path / "server", config=config) as sshd:
+        command = ["ssh-keygen", "-q", "-s", str(authority), "-I", "test", "-n", sshd.user, "-V", validity]
+        subprocess.run([*command, f"{sshd.client_key}.pub"], check=True)
+        result = run_module("sftp_check", {**account(sshd), "fail_on_error": False}).result
+    assert result.get("cause") == cause
+    assert not cause or f"{sshd.client_key}-cert.pub has expired at 2025-01-01" in result["msg"]
 
 
 def test_client_configuration(sshd: SshServer) -> None:
