@@ -53,7 +53,7 @@ class Decision:
             return f"The rotation to the SSH key {new} is complete but for what it put aside."
         has = "have the new key" if self.phase == RETIRE else "still have the old key"
         return (
-            f"The rotation from the SSH key {self.old.fingerprint} to {new} was interrupted and goes on; "
+            f"The rotation from the SSH key {self.old.fingerprint} to {new} has begun and goes on; "
             f"the services {has}."
         )
 

@@ -15,8 +15,8 @@ def read(path: Path) -> bytes | None:
         return None
 
 
-def write(path: Path, content: bytes | None, owner: tuple[int, int], mode: int = 0o600) -> None:
-    """Give a file its content, owner (uid, gid) and mode; None removes it."""
+def write(path: Path, content: bytes | None, owner: tuple[int, int]) -> None:
+    """Give a file its content and owner (uid, gid), who alone can read it; None removes it."""
     if content is None:
         path.unlink(missing_ok=True)
         return
@@ -25,7 +25,6 @@ def write(path: Path, content: bytes | None, owner: tuple[int, int], mode: int =
     with open(temporary, "wb", opener=_private) as file:
         file.write(content)
         os.fchown(file.fileno(), *owner)
-        os.fchmod(file.fileno(), mode)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -116,7 +116,7 @@ class KeyFiles:
             raise CutoverError(f"{self._services} holds no key any more", "Run site.yml")
         _public(current).unlink(missing_ok=True)
         write(current, source.read_bytes(), self._owner)
-        write(_public(current), read(_public(source)), self._owner, mode=0o644)
+        write(_public(current), read(_public(source)), self._owner)
 
     def _generate(self, old: PublicKey, comment: str) -> None:
         made = self.place / "ssh_key.made"

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import translated
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -199,14 +200,15 @@ class SecretRotation:
         text = self._environment.read_text()
         present = _secret_in(text, self._name)
         owner = self._file.stat()
-        write(self._file, secret.encode(), (owner.st_uid, owner.st_gid))
-        write(self._environment, exchanged(text, self._name, present, secret).encode(), (0, 0))
+        with translated(f"{self._secret.title} cannot be written"):
+            write(self._file, secret.encode(), (owner.st_uid, owner.st_gid))
+            write(self._environment, exchanged(text, self._name, present, secret).encode(), (0, 0))
         limit = f"--wait-timeout={self._stack.settings.wait_timeout}"
         containers = [f"{self._stack.project.name}-{name}-1" for name in self._secret.services]
         with docker.complaining(*containers):
-            # Each after those that it needs.
+            # Each after those that it needs. With --no-deps, Compose would take them for others than those of its file.
             for service in self._secret.services:
-                self._stack.compose.run("up", "--detach", "--no-build", "--no-deps", "--wait", limit, service)
+                self._stack.compose.run("up", "--detach", "--no-build", "--wait", limit, service)
 
     def _require_replaced(self, old: str, new: str) -> None:
         found = self._try({"old": old, "new": new})

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 
 from tests.support.ansible import run_module
+from tests.support.server import keygen
 
 STORE = {"storage": "local", "access": "direct", "uri": "/mlruns", "root": "/mlruns"}
 RECORDS = {
@@ -52,3 +54,25 @@ def test_a_record_that_nobody_can_read_stands_in_the_way(tmp_path: Path) -> None
     record(tmp_path, "switch", "melting")
     (found,) = findings(tmp_path, settled=True)
     assert "unknown state 'melting'" in found
+
+
+def test_no_key_is_rotated_beside_a_cutover(tmp_path: Path) -> None:
+    key = keygen(tmp_path / "id_ed25519", "ed25519")
+    services = tmp_path / ".secrets/mlflow_sftp_key"
+    services.mkdir(parents=True)
+    key.rename(services / key.name)
+    options = {"directory": str(tmp_path), "state": "begun"}
+    record(tmp_path, "switch", "opening")
+    outcome = run_module("mlflow_ssh_key_rotation", options)
+    assert outcome.failed
+    assert "half done" in outcome.result["msg"]
+    (tmp_path / "switches/20260101T000000Z/switch.json").unlink()
+    with locked(tmp_path / "switches"):
+        outcome = run_module("mlflow_ssh_key_rotation", options)
+    assert outcome.failed
+    assert "Another run works on this stack" in outcome.result["msg"]
+    assert not (tmp_path / ".secrets/rotation").exists()
+    assert run_module("mlflow_ssh_key_rotation", options, check=True).result["changed"]
+    assert not (tmp_path / ".secrets/rotation").exists()
+    assert run_module("mlflow_ssh_key_rotation", options).result["changed"]
+    assert not run_module("mlflow_ssh_key_rotation", options).result["changed"]

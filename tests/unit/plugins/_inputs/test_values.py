@@ -187,6 +187,19 @@ def test_the_text_of_a_key_in_place_of_its_file_is_not_shown(tmp_path: Path) -> 
     assert not [line for line in text.splitlines() if line in found]
 
 
+def test_new_key_and_certificate(tmp_path: Path) -> None:
+    text = make_key(tmp_path / "key")
+    given = GOOD | {"sftp_client_generate_key": False, "sftp_private_key": text}
+    new = KeyFile("new", text="hello\n", mode=0o640)
+    found = value_problems(given, _specs(), None, new, KeyFile("cert", text=text))
+    assert len(found) == 3
+    assert "new has mode 0640" in found[0]
+    assert "The private key in new is not a private key" in found[1]
+    assert "The certificate in cert is no certificate of OpenSSH" in found[2]
+    (found,) = value_problems(GOOD, _specs(), certificate_file=KeyFile("cert", text=text))
+    assert "is for a key that is given" in found
+
+
 def test_a_file_that_may_not_be_reached_is_named(tmp_path: Path) -> None:
     given = GOOD | {"sftp_client_generate_key": False}
     (found,) = value_problems(given, _specs(), _key_file(f"/{'n' * 300}"))

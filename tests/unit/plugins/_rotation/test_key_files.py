@@ -37,7 +37,7 @@ def test_a_generated_key_from_begin_to_end(tmp_path: Path, services: Path) -> No
     assert set(modes(files.place).values()) == {(0o600, 0)}
     files.install()
     assert files.keys().current == begun.following
-    assert modes(services) == {"id_ed25519": (0o600, _UID), "id_ed25519.pub": (0o644, _UID)}
+    assert modes(services) == {"id_ed25519": (0o600, _UID), "id_ed25519.pub": (0o600, _UID)}
     shown = subprocess.run(
         ["ssh-keygen", "-y", "-f", services / "id_ed25519"], capture_output=True, text=True
     )
