@@ -46,7 +46,7 @@ options:
     type: str
   generate:
     description:
-      - Whether a key may be generated. Otherwise, V(planned) fails without O(private_key).
+      - Whether a key may be generated. Otherwise, a rotation needs O(private_key).
     type: bool
     default: true
 """
@@ -69,6 +69,12 @@ phase:
   sample: begin
 message:
   description: The same as a sentence.
+  returned: success
+  type: str
+hindrance:
+  description:
+    - Why no rotation can begin here, unless another Docker host has begun the same one; empty where it can. With
+      another O(state) than V(planned), this is an error.
   returned: success
   type: str
 current_file:
@@ -180,6 +186,7 @@ def result(decision: Decision, files: KeyFiles) -> dict:
     return {
         "phase": decision.phase,
         "message": str(decision),
+        "hindrance": decision.hindrance,
         "current_file": current["private_key_file"],
         "current_key": current["public_key"],
         "old": key(decision.old, old_file or files.before),
@@ -197,7 +204,10 @@ def run(module: AnsibleModule) -> dict:
         given = given_key(module.params["private_key"])
         # What was begun needs no further key.
         generates = module.params["generate"] or module.params["state"] != "planned"
-        return decide(files.keys(), given, generates=generates, place=str(files.place))
+        found = decide(files.keys(), given, generates=generates, place=str(files.place))
+        if found.hindrance and module.params["state"] != "planned":
+            raise RefusedError(found.hindrance)
+        return found
 
     if files.certificate is not None:
         raise RefusedError(

@@ -39,11 +39,13 @@ class Decision:
         phase: `BEGIN`, `AUTHORIZE`, `RETIRE` or `FORGET`.
         old: The key that will be refused.
         new: The key that takes its place; None for one that is yet to be generated.
+        hindrance: Why this cannot begin, where no other Docker host has begun it; empty where it can.
     """
 
     phase: str
     old: PublicKey
     new: PublicKey | None
+    hindrance: str = ""
 
     def __str__(self) -> str:
         new = self.new.fingerprint if self.new else "a new one"
@@ -75,11 +77,18 @@ def decide(keys: Keys, given: PublicKey | None, *, generates: bool, place: str) 
             "This stack has no key of an SFTP account. Nothing was changed", "Run site.yml first"
         )
     if keys.following is None:
-        _require_usable(keys.current, given, generates)
-        return Decision(BEGIN, keys.current, given)
+        return Decision(BEGIN, keys.current, given, _hindrance(keys.current, given, generates))
     if keys.before is None and keys.current == keys.following:
         return Decision(FORGET, keys.following, keys.following)
     return _resume(keys.current, keys.before or keys.current, keys.following, given, place)
+
+
+def _hindrance(current: PublicKey, given: PublicKey | None, generates: bool) -> str:
+    try:
+        _require_usable(current, given, generates)
+    except RefusedError as error:
+        return str(error)
+    return ""
 
 
 def _require_usable(current: PublicKey, given: PublicKey | None, generates: bool) -> None:
