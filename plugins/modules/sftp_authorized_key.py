@@ -15,7 +15,8 @@ description:
   - Adds a public key to, or removes it from, the file of authorized keys of the account that it logs in to.
     The far side needs neither Python nor a shell.
   - Everything else in the file stays byte for byte. The new content is written to a temporary name and
-    renamed, so that the file is always the old or the new one.
+    renamed, so that the file is always the old or the new one. Where somebody else has changed the file meanwhile, it
+    is read anew.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.connection
@@ -133,6 +134,8 @@ except ImportError:
     PARAMIKO_ERROR = traceback.format_exc()
 
 _WRITABLE_BY_OTHERS = 0o022
+# How often a file is read anew that somebody else changes at the same time.
+_TRIES = 5
 
 
 def wanted_key(module: AnsibleModule) -> authorized.WantedKey:
@@ -159,6 +162,18 @@ def edited(
     return content
 
 
+def ensure_among_others(
+    module: AnsibleModule, sftp: SftpClient, protected: set[str], wanted: authorized.WantedKey
+) -> dict:
+    """Bring the file into the state asked for, and keep what somebody else changes at the same time."""
+    for _ in range(_TRIES - 1):
+        try:
+            return ensure(module, sftp, protected, wanted)
+        except files.FileChangedError:
+            continue
+    return ensure(module, sftp, protected, wanted)
+
+
 def ensure(
     module: AnsibleModule, sftp: SftpClient, protected: set[str], wanted: authorized.WantedKey
 ) -> dict:
@@ -166,10 +181,10 @@ def ensure(
     path = module.params["path"]
     directory = posixpath.dirname(path)
     missing = files.missing_directories(sftp, directory)
-    content = b"" if missing else files.read_file(sftp, path)
+    before = None if missing else files.read_file(sftp, path)
     # A link is kept, and what it points to replaced.
-    place = path if content is None or missing else sftp.normalize(path)
-    content = content or b""
+    place = path if before is None else sftp.normalize(path)
+    content = before or b""
     asked = module.params["file_format"]
     formats = authorized.formats_for(content, sftp.server_banner) if asked == "auto" else (asked,)
     after = edited(module, content, formats, wanted)
@@ -182,7 +197,7 @@ def ensure(
     if not module.check_mode and rewrite:
         for parent in files.make_directories(sftp, missing):
             files.set_permissions(sftp, parent, 0o700)
-        files.replace_file(sftp, place, after, 0o600)
+        files.replace_file(sftp, place, before, after, 0o600)
     tightened = [] if missing else tighten(module, sftp, {directory: 0o700, place: 0o600})
     return {
         "changed": rewrite or bool(tightened),
@@ -233,7 +248,7 @@ def main() -> None:
     try:
         account = account_from_options(module.params)
         with sftp_session(account) as sftp:
-            result = ensure(module, sftp, login_keys(account), wanted)
+            result = ensure_among_others(module, sftp, login_keys(account), wanted)
     except DiagnosedError as error:
         module.fail_json(msg=f"{doing}: {error}. {error.remedy}", cause=error.cause.code)
     except OSError as error:

@@ -188,12 +188,24 @@ def read_file(sftp: SftpClient, path: str) -> bytes | None:
     return bytes(content)
 
 
-def replace_file(sftp: SftpClient, path: str, content: bytes, mode: int) -> None:
+class FileChangedError(OSError):
+    """A file is not what it was when it was read."""
+
+
+def replace_file(sftp: SftpClient, path: str, before: bytes | None, content: bytes, mode: int) -> None:
     """Give a file new content in one step: whoever reads it, sees the old or the new, never a part.
 
     The new content is read back before it takes the place of the old one.
 
+    Args:
+        sftp: The session.
+        path: The file.
+        before: What it held when it was read; None where it was not there.
+        content: What it is to hold.
+        mode: Permission bits.
+
     Raises:
+        FileChangedError: Somebody else has changed it since it was read.
         OSError: when the server refuses; the old file is then still there.
     """
     new = f"{path}.{secrets.token_hex(6)}.new"
@@ -202,6 +214,8 @@ def replace_file(sftp: SftpClient, path: str, content: bytes, mode: int) -> None
         set_permissions(sftp, new, mode)
         if read_file(sftp, new) != content:
             raise OSError("what was written is not what is read back")
+        if read_file(sftp, path) != before:
+            raise FileChangedError(f"somebody else has changed {shown(path)} at the same time")
         move_over(sftp, new, path)
     except OSError as error:
         if not is_broken_line(error):

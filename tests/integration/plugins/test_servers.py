@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import STAGES
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.client import SftpClient
 
 from tests.integration.plugins.conftest import account, run
 from tests.support.server import SftpServer, keygen
@@ -93,6 +94,34 @@ def test_authorized_key(served: SftpServer, place: Path, tmp_path: Path) -> None
     assert run("sftp_authorized_key", {**options, "state": "absent"})["changed"]
     assert (place / "ssh/keys").read_text() == other
     assert [path.name for path in (place / "ssh").iterdir()] == ["keys"]
+
+
+def test_authorized_keys_that_somebody_else_changes_meanwhile(
+    served: SftpServer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading the file and replacing it, somebody else adds a key: once, and then each time."""
+    mine, *others = (keygen(tmp_path / name, "ed25519").with_suffix(".pub").read_text() for name in "abcdefg")
+    file = place / "keys"
+    file.write_text("# keys\n")
+    create, added = SftpClient.create, list[str]()
+
+    def create_beside_somebody(sftp: SftpClient, path: str, content: bytes, mode: int | None = None) -> None:
+        if len(added) < most:
+            added.append(others[len(added)])
+            with file.open("a") as keys:
+                keys.write(added[-1])
+        create(sftp, path, content, mode)
+
+    monkeypatch.setattr(SftpClient, "create", create_beside_somebody)
+    options = {**account(served), "path": str(file), "key": mine, "file_format": "openssh"}
+    most = 1
+    assert run("sftp_authorized_key", options)["changed"]
+    assert file.read_text() == f"# keys\n{others[0]}{mine}"
+    most = len(others)
+    refused = run("sftp_authorized_key", {**options, "state": "absent"})
+    assert "somebody else has changed" in refused["msg"]
+    assert file.read_text() == f"# keys\n{others[0]}{mine}{''.join(others[1:])}"
+    assert [path.name for path in place.iterdir()] == ["keys"]
 
 
 def test_host_keys(served: SftpServer) -> None:
