@@ -28,7 +28,9 @@ attributes:
     details:
       - The files hold private keys.
   idempotent:
-    support: full
+    support: partial
+    details:
+      - A rotation can be finished once.
 options:
   state:
     description:
@@ -36,9 +38,11 @@ options:
       - With V(begun), put the old and the new key aside, where that is not done yet.
       - With V(installed), give the services the new key, and with V(restored) the old one again. What connects from
         then on uses it; no container is started anew.
+      - With V(proved), only require that the services have the new key, and that no other run has gone on.
       - With V(finished), forget the old key.
+      - A state that does not fit how far the rotation is, is an error.
     type: str
-    choices: [planned, begun, installed, restored, finished]
+    choices: [planned, begun, installed, restored, proved, finished]
     required: true
   private_key:
     description:
@@ -49,6 +53,12 @@ options:
       - Whether a key may be generated. Otherwise, a rotation needs O(private_key).
     type: bool
     default: true
+  run:
+    description:
+      - Any text that tells a run of a playbook from others. V(begun) makes this run the one whose steps are made, and
+        so does V(installed) where the services have the new key already. From then on, steps of another run are errors.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -120,12 +130,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.decisions import (
-    AUTHORIZE,
-    BEGIN,
-    FORGET,
-    RETIRE,
     Decision,
     decide,
+    is_due,
 )
 
 try:
@@ -139,13 +146,6 @@ try:
 except ImportError:
     CRYPTOGRAPHY_ERROR = traceback.format_exc()
 
-# In which phases a state has something to do, and which deed does it.
-_DEEDS = {
-    "installed": ((AUTHORIZE,), "install"),
-    "restored": ((RETIRE,), "restore"),
-    "finished": ((RETIRE, FORGET), "finish"),
-}
-
 
 def given_key(text: str | None) -> PublicKey | None:
     """Return the public half of the key that the user brings."""
@@ -157,18 +157,23 @@ def given_key(text: str | None) -> PublicKey | None:
 
 def carry_out(module: AnsibleModule, files: KeyFiles, phase: str) -> bool:
     """Make the step that the state asks for, if it is not made yet; return whether there was anything to do."""
-    state = module.params["state"]
-    if state == "planned" or (state == "begun" and phase != BEGIN):
+    state, this_run = module.params["state"], module.params["run"]
+    if state == "planned":
         return False
-    if state != "begun" and phase not in _DEEDS[state][0]:
-        return False
+    due = is_due(state, phase, this_run, files.claimed_by)
     if module.check_mode:
-        return True
-    if state == "begun":
-        files.begin(module.params["private_key"] or None)
-    else:
-        getattr(files, _DEEDS[state][1])()
-    return True
+        return due
+    if due:
+        deeds = {
+            "begun": lambda: files.begin(module.params["private_key"] or None),
+            "installed": files.install,
+            "restored": files.restore,
+            "finished": files.finish,
+        }
+        deeds[state]()
+    if state in ("begun", "installed"):
+        files.claim(this_run)
+    return due
 
 
 def key(public: PublicKey | None, file: Path) -> dict:
@@ -235,11 +240,12 @@ def main() -> None:
             **STACK_OPTIONS,
             "state": {
                 "type": "str",
-                "choices": ["planned", "begun", "installed", "restored", "finished"],
+                "choices": ["planned", "begun", "installed", "restored", "proved", "finished"],
                 "required": True,
             },
             "private_key": {"type": "str", "no_log": True},
             "generate": {"type": "bool", "default": True},
+            "run": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

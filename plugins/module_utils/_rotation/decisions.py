@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 
 # Nothing was begun; the services have the old key; they have the new one; the old one is forgotten but for its files.
@@ -58,6 +61,40 @@ class Decision:
             f"The rotation from the SSH key {self.old.fingerprint} to {new} has begun and goes on; "
             f"the services {has}."
         )
+
+
+# In which phases a step is made, and in which it has been made already. In any other one, somebody else has gone on.
+_STEPS = {
+    "begun": ((BEGIN,), (AUTHORIZE,)),
+    "installed": ((AUTHORIZE,), (RETIRE,)),
+    "restored": ((RETIRE,), (AUTHORIZE,)),
+    "proved": ((), (RETIRE,)),
+    "finished": ((RETIRE, FORGET), ()),
+}
+# What a run may take over from one that was interrupted. Everything else is left to the run that has begun it.
+_TAKEN_OVER = {("begun", BEGIN), ("begun", AUTHORIZE), ("installed", RETIRE), ("finished", FORGET)}
+
+
+def is_due(step: str, phase: str, run: str, claimed_by: str) -> bool:
+    """Tell whether a step of a rotation is yet to be made.
+
+    Args:
+        step: The state that is asked for, a key of `_STEPS`.
+        phase: How far the rotation is.
+        run: The run of the playbook that asks.
+        claimed_by: The run that made the steps before.
+
+    Raises:
+        CutoverError: Another run has taken the rotation over, or has gone on with it.
+    """
+    due, done = _STEPS[step]
+    if phase not in due + done or (run != claimed_by and (step, phase) not in _TAKEN_OVER):
+        raise CutoverError(
+            f"Another run works on this rotation of the SSH key: {step} does not fit, it is at {phase}. "
+            "This run changes nothing more",
+            "Wait until the other run has ended, and run this playbook again",
+        )
+    return phase in due
 
 
 def decide(keys: Keys, given: PublicKey | None, *, generates: bool, place: str) -> Decision:

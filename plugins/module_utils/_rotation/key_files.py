@@ -46,6 +46,7 @@ class KeyFiles:
         self.place = stack / ".secrets" / "rotation"
         self.before = self.place / "ssh_key.before"
         self.following = self.place / "ssh_key.next"
+        self._claim = self.place / "ssh_key.run"
         self._owner = (uid, gid)
 
     @property
@@ -60,6 +61,16 @@ class KeyFiles:
             names = ", ".join(path.name for path in found)
             raise RefusedError(f"{self._services} holds several keys: {names}", "Run site.yml first")
         return found[0] if found else None
+
+    @property
+    def claimed_by(self) -> str:
+        """The run that makes the steps of the rotation; empty for none that has a name."""
+        return (read(self._claim) or b"").decode(errors="replace")
+
+    def claim(self, run: str) -> None:
+        """Let a run make the steps from now on, and no other one."""
+        if self.claimed_by != run:
+            write(self._claim, run.encode() or None, (0, 0))
 
     @property
     def certificate(self) -> Path | None:
@@ -104,6 +115,7 @@ class KeyFiles:
 
     def finish(self) -> None:
         """Forget the old key; the services have the new one."""
+        self._claim.unlink(missing_ok=True)
         for path in (self.before, self.following):
             for each in (_public(path), path):
                 each.unlink(missing_ok=True)

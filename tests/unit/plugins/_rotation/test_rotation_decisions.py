@@ -1,7 +1,10 @@
 """What a rotation of the SSH key does next, for every state that an interruption can leave."""
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.decisions import (
     AUTHORIZE,
@@ -11,6 +14,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.deci
     Decision,
     Keys,
     decide,
+    is_due,
 )
 
 OLD, NEW, THIRD = (PublicKey("ssh-ed25519", blob) for blob in ("b2xkLi4u", "bmV3Li4u", "dGhpcmQu"))
@@ -74,3 +78,25 @@ def test_a_key_that_only_the_user_can_bring() -> None:
     assert "rotate_private_key_file=NEW" in decided(Keys(OLD), generates=False).hindrance
     assert decided(Keys(OLD), NEW, generates=False).hindrance == ""
     assert decided(Keys(OLD, OLD, NEW), generates=False).phase == AUTHORIZE
+
+
+# With what each step does at each phase: in the run that has begun the rotation, and in another one.
+STEPS = {
+    "begun": {BEGIN: ("due", "due"), AUTHORIZE: ("made", "made")},
+    "installed": {AUTHORIZE: ("due", "refused"), RETIRE: ("made", "made")},
+    "restored": {AUTHORIZE: ("made", "refused"), RETIRE: ("due", "refused")},
+    "proved": {RETIRE: ("made", "refused")},
+    "finished": {RETIRE: ("due", "refused"), FORGET: ("due", "due")},
+}
+
+
+@pytest.mark.parametrize("phase", [BEGIN, AUTHORIZE, RETIRE, FORGET])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("claimed_by", ["this", "other"])
+def test_step(step: str, phase: str, claimed_by: str) -> None:
+    expected = STEPS[step].get(phase, ("refused", "refused"))[claimed_by == "other"]
+    if expected == "refused":
+        with pytest.raises(CutoverError, match="Another run works on this rotation"):
+            is_due(step, phase, "this", claimed_by)
+    else:
+        assert is_due(step, phase, "this", claimed_by) is (expected == "due")
