@@ -173,6 +173,7 @@ class SecretRotation:
         Raises:
             CutoverError: What went wrong, and whether the old secret is in use again.
         """
+        self._forget_what_is_over()
         old = self._put_aside()
         new = self._present
         if new == old:
@@ -183,6 +184,18 @@ class SecretRotation:
         except CutoverError as error:
             raise self._gone_back(error, old) from error
         self._forget()
+
+    def _forget_what_is_over(self) -> None:
+        """Forget what an earlier rotation has left aside, where the present secret is in use and that one refused."""
+        if not self.interrupted:
+            return
+        try:
+            found = self._try({"before": self._before.read_text().strip(), "present": self._present})
+        except CutoverError:
+            # It was interrupted while the services were down.
+            return
+        if found["present"] and not found["before"]:
+            self._forget()
 
     def _put_aside(self) -> str:
         self._place.mkdir(mode=0o700, exist_ok=True)

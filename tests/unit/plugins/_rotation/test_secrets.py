@@ -124,6 +124,22 @@ def test_where_going_back_fails_as_well_the_next_run_goes_on(stack: FakeStack) -
 
 
 @needs_root
+@pytest.mark.parametrize("in_use", ["present", "before", "neither"])
+def test_what_an_earlier_rotation_has_left_aside(stack: FakeStack, in_use: str) -> None:
+    """It was interrupted before the services had the present secret, or site.yml has brought that to them since."""
+    place = stack.settings.directory / ".secrets/rotation"
+    place.mkdir()
+    (place / "postgres_password.before").write_text("earlier")
+    stack.accepts = {"present": "old", "before": "earlier", "neither": "another"}[in_use]
+    rotation(stack).require_possible()
+    rotation(stack).rotate()
+    file, accepted, left = stack.state()
+    assert file == accepted
+    assert (file != "old") is (in_use == "present")
+    assert not left
+
+
+@needs_root
 def test_an_old_secret_that_is_still_accepted_is_no_success(
     stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
