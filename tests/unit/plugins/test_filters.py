@@ -5,6 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.rotation_left_out import rotation_left_out
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.sftp_uri import sftp_uri
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_fingerprint import ssh_fingerprint
 from hypothesis import given
@@ -54,3 +55,31 @@ def test_fingerprint_is_what_ssh_keygen_prints(tmp_path: Path, kind: str) -> Non
 def test_fingerprint_of_nonsense(text: str) -> None:
     with pytest.raises(AnsibleFilterError, match="ssh_fingerprint"):
         ssh_fingerprint(text)
+
+
+def test_hosts_that_a_rotation_would_lock_out(tmp_path: Path) -> None:
+    """The same key is the same by whatever name, and the same name on another account is not."""
+    key, other = keygen(tmp_path / "key", "ed25519"), keygen(tmp_path / "other", "ed25519")
+    (tmp_path / "link").symlink_to(key)
+    account = {"sftp_user": "freegee", "sftp_host": "tajo.host.ch", "sftp_port": 2121}
+    hosts = {
+        "file": {"sftp_private_key_file": str(key)},
+        "link": {"sftp_private_key_file": str(tmp_path / "link")},
+        "text": {"sftp_private_key": key.read_text(), "sftp_port": "2121"},
+        "other key": {"sftp_private_key_file": str(other)},
+        "other account": {"sftp_private_key_file": str(key), "sftp_user": "other"},
+        "other port": {"sftp_private_key": key.read_text(), "sftp_port": 22},
+        "own key": {"sftp_client_generate_key": True, "sftp_private_key_file": str(key)},
+        "no key": {},
+        "unreadable": {"sftp_private_key_file": str(tmp_path / "nothing")},
+        "unreadable of another account": {"sftp_private_key_file": "/nothing", "sftp_host": "localhost"},
+    }
+    found = rotation_left_out(
+        [{"inventory_hostname": name, **account, **variables} for name, variables in hosts.items()],
+        "freegee@tajo.host.ch:2121",
+        key.with_suffix(".pub").read_text(),
+    )
+    locked_out = [each.partition(" has the same key, and")[0] for each in found]
+    assert locked_out[:3] == ["file", "link", "text"]
+    assert locked_out[3].startswith("Whether unreadable has the same key is not known")
+    assert len(found) == 4
