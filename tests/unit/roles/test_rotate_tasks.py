@@ -1,0 +1,77 @@
+"""Conditions and messages of role mlflow_rotate, for what its modules can tell."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_fingerprint import ssh_fingerprint
+
+ROLE = Path(__file__).parents[3] / "roles/mlflow_rotate"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDJ8q9k2Yk3M5o0wZ8yJ9B4vQw3xkU1zK0e8k6mH1p2s"
+ACCOUNT = {"sftp_user": "freegee", "sftp_host": "tajo.host.ch"}
+
+
+def trusted(value: Any) -> Any:
+    """What the loader of a role makes of what a YAML file holds."""
+    if isinstance(value, str):
+        return trust_as_template(value)
+    if isinstance(value, list):
+        return [trusted(each) for each in value]
+    return {name: trusted(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
+def task(file: str, name: str) -> dict[str, Any]:
+    """A task of the role; those of blocks as well."""
+    entries = yaml.safe_load((ROLE / "tasks" / file).read_text())
+    for entry in entries:
+        entries += [*entry.get("block", []), *entry.get("rescue", [])]
+    return next(trusted(entry) for entry in entries if entry["name"] == name)
+
+
+def complaint(file: str, name: str, **variables: Any) -> str:
+    """What a task that requires something says; nothing where all is well."""
+    found = task(file, name)
+    values = {**trusted(yaml.safe_load((ROLE / "vars/main.yml").read_text())), **found.get("vars", {})}
+    templar = Templar(DataLoader(), variables={**values, **variables})
+    templar.environment.filters["freegee.mlflow_sftp.ssh_fingerprint"] = ssh_fingerprint
+    options = next(value for key, value in found.items() if key.startswith("ansible.builtin."))
+    conditions = options.get("that", [trusted("false")])
+    for condition in conditions if isinstance(conditions, list) else [conditions]:
+        if not templar.evaluate_conditional(condition):
+            return " ".join(str(templar.template(options.get("fail_msg", options.get("msg")))).split())
+    return ""
+
+
+REFUSED = {"ok": False, "cause": "auth_refused", "msg": "the key is refused."}
+UNKNOWN = {"ok": False, "cause": "connection_timeout", "msg": "no answer within 10 s."}
+
+
+@pytest.mark.parametrize(
+    ("authorized", "accepted", "words"),
+    [
+        (False, REFUSED, ""),
+        (True, {"ok": True}, ""),
+        (False, {"ok": True}, "accepts the new key"),
+        (True, REFUSED, "does not accept the new key"),
+        (
+            False,
+            UNKNOWN,
+            "accepts the new key is not known: no answer within 10 s. Nothing has been changed.",
+        ),
+        (True, UNKNOWN, "accepts the new key is not known: no answer within 10 s. Nothing has been changed."),
+    ],
+)
+def test_a_new_key_that_nobody_uses(authorized: bool, accepted: dict[str, Any], words: str) -> None:
+    said = complaint(
+        "ssh_key/prove.yml",
+        "Require a new SSH key that nobody uses",
+        __mlflow_rotate_accepted=accepted,
+        __mlflow_rotate_plan={"new": {"public_key": KEY}},
+        mlflow_rotate_key_is_authorized=authorized,
+        **ACCOUNT,
+    )
+    assert words in said
+    assert bool(words) is bool(said)
