@@ -38,7 +38,8 @@ options:
       - With V(begun), put the old and the new key aside, where that is not done yet.
       - With V(installed), give the services the new key, and with V(restored) the old one again. What connects from
         then on uses it; no container is started anew.
-      - With V(proved), only require that the services have the new key, and that no other run has gone on.
+      - With V(proved), require that the services have the new key, and that no other run has gone on. What brings keys
+        to the Docker host refuses the old one from then on.
       - With V(finished), forget the old key.
       - A state that does not fit how far the rotation is, is an error.
     type: str
@@ -168,12 +169,14 @@ def carry_out(module: AnsibleModule, files: KeyFiles, phase: str) -> bool:
             "begun": lambda: files.begin(module.params["private_key"] or None),
             "installed": files.install,
             "restored": files.restore,
+            "proved": files.retire,
             "finished": files.finish,
         }
         deeds[state]()
     if state in ("begun", "installed"):
         files.claim(this_run)
-    return due
+    # What is recorded then is no change of a key.
+    return due and state != "proved"
 
 
 def key(public: PublicKey | None, file: Path) -> dict:

@@ -68,7 +68,7 @@ _STEPS = {
     "begun": ((BEGIN,), (AUTHORIZE,)),
     "installed": ((AUTHORIZE,), (RETIRE,)),
     "restored": ((RETIRE,), (AUTHORIZE,)),
-    "proved": ((), (RETIRE,)),
+    "proved": ((RETIRE,), ()),
     "finished": ((RETIRE, FORGET), ()),
 }
 # What a run may take over from one that was interrupted. Everything else is left to the run that has begun it.

@@ -17,6 +17,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.decisions import Keys
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.durable_file import read, write
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.retired import with_retired
 
 # Arguments of ssh-keygen, as community.crypto makes keys by default.
 _GENERATED = {
@@ -47,6 +48,7 @@ class KeyFiles:
         self.before = self.place / "ssh_key.before"
         self.following = self.place / "ssh_key.next"
         self._claim = self.place / "ssh_key.run"
+        self._retired = stack / ".secrets" / "retired_keys"
         self._owner = (uid, gid)
 
     @property
@@ -112,6 +114,15 @@ class KeyFiles:
     def restore(self) -> None:
         """Give the services the old key again."""
         self._give(self.before)
+
+    def retire(self) -> None:
+        """Record that the old key is not to be used again, before the account refuses it."""
+        keys = self.keys()
+        if keys.before is None or keys.following is None:
+            raise CutoverError("there is no old key to retire")
+        record = (read(self._retired) or b"").decode(errors="replace")
+        after = with_retired(record, keys.before.fingerprint, keys.following.fingerprint)
+        write(self._retired, after.encode(), (0, 0))
 
     def finish(self) -> None:
         """Forget the old key; the services have the new one."""

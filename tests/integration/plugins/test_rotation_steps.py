@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.key_files import public_half
 
 from tests.support.ansible import run_module
 from tests.support.server import keygen
@@ -25,6 +26,10 @@ def step(stack: Path, state: str, run: str = "") -> str:
     return str(outcome.result["msg"]) if outcome.failed else ""
 
 
+def fingerprint_of(private_key: str) -> str:
+    return public_half(private_key).fingerprint
+
+
 def test_a_run_that_another_one_has_overtaken_changes_nothing(tmp_path: Path, key: Path) -> None:
     old = key.read_text()
     # Both have planned the same; the second one goes on from what the first one has begun.
@@ -41,6 +46,9 @@ def test_a_run_that_another_one_has_overtaken_changes_nothing(tmp_path: Path, ke
     assert step(tmp_path, "proved", "2") == ""
     assert step(tmp_path, "finished", "2") == ""
     assert key.read_text() == new
+    assert (
+        tmp_path / ".secrets/retired_keys"
+    ).read_text() == f"{fingerprint_of(old)} {fingerprint_of(new)}\n"
     assert not (tmp_path / ".secrets/rotation").exists()
 
 
@@ -57,4 +65,5 @@ def test_the_old_key_is_kept_where_the_services_have_it_again(tmp_path: Path, ke
     assert [step(tmp_path, state, "1") for state in ("begun", "installed", "restored")] == [""] * 3
     assert "proved does not fit" in step(tmp_path, "proved", "1")
     assert "finished does not fit" in step(tmp_path, "finished", "1")
+    assert not (tmp_path / ".secrets/retired_keys").exists()
     assert key.read_text() == old

@@ -1,5 +1,6 @@
-"""Conditions and messages of role mlflow_rotate, for what its modules can tell."""
+"""Conditions and messages of a rotation in roles, for what modules can tell."""
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,13 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.retired_key_successor import retired_key_successor
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_fingerprint import ssh_fingerprint
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_public_key import ssh_public_key
 
-ROLE = Path(__file__).parents[3] / "roles/mlflow_rotate"
+from tests.support.server import fingerprint, keygen
+
+ROLES = Path(__file__).parents[3] / "roles"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDJ8q9k2Yk3M5o0wZ8yJ9B4vQw3xkU1zK0e8k6mH1p2s"
 ACCOUNT = {"sftp_user": "freegee", "sftp_host": "tajo.host.ch"}
 
@@ -24,8 +29,8 @@ def trusted(value: Any) -> Any:
 
 
 def task(file: str, name: str) -> dict[str, Any]:
-    """A task of the role; those of blocks as well."""
-    entries = yaml.safe_load((ROLE / "tasks" / file).read_text())
+    """A task of a role, from ``ROLE/tasks/FILE``; those of blocks as well."""
+    entries = yaml.safe_load((ROLES / file).read_text())
     for entry in entries:
         entries += [*entry.get("block", []), *entry.get("rescue", [])]
     return next(trusted(entry) for entry in entries if entry["name"] == name)
@@ -34,9 +39,13 @@ def task(file: str, name: str) -> dict[str, Any]:
 def complaint(file: str, name: str, **variables: Any) -> str:
     """What a task that requires something says; nothing where all is well."""
     found = task(file, name)
-    values = {**trusted(yaml.safe_load((ROLE / "vars/main.yml").read_text())), **found.get("vars", {})}
+    values = {
+        **trusted(yaml.safe_load((ROLES / file.partition("/")[0] / "vars/main.yml").read_text())),
+        **found.get("vars", {}),
+    }
     templar = Templar(DataLoader(), variables={**values, **variables})
-    templar.environment.filters["freegee.mlflow_sftp.ssh_fingerprint"] = ssh_fingerprint
+    for each in (ssh_fingerprint, ssh_public_key, retired_key_successor):
+        templar.environment.filters[f"freegee.mlflow_sftp.{each.__name__}"] = each
     options = next(value for key, value in found.items() if key.startswith("ansible.builtin."))
     conditions = options.get("that", [trusted("false")])
     for condition in conditions if isinstance(conditions, list) else [conditions]:
@@ -66,7 +75,7 @@ UNKNOWN = {"ok": False, "cause": "connection_timeout", "msg": "no answer within 
 )
 def test_a_new_key_that_nobody_uses(authorized: bool, accepted: dict[str, Any], words: str) -> None:
     said = complaint(
-        "ssh_key/prove.yml",
+        "mlflow_rotate/tasks/ssh_key/prove.yml",
         "Require a new SSH key that nobody uses",
         __mlflow_rotate_accepted=accepted,
         __mlflow_rotate_plan={"new": {"public_key": KEY}},
@@ -75,3 +84,22 @@ def test_a_new_key_that_nobody_uses(authorized: bool, accepted: dict[str, Any], 
     )
     assert words in said
     assert bool(words) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("retired", "words"), [(True, "has retired: the services use SHA256:new."), (False, "")]
+)
+def test_key_of_the_inventory_that_was_retired(tmp_path: Path, retired: bool, words: str) -> None:
+    key = keygen(tmp_path / "key", "ed25519")
+    record = f"{fingerprint(key.with_suffix('.pub')) if retired else 'SHA256:other'} SHA256:new\n"
+    said = complaint(
+        "sftp_client/tasks/preflight.yml",
+        "Require a key that no rotation has retired",
+        sftp_private_key=key.read_text(),
+        sftp_client_dir="/opt/mlflow-stack",
+        inventory_hostname="here",
+        __sftp_client_retired={"content": b64encode(record.encode()).decode()},
+    )
+    assert words in said
+    assert bool(words) is bool(said)
+    assert "sftp_private_key_file" not in said

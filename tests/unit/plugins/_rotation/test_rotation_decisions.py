@@ -85,7 +85,7 @@ STEPS = {
     "begun": {BEGIN: ("due", "due"), AUTHORIZE: ("made", "made")},
     "installed": {AUTHORIZE: ("due", "refused"), RETIRE: ("made", "made")},
     "restored": {AUTHORIZE: ("made", "refused"), RETIRE: ("due", "refused")},
-    "proved": {RETIRE: ("made", "refused")},
+    "proved": {RETIRE: ("due", "refused")},
     "finished": {RETIRE: ("due", "refused"), FORGET: ("due", "due")},
 }
 
