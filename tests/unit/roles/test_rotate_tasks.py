@@ -36,6 +36,13 @@ def task(file: str, name: str) -> dict[str, Any]:
     return next(trusted(entry) for entry in entries if entry["name"] == name)
 
 
+def templar_with(variables: dict[str, Any]) -> Templar:
+    templar = Templar(DataLoader(), variables=variables)
+    for each in (ssh_fingerprint, ssh_public_key, retired_key_successor):
+        templar.environment.filters[f"freegee.mlflow_sftp.{each.__name__}"] = each
+    return templar
+
+
 def complaint(file: str, name: str, **variables: Any) -> str:
     """What a task that requires something says; nothing where all is well."""
     found = task(file, name)
@@ -43,9 +50,7 @@ def complaint(file: str, name: str, **variables: Any) -> str:
         **trusted(yaml.safe_load((ROLES / file.partition("/")[0] / "vars/main.yml").read_text())),
         **found.get("vars", {}),
     }
-    templar = Templar(DataLoader(), variables={**values, **variables})
-    for each in (ssh_fingerprint, ssh_public_key, retired_key_successor):
-        templar.environment.filters[f"freegee.mlflow_sftp.{each.__name__}"] = each
+    templar = templar_with({**values, **variables})
     options = next(value for key, value in found.items() if key.startswith("ansible.builtin."))
     conditions = options.get("that", [trusted("false")])
     for condition in conditions if isinstance(conditions, list) else [conditions]:
@@ -103,3 +108,47 @@ def test_key_of_the_inventory_that_was_retired(tmp_path: Path, retired: bool, wo
     assert words in said
     assert bool(words) is bool(said)
     assert "sftp_private_key_file" not in said
+
+
+FAILED = {"ansible_failed_task": {"name": "A task"}, "ansible_failed_result": {"msg": "No round trip."}}
+_SKIPPED = {"skipped": True}
+
+
+@pytest.mark.parametrize(
+    ("failure", "restored", "words"),
+    [
+        (FAILED, {}, "No round trip. The services have the old key again. Both keys are kept"),
+        (FAILED, _SKIPPED, "No round trip. Both keys are kept"),
+        (
+            FAILED,
+            {"msg": "Disk full."},
+            "No round trip. The services could not be given the old key again: Disk full. Both",
+        ),
+        (FAILED | {"ansible_failed_result": {}}, {}, "A task failed. The services have the old key again."),
+        # Its own tasks went well.
+        ({}, {}, "The new SSH key failed on another Docker host. The services have the old key again."),
+    ],
+)
+def test_what_went_wrong_comes_first(failure: dict[str, Any], restored: dict[str, Any], words: str) -> None:
+    file = "mlflow_rotate/tasks/ssh_key/use.yml"
+    told = task(file, "Set what went wrong with the new SSH key")["ansible.builtin.set_fact"]
+    set_before = templar_with(failure).template(told["__mlflow_rotate_failure"])
+    said = complaint(
+        file,
+        "Fail with what went wrong with the new SSH key",
+        __mlflow_rotate_failure=set_before,
+        __mlflow_rotate_restored=restored,
+    )
+    assert said.startswith(words)
+
+
+@pytest.mark.parametrize("phase", ["retire", "forget"])
+def test_result_of_a_rotation_that_was_complete_but_for_its_files(phase: str) -> None:
+    found = task("mlflow_rotate/tasks/ssh_key/retire.yml", "Show the result of the rotation of the SSH key")
+    variables = {
+        "__mlflow_rotate_phase": phase,
+        "__mlflow_rotate_old_key": {"public_key": KEY},
+        "__mlflow_rotate_new_key": {"public_key": KEY},
+    }
+    line = templar_with(variables | ACCOUNT).template(found["vars"]["__mlflow_rotate_lines"][0])
+    assert ("refuses the key" in line) is (phase == "retire")
