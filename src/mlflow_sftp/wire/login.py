@@ -42,6 +42,11 @@ _OUTDATED = {
     "server_host_key_algs": ("HostKeyAlgorithms", "-ssh-rsa,ssh-rsa-cert-v01@openssh.com"),
 }
 _RSA_SIGNATURES = (b"rsa-sha2-512", b"rsa-sha2-256")
+# What asyncssh says of what lies beside a private key.
+_MISMATCHES = {
+    "Certificate key mismatch": "the certificate beside the private key, KEY-cert.pub,",
+    "Public key mismatch": "the public half beside the private key, KEY.pub,",
+}
 _MSG_IGNORE = 2
 _SIGNED = b"\1"
 
@@ -190,6 +195,9 @@ def translate_error(error: Exception, endpoint: str, connect_timeout: float) -> 
         return SessionRefusedError(what, where, f"the server opened no SFTP session ({error.reason})")
     if isinstance(error, asyncssh.KeyImportError | asyncssh.KeyEncryptionError):
         return AuthenticationFailedError(what, where, f"the private key cannot be read ({error})")
+    if isinstance(error, ValueError) and str(error) in _MISMATCHES:
+        seen = f"{_MISMATCHES[str(error)]} is that of another key ({error})"
+        return AuthenticationFailedError(what, where, seen, "Remove it, or put the one of this key there.")
     if isinstance(error, asyncssh.ConfigParseError):
         return InvalidSettingError("OpenSSH client configuration", where, str(error))
     if isinstance(error, socket.gaierror):

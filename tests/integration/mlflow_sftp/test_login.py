@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sftp.errors import InvalidSettingError, SftpError
+from mlflow_sftp.errors import AuthenticationFailedError, InvalidSettingError, SftpError
 from mlflow_sftp.storage import SftpStorage
 from tests.support.server import keygen
 from tests.support.sshd import SshServer
@@ -69,6 +69,21 @@ def test_a_key_that_is_replaced_under_a_process(sshd: SshServer, tmp_path: Path)
     following.rename(sshd.client_key)
     time.sleep(0.3)
     storage.make_directory("after")
+
+
+def test_what_lies_beside_the_key_is_of_another_one(sshd: SshServer, tmp_path: Path) -> None:
+    """As where a key was replaced, and its certificate or public half left behind."""
+    other = keygen(tmp_path / "other", "ed25519")
+    public = sshd.client_key.with_suffix(".pub")
+    public.write_text(other.with_suffix(".pub").read_text())
+    storage = SftpStorage(sshd.uri(), settings_for(sshd, retry_timeout=0.5))
+    with pytest.raises(AuthenticationFailedError, match="public half beside the private key"):
+        storage.list_directory()
+    public.unlink()
+    subprocess.run(["ssh-keygen", "-q", "-s", str(other), "-I", "test", f"{other}.pub"], check=True)
+    Path(f"{other}-cert.pub").rename(f"{sshd.client_key}-cert.pub")
+    with pytest.raises(AuthenticationFailedError, match=r"certificate beside the private key.*Remove it"):
+        storage.list_directory()
 
 
 def test_the_second_of_two_keys(sshd: SshServer, tmp_path: Path) -> None:
