@@ -152,3 +152,13 @@ def test_result_of_a_rotation_that_was_complete_but_for_its_files(phase: str) ->
     }
     line = templar_with(variables | ACCOUNT).template(found["vars"]["__mlflow_rotate_lines"][0])
     assert ("refuses the key" in line) is (phase == "retire")
+
+
+def test_secrets_are_replaced_whatever_becomes_of_the_connection() -> None:
+    found = task("mlflow_rotate/tasks/secrets/replace.yml", "Replace the secrets of services")
+    seconds = {
+        check: templar_with({"ansible_check_mode": check}).template(found["async"]) for check in (True, False)
+    }
+    assert int(seconds[True]) == 0
+    assert int(seconds[False]) >= 3600
+    assert found["poll"] > 0
