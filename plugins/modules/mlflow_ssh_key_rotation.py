@@ -49,6 +49,11 @@ options:
     description:
       - Text of the new private key. Without it, one is generated, of the type of the old one.
     type: str
+  private_key_source:
+    description:
+      - Where O(private_key) comes from, for messages.
+    type: str
+    default: ""
   generate:
     description:
       - Whether a key may be generated. Otherwise, a rotation needs O(private_key).
@@ -212,7 +217,8 @@ def run(module: AnsibleModule) -> dict:
         given = given_key(module.params["private_key"])
         # What was begun needs no further key.
         generates = module.params["generate"] or module.params["state"] != "planned"
-        found = decide(files.keys(), given, generates=generates, place=str(files.place))
+        source = module.params["private_key_source"]
+        found = decide(files.keys(), given, generates=generates, place=str(files.place), source=source)
         if found.hindrance and module.params["state"] != "planned":
             raise RefusedError(found.hindrance)
         return found
@@ -247,6 +253,7 @@ def main() -> None:
                 "required": True,
             },
             "private_key": {"type": "str", "no_log": True},
+            "private_key_source": {"type": "str", "default": "", "no_log": False},
             "generate": {"type": "bool", "default": True},
             "run": {"type": "str", "default": ""},
         },

@@ -97,7 +97,7 @@ def is_due(step: str, phase: str, run: str, claimed_by: str) -> bool:
     return phase in due
 
 
-def decide(keys: Keys, given: PublicKey | None, *, generates: bool, place: str) -> Decision:
+def decide(keys: Keys, given: PublicKey | None, *, generates: bool, place: str, source: str = "") -> Decision:
     """Decide what a rotation of the SSH key does next.
 
     Args:
@@ -105,6 +105,7 @@ def decide(keys: Keys, given: PublicKey | None, *, generates: bool, place: str) 
         given: The key to rotate to, where the user brings one.
         generates: Whether one may be generated otherwise.
         place: The directory of `keys.before` and `keys.following`, for messages.
+        source: Where the given key comes from, a file on the controller, for messages.
 
     Raises:
         RefusedError: Nothing can be done, with every reason.
@@ -114,21 +115,37 @@ def decide(keys: Keys, given: PublicKey | None, *, generates: bool, place: str) 
             "This stack has no key of an SFTP account. Nothing was changed", "Run site.yml first"
         )
     if keys.following is None:
-        return Decision(BEGIN, keys.current, given, _hindrance(keys.current, given, generates))
+        return Decision(BEGIN, keys.current, given, _hindrance(keys.current, given, generates, source))
     if keys.before is None and keys.current == keys.following:
         return Decision(FORGET, keys.following, keys.following)
-    return _resume(keys.current, keys.before or keys.current, keys.following, given, place)
+    return _resume(keys.current, keys.before or keys.current, keys.following, _Given(given, source), place)
 
 
-def _hindrance(current: PublicKey, given: PublicKey | None, generates: bool) -> str:
+@dataclass(frozen=True)
+class _Given:
+    key: PublicKey | None
+    source: str
+
+    def __str__(self) -> str:
+        named = self.key.fingerprint if self.key else ""
+        return f"{named} of {self.source}" if self.source else named
+
+    def remedy(self, otherwise: str) -> str:
+        """Also for a file that an earlier rotation has left behind, of which nobody thinks."""
+        left = f", or remove {self.source} if it is not meant" if self.source else ""
+        return f"{otherwise}{left}"
+
+
+def _hindrance(current: PublicKey, given: PublicKey | None, generates: bool, source: str) -> str:
     try:
-        _require_usable(current, given, generates)
+        _require_usable(current, _Given(given, source), generates)
     except RefusedError as error:
         return str(error)
     return ""
 
 
-def _require_usable(current: PublicKey, given: PublicKey | None, generates: bool) -> None:
+def _require_usable(current: PublicKey, new: _Given, generates: bool) -> None:
+    given = new.key
     if given is None and not generates:
         raise RefusedError(
             "The inventory brings the private key as a text, so a new one has to be brought as well. "
@@ -139,24 +156,24 @@ def _require_usable(current: PublicKey, given: PublicKey | None, generates: bool
         return
     if given == current:
         raise RefusedError(
-            f"The new key {given.fingerprint} is the one that is in use. Nothing was changed",
-            "Make another one with `ssh-keygen -t ed25519 -N '' -f NEW`",
+            f"The new key {new} is the one that is in use. Nothing was changed",
+            new.remedy("Make another one with `ssh-keygen -t ed25519 -N '' -f NEW`"),
         )
     if given.type != current.type:
         raise RefusedError(
-            f"The new key is of type {given.type}, the one in use of type {current.type}. Nothing was changed",
-            f"Bring one of type {current.type}; site.yml changes the type",
+            f"The new key {new} is of type {given.type}, the one in use of type {current.type}. Nothing was changed",
+            new.remedy(f"Bring one of type {current.type} (site.yml changes the type)"),
         )
 
 
 def _resume(
-    current: PublicKey, before: PublicKey, following: PublicKey, given: PublicKey | None, place: str
+    current: PublicKey, before: PublicKey, following: PublicKey, given: _Given, place: str
 ) -> Decision:
     begun = f"A rotation from the key {before.fingerprint} to {following.fingerprint} is half done"
-    if given not in (None, following):
+    if given.key not in (None, following):
         raise RefusedError(
-            f"{begun}, and the key given is {given.fingerprint if given else ''}. Nothing was changed",
-            "Finish it first: leave rotate_private_key_file out",
+            f"{begun}, and the key given is {given}. Nothing was changed",
+            given.remedy("Finish it first: leave rotate_private_key_file out"),
         )
     if current == following:
         return Decision(RETIRE, before, following)

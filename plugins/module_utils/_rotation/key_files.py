@@ -104,6 +104,8 @@ class KeyFiles:
         if text is None:
             self._generate(old, _comment(current))
         else:
+            # A generation that was interrupted may have left its public half.
+            _public(self.following).unlink(missing_ok=True)
             # ssh reads no private key without the end of its last line.
             write(self.following, f"{text.rstrip()}\n".encode(), (0, 0))
 

@@ -162,3 +162,18 @@ def test_secrets_are_replaced_whatever_becomes_of_the_connection() -> None:
     assert int(seconds[True]) == 0
     assert int(seconds[False]) >= 3600
     assert found["poll"] > 0
+
+
+@pytest.mark.parametrize(
+    ("key_type", "kind", "size"),
+    [("ssh-ed25519", "ed25519", ""), ("ssh-rsa", "rsa", ""), ("ecdsa-sha2-nistp384", "ecdsa", "384")],
+)
+def test_a_generated_key_is_of_the_type_of_the_old_one(key_type: str, kind: str, size: str) -> None:
+    file = "mlflow_rotate/tasks/ssh_key/authorize.yml"
+    options = task(file, "Generate the new SSH key beside the inventory's")[
+        "community.crypto.openssh_keypair"
+    ]
+    plan = {"old": {"public_key": f"{key_type} AAAA"}}
+    templar = templar_with({"__mlflow_rotate_plan": plan, "omit": ""})
+    assert templar.template(options["type"]) == kind
+    assert str(templar.template(options["size"])) == size

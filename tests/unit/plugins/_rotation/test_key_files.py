@@ -55,6 +55,9 @@ def test_a_given_key_has_no_public_half_beside_it(tmp_path: Path, services: Path
     (services / "id_ed25519.pub").unlink()
     text = keygen(tmp_path / "given", "ed25519").read_text()
     files = KeyFiles(tmp_path, _UID, _UID)
+    # Of a generated key that never came to be.
+    files.place.mkdir()
+    (files.place / "ssh_key.next.pub").write_text("ssh-ed25519 AAAA")
     files.begin(text.rstrip())
     files.install()
     assert [path.name for path in services.iterdir()] == ["id_ed25519"]

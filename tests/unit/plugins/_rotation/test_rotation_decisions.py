@@ -74,6 +74,18 @@ def test_refused(keys: Keys, given: PublicKey | None, words: str) -> None:
     assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "given"), [(Keys(OLD), OLD), (Keys(OLD), RSA), (Keys(OLD, OLD, NEW), THIRD)]
+)
+def test_a_key_that_was_left_over_is_named(keys: Keys, given: PublicKey) -> None:
+    try:
+        said = decide(keys, given, generates=True, place="/place", source="/keys/id.next").hindrance
+    except RefusedError as error:
+        said = str(error)
+    assert f"{given.fingerprint} of /keys/id.next" in said
+    assert "or remove /keys/id.next" in said
+
+
 def test_a_key_that_only_the_user_can_bring() -> None:
     assert "rotate_private_key_file=NEW" in decided(Keys(OLD), generates=False).hindrance
     assert decided(Keys(OLD), NEW, generates=False).hindrance == ""
