@@ -177,3 +177,25 @@ def test_a_generated_key_is_of_the_type_of_the_old_one(key_type: str, kind: str,
     templar = templar_with({"__mlflow_rotate_plan": plan, "omit": ""})
     assert templar.template(options["type"]) == kind
     assert str(templar.template(options["size"])) == size
+
+
+@pytest.mark.parametrize(
+    ("tried", "words"),
+    [
+        (REFUSED, f"Authorize this key, then run this playbook again with -e key_is_authorized=true: {KEY}."),
+        # The task behind tells what is wrong.
+        (UNKNOWN, ""),
+        ({"ok": True, "cause": None}, ""),
+        (_SKIPPED, ""),
+    ],
+)
+def test_a_generated_key_that_others_authorize(tried: dict[str, Any], words: str) -> None:
+    said = complaint(
+        "mlflow_rotate/tasks/ssh_key/authorize.yml",
+        "Require that others have authorized the new SSH key",
+        __mlflow_rotate_authorized=tried,
+        __mlflow_rotate_begun={"new": {"public_key": KEY}},
+        **ACCOUNT,
+    )
+    assert words in said
+    assert bool(words) is bool(said)
