@@ -199,3 +199,28 @@ def test_a_generated_key_that_others_authorize(tried: dict[str, Any], words: str
     )
     assert words in said
     assert bool(words) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("same", "words"), [(True, "Give the backups a key of their own first"), (False, "")]
+)
+def test_backups_with_the_key_that_is_retired(tmp_path: Path, same: bool, words: str) -> None:
+    key, other = keygen(tmp_path / "key", "ed25519"), keygen(tmp_path / "other", "ed25519")
+    said = complaint(
+        "mlflow_rotate/tasks/ssh_key/prove.yml",
+        "Require that backups do not log in with the key that is retired",
+        mlflow_backup_private_key=(key if same else other).read_text(),
+        __mlflow_rotate_plan={"old": {"public_key": key.with_suffix(".pub").read_text()}},
+        __mlflow_rotate_part={"old": "SHA256:old"},
+    )
+    assert words in said
+    assert bool(words) is bool(said)
+
+
+@pytest.mark.parametrize("repository", ["sftp:backup@host:/repository", ""])
+def test_a_backup_is_due_after_a_rotation(repository: str) -> None:
+    found = task("mlflow_rotate/tasks/ssh_key/retire.yml", "Show the result of the rotation of the SSH key")
+    templar = templar_with({"mlflow_backup_repository": repository})
+    lines = [line for line in found["vars"]["__mlflow_rotate_lines"] if "backup" in line]
+    said = "".join(str(templar.template(line)) for line in lines)
+    assert ("Make a backup now" in said) is bool(repository)
