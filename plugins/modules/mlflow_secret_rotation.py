@@ -62,6 +62,8 @@ message:
   type: str
 """
 
+from collections.abc import Sequence
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
@@ -69,15 +71,38 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     end,
     settings_of,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
     load_all,
     require_none_interrupted,
+    require_none_planned,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.secrets import (
     SECRETS,
     SecretRotation,
 )
+
+
+def require_free(stack: Stack, rotation: SecretRotation) -> list[Record]:
+    """Require that no cutover is in the way, and return the records of all; a rotation that was begun goes on."""
+    records = load_all(stack.settings.switches)
+    require_none_interrupted(records)
+    if not rotation.interrupted:
+        require_none_planned(records, stack.settings.switches)
+    return records
+
+
+def upgrade_warning(records: Sequence[Record], title: str) -> str:
+    """Return what whoever might undo the last upgrade has to know before; empty where there is nothing to undo."""
+    done = [record for record in records if record.state == "done"]
+    if not done or not isinstance(done[-1], UpgradeRecord):
+        return ""
+    return (
+        f"With another one as {title}, the {done[-1].title} of {done[-1].id} cannot be undone any more: "
+        f"{UpgradeRecord.PLAYBOOK} -e undo=true would bring the old one back, and refuses."
+    )
 
 
 def run(module: AnsibleModule) -> dict:
@@ -86,15 +111,18 @@ def run(module: AnsibleModule) -> dict:
     secret = SECRETS[module.params["name"]]
     rotation = SecretRotation(stack, module.params["name"])
     services = " and ".join(secret.services)
-    require_none_interrupted(load_all(stack.settings.switches))
+    records = require_free(stack, rotation)
     if module.check_mode:
         rotation.require_possible()
+        if warning := upgrade_warning(records, secret.title):
+            module.warn(warning)
         return {
             "changed": True,
             "message": f"A real run would replace {secret.title} and restart {services}.",
         }
     stack.settings.switches.mkdir(mode=0o700, exist_ok=True)
     with locked(stack.settings.switches):
+        require_free(stack, rotation)
         rotation.require_possible()
         rotation.rotate()
     return {

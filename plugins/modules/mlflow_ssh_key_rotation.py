@@ -133,9 +133,12 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
     load_all,
     require_none_interrupted,
+    require_none_planned,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.decisions import (
+    AUTHORIZE,
+    BEGIN,
     Decision,
     decide,
     is_due,
@@ -219,6 +222,8 @@ def run(module: AnsibleModule) -> dict:
         generates = module.params["generate"] or module.params["state"] != "planned"
         source = module.params["private_key_source"]
         found = decide(files.keys(), given, generates=generates, place=str(files.place), source=source)
+        if found.phase in (BEGIN, AUTHORIZE):
+            require_none_planned(load_all(settings.switches), settings.switches)
         if found.hindrance and module.params["state"] != "planned":
             raise RefusedError(found.hindrance)
         return found

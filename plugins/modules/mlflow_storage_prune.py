@@ -93,6 +93,13 @@ def noted(stack: Stack) -> Path | None:
     return path if path.exists() else None
 
 
+def account_in_use(stack: Stack, client: Path) -> list[str]:
+    """Return the volumes with the account in use, configured as for the switch and with the key that it has by now."""
+    config, _ = stack.credentials(client, "_next")
+    _, key = stack.credentials(suffix="_next")
+    return [config, key]
+
+
 @contextlib.contextmanager
 def tool(stack: Stack, copied: list[SwitchRecord]) -> Iterator[None]:
     """Run a tool container that has the directories of the copies, and the credentials of the account that was left."""
@@ -109,7 +116,7 @@ def tool(stack: Stack, copied: list[SwitchRecord]) -> Iterator[None]:
     with tempfile.TemporaryDirectory(dir=directory) as left:
         files.extract(directory / "before.tar", Path(left))
         stack.configure_both_accounts(directory / "work" / "ssh_config")
-        accounts = [*stack.credentials(Path(left)), *stack.credentials(directory / "client", "_next")]
+        accounts = [*stack.credentials(Path(left)), *account_in_use(stack, directory / "client")]
         stack.start_tool(stack.tool, [*volumes, *accounts], ssh_config=f"{works[-1]}/ssh_config")
         yield
 

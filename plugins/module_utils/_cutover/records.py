@@ -10,6 +10,7 @@ from pathlib import Path
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
+    BEGUN,
     ID_FORMAT,
     Kind,
     Record,
@@ -50,6 +51,22 @@ def require_none_interrupted(records: Sequence[Record]) -> None:
         raise RefusedError(
             f"The {begun.title} begun at {begun.id} is half done",
             f"Finish or undo it first: {begun.PLAYBOOK} -e resume=finish|undo",
+        )
+
+
+def require_none_planned(records: Sequence[Record], directory: Path) -> None:
+    """Refuse what changes credentials of which the cutover that is planned has a copy.
+
+    Args:
+        records: Of the stack, the earliest first.
+        directory: Where they are.
+    """
+    last = records[-1] if records else None
+    if last is not None and last.state in BEGUN:
+        raise RefusedError(
+            f"The {last.title} begun at {last.id} is {last.state}, and would bring back what is replaced now. "
+            "Nothing was changed",
+            f"Carry it out first: {last.PLAYBOOK}; or remove {directory / last.id} if it was given up",
         )
 
 

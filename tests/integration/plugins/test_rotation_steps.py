@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import write
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.key_files import public_half
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 from tests.support.ansible import run_module
 from tests.support.server import keygen
@@ -67,3 +70,15 @@ def test_the_old_key_is_kept_where_the_services_have_it_again(tmp_path: Path, ke
     assert "finished does not fit" in step(tmp_path, "finished", "1")
     assert not (tmp_path / ".secrets/retired_keys").exists()
     assert key.read_text() == old
+
+
+def test_a_switch_that_is_planned_has_a_copy_of_the_old_key(tmp_path: Path, key: Path) -> None:
+    store = Store.at("local", "direct", "/mlruns")
+    record = SwitchRecord(id="20260101T000000Z", source=store, target=store)
+    place = tmp_path / "switches" / record.id
+    place.mkdir(parents=True)
+    write(record, place)
+    for state in ("planned", "begun"):
+        assert "is copying, and would bring back what is replaced now" in step(tmp_path, state)
+    write(record.updated(state="done"), place)
+    assert step(tmp_path, "begun") == ""

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import write
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load, load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import (
+    load,
+    load_all,
+    require_none_planned,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
     SwitchRecord,
 )
@@ -105,3 +109,20 @@ def test_records_that_mean_nothing(tmp_path: Path, text: str, words: list[str]) 
     assert [word for word in words if word not in str(refused.value)] == []
     with pytest.raises(RefusedError, match=path.name):
         load(tmp_path / "nowhere" / FILE, SwitchRecord)
+
+
+def planned(identifier: str, state: str) -> SwitchRecord:
+    return replace(RECORD, id=identifier, state=state)
+
+
+@pytest.mark.parametrize("state", ["planned", "copying"])
+def test_what_is_replaced_is_not_brought_back_by_a_planned_cutover(state: str) -> None:
+    with pytest.raises(RefusedError, match=rf"is {state}.*storage_switch\.yml; or remove /switches/2 if"):
+        require_none_planned([planned("1", "done"), planned("2", state)], Path("/switches"))
+
+
+@pytest.mark.parametrize("states", [(), ("done",), ("undone",), ("copying", "done")])
+def test_nothing_planned(states: tuple[str, ...]) -> None:
+    """What was planned before another cutover was carried out is forgotten."""
+    records = [planned(str(number), state) for number, state in enumerate(states)]
+    require_none_planned(records, Path("/switches"))
