@@ -31,7 +31,8 @@ attributes:
 options:
   key_file:
     description:
-      - A private key on the Docker host. Services that hold a key of this name must hold this one.
+      - A private key on the Docker host. Services that hold a key of this name must hold this one, and log in with it
+        in a process of their own, since a round trip may use a connection of before.
     type: path
 seealso:
   - module: freegee.mlflow_sftp.mlflow_artifact_roundtrip
@@ -58,6 +59,7 @@ notes:
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -73,11 +75,14 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 
 
-def require_key(container: str, key: Path, key_dir: str) -> str:
-    """Return what is wrong with the key that a container holds; nothing where it holds none."""
+def holds_key(container: str, key_dir: str) -> bool:
+    """Tell whether a container has the directory of the key."""
     found = docker.inspect(container)
-    if found is None or key_dir not in [mount["Destination"] for mount in found["Mounts"]]:
-        return ""
+    return found is not None and key_dir in [mount["Destination"] for mount in found["Mounts"]]
+
+
+def require_key(container: str, key: Path, key_dir: str) -> str:
+    """Return what is wrong with the key that a container holds; nothing where it is this one."""
     held = docker.run("exec", container, "sha256sum", f"{key_dir}/{key.name}").split()[0]
     if held == hashlib.sha256(key.read_bytes()).hexdigest():
         return ""
@@ -87,17 +92,29 @@ def require_key(container: str, key: Path, key_dir: str) -> str:
     )
 
 
+def require_logins(stack: Stack, key: Path, containers: Mapping[str, str]) -> None:
+    """Log in from each container that holds a key, which must be this one; raises CutoverError where one fails.
+
+    A round trip may go through a connection of before, or through the server.
+    """
+    key_dir = stack.settings.key_dir
+    holders = {name: each for name, each in containers.items() if holds_key(each, key_dir)}
+    wrong = {name: require_key(each, key, key_dir) for name, each in holders.items()}
+    failures = [f"{name} {problem}" for name, problem in wrong.items() if problem]
+    if not failures:
+        logins = {name: run_once(each, "check", stack.store.uri) for name, each in holders.items()}
+        failures = round_trips.failures(logins)
+    if failures:
+        raise CutoverError(f"The SSH key does not do in every service: {'; '.join(failures)}")
+
+
 def make(stack: Stack, key: Path | None) -> None:
     """Make the round trips; raises CutoverError where one fails."""
     containers = dict(round_trips.clients(stack))
     try:
-        failures = []
         if key is not None:
-            wrong = {
-                name: require_key(each, key, stack.settings.key_dir) for name, each in containers.items()
-            }
-            failures = [f"{name} {problem}" for name, problem in wrong.items() if problem]
-        failures = failures or round_trips.failures(round_trips.start(stack, stack.store.access, containers))
+            require_logins(stack, key, containers)
+        failures = round_trips.failures(round_trips.start(stack, stack.store.access, containers))
     finally:
         docker.remove(stack.trainer)
     if failures:
