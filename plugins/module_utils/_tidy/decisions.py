@@ -11,7 +11,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.record import (
+    DatabaseRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
     BEGUN,
     ID_FORMAT,
@@ -113,15 +117,16 @@ def begun_at(cutover: str) -> int:
     return calendar.timegm(time.strptime(cutover, ID_FORMAT))
 
 
-def restorable(records: Sequence[Record], days: int, now: float) -> UpgradeRecord | None:
-    """Return the upgrade whose undo restores the database from before it, if any.
+def restorable(records: Sequence[Record], days: int, now: float) -> DatabaseRecord | None:
+    """Return the earliest cutover whose undo gives MLflow the database from before it, if any.
 
     In that, what was deleted since is not deleted. After so many days, the age at which other cutovers go, nobody is
     expected to give up all that was logged since; with 0, it may be undone for ever.
     """
-    done = [record for record in records if isinstance(record, UpgradeRecord) and record.state == "done"]
-    last = done[-1] if done else None
-    return last if last is not None and (not days or age_of(last.id, now) <= days) else None
+    done = [record for record in records if isinstance(record, DatabaseRecord) and record.state == "done"]
+    last = {record.NAME: record for record in done}.values()
+    young = [record for record in last if not days or age_of(record.id, now) <= days]
+    return min(young, key=lambda record: record.id, default=None)
 
 
 def age_at(created: str, now: float) -> float | None:
@@ -162,6 +167,9 @@ def needed_cutovers(
         for record in copies(records, deployed):
             if record.id not in pruned:
                 needed.setdefault(record.id, "storage_prune.yml needs it to delete the old copy")
+    for record in records:
+        if isinstance(record, MoveRecord) and record.kept is not None:
+            needed.setdefault(record.id, f"database_prune.yml needs it to delete {record.kept}")
     for record in records:
         if record.id in needed and isinstance(record, SwitchRecord) and record.undoes:
             needed.setdefault(

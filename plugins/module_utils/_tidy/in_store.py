@@ -102,9 +102,9 @@ class InStore:
         )
 
     def _before(self) -> list[str]:
-        """Spare what the last upgrade's undo would bring back."""
-        upgrade = restorable(load_all(self._stack.settings.switches), self._days.cutovers, time.time())
-        return ["--before", str(begun_at(upgrade.id))] if upgrade else []
+        """Spare what an undo would bring back that gives MLflow the database from before."""
+        cutover = restorable(load_all(self._stack.settings.switches), self._days.cutovers, time.time())
+        return ["--before", str(begun_at(cutover.id))] if cutover else []
 
     def _noting(self) -> list[str]:
         """Have noted what went, as long as a switch has left an old copy of it."""

@@ -2,6 +2,10 @@
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
+    Database,
+    MoveRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import (
@@ -45,6 +49,14 @@ def switch(number: int, source: Store, target: Store, state: str = "done", **mor
 def upgrade(number: int, state: str = "done") -> UpgradeRecord:
     versions = {"source": Version(image="old"), "target": Version(image="new")}
     return UpgradeRecord(id=day(number), store=SFTP, state=state, **versions)
+
+
+def move(number: int, state: str = "done", **more: object) -> MoveRecord:
+    places = {
+        "source": Database("sqlite:////var/lib/mlflow/mlflow.db"),
+        "target": Database("postgresql://db/mlflow"),
+    }
+    return MoveRecord(id=day(number), store=SFTP, state=state, **places, **more)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +105,17 @@ def test_what_an_undo_left_is_the_only_copy() -> None:
     }
 
 
+def test_a_database_that_a_move_left_needs_the_record_until_it_is_pruned() -> None:
+    given_up = move(1, "undone", opened=True)
+    needed = needed_cutovers([given_up, move(2), move(3, pruned=True), move(4, "undone"), upgrade(5)], SFTP)
+    assert needed.pop(day(5))
+    assert needed == {
+        day(1): "database_prune.yml needs it to delete PostgreSQL (postgresql://db/mlflow)",
+        day(2): "database_prune.yml needs it to delete SQLite (sqlite:////var/lib/mlflow/mlflow.db)",
+        day(3): "it is the last move, which can be undone",
+    }
+
+
 @pytest.mark.parametrize("state", ["copying", "cutting", "opening", "undoing"])
 def test_what_is_not_settled_says_so(state: str) -> None:
     records = [switch(1, LOCAL, SFTP, state), upgrade(2)]
@@ -108,9 +131,11 @@ def test_what_is_not_settled_says_so(state: str) -> None:
         ([switch(1, LOCAL, SFTP)], 90, None),
         ([upgrade(1)], 20, None),
         ([upgrade(1)], 0, 1),
+        ([upgrade(1), move(2)], 90, 1),
+        ([upgrade(1), move(20)], 20, 20),
     ],
 )
-def test_the_upgrade_whose_undo_restores_a_database(
+def test_the_cutover_whose_undo_restores_a_database(
     records: list[Record], days: int, found: int | None
 ) -> None:
     now = begun_at(day(31))
