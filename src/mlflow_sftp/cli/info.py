@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 @click.option(
     "--space", "only_space", is_flag=True, help="Of the store, tell the free space alone: nothing is listed."
 )
+@click.option("--rows", is_flag=True, help="Of the database, count the rows of every table as well (--json).")
 @json_option
-def info_command(store: str | None, database: "Database | None", only_space: bool, as_json: bool) -> None:
+def info_command(
+    store: str | None, database: "Database | None", only_space: bool, rows: bool, as_json: bool
+) -> None:
     """Tell what a store and MLflow's database hold, in numbers.
 
     STORE is a path or an sftp:// URI. Nothing is changed.
@@ -42,7 +45,7 @@ def info_command(store: str | None, database: "Database | None", only_space: boo
         from mlflow_sftp.operations.database_inventory import database_info
 
         with waiting_reported(f"reading {database.name}"):
-            found["database"] = database_info(database)
+            found["database"] = database_info(database, rows=rows)
     if as_json:
         print_json(found)
         return

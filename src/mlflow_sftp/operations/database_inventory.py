@@ -30,11 +30,12 @@ _OWN_TABLES = re.compile(r"alembic_version|jobs|job_locks|scheduler_leases|sql_.
 _COUNTED = ("experiments", "runs", "logged_models", "model_versions", "trace_info")
 
 
-def database_info(database: Database) -> dict[str, Any]:
+def database_info(database: Database, *, rows: bool = False) -> dict[str, Any]:
     """Entities by table and, where they have one, by lifecycle stage; and the places where locations lead.
 
-    `of_users` counts what no round trip has made, deleted or not; `rows` the same in every table that MLflow does not
-    write of its own accord, tags, aliases and assessments among them; `bytes` is the size of the database.
+    `of_users` counts what no round trip has made, deleted or not; `rows`, if asked for, the same in every table that
+    MLflow does not write of its own accord, tags, aliases and assessments among them; `bytes` is the size of the
+    database.
 
     A place is an SFTP account, a proxy, this machine, or what else a scheme and a host name; its `path` is what its
     locations have in common.
@@ -46,7 +47,7 @@ def database_info(database: Database) -> dict[str, Any]:
                 name: _count(database, connection, name) for name in _COUNTED if name in database.tables
             },
             "of_users": _of_users(database, connection),
-            "rows": _rows(database, connection),
+            **({"rows": _rows(database, connection)} if rows else {}),
             "bytes": database.size(),
             "places": places(database, connection),
         }

@@ -13,7 +13,7 @@ from mlflow_sftp.operations.round_trip_tag import TAG
 
 def rows(file: Path) -> dict[str, int]:
     with Database(f"sqlite:///{file}") as database:
-        found: dict[str, int] = database_info(database)["rows"]
+        found: dict[str, int] = database_info(database, rows=True)["rows"]
     return found
 
 

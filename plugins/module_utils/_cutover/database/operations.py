@@ -95,7 +95,7 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
         candidate.call("roundtrip", "--access", record.store.access, *server, seconds=ROUND_TRIP_SECONDS)
 
     def count(self, record: DatabaseKind) -> Mapping[str, int]:
-        found: Mapping[str, int] = self._require_tool().call("info")["database"]["rows"]
+        found: Mapping[str, int] = self._require_tool().call("info", "--rows")["database"]["rows"]
         return found
 
     def restore_files(self, record: DatabaseKind) -> None:

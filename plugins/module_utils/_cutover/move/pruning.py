@@ -106,7 +106,7 @@ def _empty(move: MoveRecord, program: Program) -> None:
         # A killed copy may have left something beside a file.
         program.call("empty-database")
         return
-    known = program.call("info")["database"]["rows"]
+    known = program.call("info", "--rows")["database"]["rows"]
     # What was left when MLflow was opened elsewhere has as much as MLflow had then.
     left = move.left if move.state == "undone" and move.opened else move.known
     since = changes(left or {}, known)
