@@ -29,10 +29,13 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     lab = Lab("mlflow-tidy", tmp_path_factory.mktemp("tidy") / "lab", 13971, settings)
     with lab.cleared():
         passes(lab.play("site.yml", "--skip-tags", "verify"))
-        filled = fill(lab, 20, 1)
-        # The one deleted run of the content stays: what nobody knows the age of is not old.
-        filled.execute("UPDATE runs SET deleted_time = NULL WHERE lifecycle_stage = 'deleted'")
-        yield filled
+        if request.param == "proxied":
+            yield Stack(lab, {})
+        else:
+            filled = fill(lab, 20, 1)
+            # The one deleted run of the content stays: what nobody knows the age of is not old.
+            filled.execute("UPDATE runs SET deleted_time = NULL WHERE lifecycle_stage = 'deleted'")
+            yield filled
     own = docker("image", "ls", "--quiet", f"--filter=reference=freegee/{lab.name}-test").split()
     if own:
         docker("image", "rm", "--force", *own)
@@ -56,7 +59,7 @@ def test_what_is_old_goes_and_everything_else_stays(stack: Stack, aged: AgedStac
     aged.delete_run(young)
     stays = [aged.leave_cutover(3), aged.leave_upload(), aged.leave_in_quarantine(89)]
     aged.leave_download()
-    gone = [old_upload, next(aged.store.glob(f"*quarantine/*/*/{old_orphan.name}")), old_cutover]
+    gone = [old_upload, next(aged.store.glob(f"*quarantine/*/{old_orphan.parent.name}/orphan")), old_cutover]
     old_image, young_image = aged.leave_image(100), aged.leave_image(80)
 
     before = aged.measure()
@@ -82,7 +85,8 @@ def test_what_is_old_goes_and_everything_else_stays(stack: Stack, aged: AgedStac
     for run in (restored, kept):
         assert stack.read_text(run) == "since"
     assert list(aged.store.rglob(f"*{young}*"))
-    assert stack.read() == stack.content
+    if stack.content:
+        assert stack.read() == stack.content
 
     again = passes(stack.lab.play(TIDY))
     assert "changed=0" in again
@@ -123,13 +127,14 @@ def test_a_cutover_that_is_half_done_is_refused(stack: Stack, aged: AgedStack) -
 
 def test_little_space_is_a_warning_and_refuses_a_cutover(stack: Stack) -> None:
     report = stack.lab.stack.parent / "report/report.json"
-    passes(stack.lab.play("playbooks/verify.yml"))
+    quick = {"verify_level": "quick"}
+    passes(stack.lab.play("playbooks/verify.yml", **quick))
     assert cells(report)["space"]["status"] == "ok"
     assert "the account freegee@" in cells(report)["space"]["detail"]
-    output = passes(stack.lab.play("playbooks/verify.yml", mlflow_stack_capacity_warn="100%"))
+    output = passes(stack.lab.play("playbooks/verify.yml", **quick, mlflow_stack_capacity_warn="100%"))
     assert "space_low" in output
     quota = {"sftp_target_quota_bytes": 1000, "mlflow_stack_capacity_refuse": "1%"}
-    passes(stack.lab.play("playbooks/verify.yml", **quota))
+    passes(stack.lab.play("playbooks/verify.yml", **quick, **quota))
     assert "0 B of 1000 B free by its quota" in cells(report)["space"]["detail"]
     assert cells(report)["space"]["cause"] == "space_reserved"
 
