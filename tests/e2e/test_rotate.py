@@ -341,9 +341,11 @@ def test_a_certificate_in_place_of_an_authorized_key(
     assert key.with_suffix(".pub").read_text().split()[1] not in docker(
         "exec", container, "cat", _HOSTED_KEYS
     )
-    log = "import mlflow as m; r = m.start_run(); m.log_text('logged', 'certified.txt'); print(r.info.run_id)"
-    run = lab.compose("exec", "-T", "experiment-service", "python", "-c", log).splitlines()[0]
-    read = f"import mlflow; print(mlflow.artifacts.load_text('runs:/{run}/certified.txt'))"
-    assert "logged" in lab.compose("exec", "-T", "notebook", "python", "-c", read)
+    log = (
+        "import mlflow as m; r = m.start_run(); m.log_text('it', 'it.txt'); m.end_run(); print(r.info.run_id)"
+    )
+    run = lab.compose("exec", "-T", "experiment-service", "python", "-c", log).splitlines()[-1]
+    read = f"import mlflow; print(mlflow.artifacts.load_text('runs:/{run}/it.txt'))"
+    assert lab.compose("exec", "-T", "notebook", "python", "-c", read).splitlines()[-1] == "it"
     assert "an authority vouches for" in fails(lab.play(ROTATE, rotate="ssh_key", **variables))
     assert lab.containers() == before["containers"]
