@@ -82,15 +82,7 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
         server = ("--tracking-uri", "http://localhost:5000")
         candidate = self._require_candidate()
         self._read_back(candidate, record, self.runs_while_closed, *server)
-        compared = ("entities", f"{WORK}/{_ENTITIES}", "--compare")
-        told = candidate.call(*compared, *server, accepted=(0, INCOMPLETE), seconds=ROUND_TRIP_SECONDS)
-        if told["problems"]:
-            first = "; ".join(told["problems"][:NAMED])
-            raise CutoverError(
-                f"MLflow does not tell what it told before, {len(told['problems'])} times: {first}"
-            )
-        counts = ", ".join(f"{count} {kind}s" for kind, count in told["counts"].items())
-        self.notes.append(f"Told as before: {counts}.")
+        self._require_told_as_before(candidate, *server)
         # In an experiment of its own, which goes with it.
         candidate.call("roundtrip", "--access", record.store.access, *server, seconds=ROUND_TRIP_SECONDS)
 
@@ -118,6 +110,18 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
     def _tell_before(self) -> None:
         """Write down what MLflow says of runs, models and traces, as long as somebody can ask."""
         self._require_tool().call("entities", f"{WORK}/{_ENTITIES}", "--tracking-uri", "http://mlflow:5000")
+
+    def _require_told_as_before(self, candidate: Program, *server: str) -> None:
+        """Require that MLflow tells of runs, models and traces what `_tell_before` has written down."""
+        compared = ("entities", f"{WORK}/{_ENTITIES}", "--compare")
+        told = candidate.call(*compared, *server, accepted=(0, INCOMPLETE), seconds=ROUND_TRIP_SECONDS)
+        if told["problems"]:
+            first = "; ".join(told["problems"][:NAMED])
+            raise CutoverError(
+                f"MLflow does not tell what it told before, {len(told['problems'])} times: {first}"
+            )
+        counts = ", ".join(f"{count} {kind}s" for kind, count in told["counts"].items())
+        self.notes.append(f"Told as before: {counts}.")
 
     def _end_candidate(self) -> None:
         if self._candidate is not None:

@@ -6,16 +6,15 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import (
-    DatabaseEngine,
-    DatabaseOperations,
-)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Clock
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_place.engine import (
+    InPlaceEngine,
+    InPlaceOperations,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 
 
-class UpgradeOperations(DatabaseOperations[UpgradeRecord], Protocol):
+class UpgradeOperations(InPlaceOperations[UpgradeRecord], Protocol):
     """What an upgrade does besides; each deed raises `CutoverError` where it fails, and may be repeated."""
 
     def replace_postgres(self, record: UpgradeRecord) -> None:
@@ -24,17 +23,11 @@ class UpgradeOperations(DatabaseOperations[UpgradeRecord], Protocol):
     def migrate(self, record: UpgradeRecord) -> None:
         """Give the database the schema of the next version."""
 
-    def back_up_after(self, record: UpgradeRecord) -> None:
-        """Keep the database as the next version leaves it."""
-
     def restore_postgres(self, record: UpgradeRecord) -> None:
         """Start the PostgreSQL from before, on its own cluster."""
 
-    def restore_database(self, record: UpgradeRecord) -> None:
-        """Give the database the content of the backup."""
 
-
-class UpgradeEngine(DatabaseEngine[UpgradeRecord]):
+class UpgradeEngine(InPlaceEngine[UpgradeRecord]):
     """Carries out one upgrade."""
 
     def __init__(
@@ -57,26 +50,8 @@ class UpgradeEngine(DatabaseEngine[UpgradeRecord]):
         self._step("Migrate the database", run.migrate)
         self._try()
 
-    def _bring_back(self) -> None:
-        run = self._operations
-        if not self.record.tried:
-            return
-        if self.record.opened and not self.record.kept:
-            self._keep_what_came_in()
+    def _restore(self) -> None:
         if self.record.changes_postgres:
-            self._step("Restore PostgreSQL", run.restore_postgres)
+            self._step("Restore PostgreSQL", self._operations.restore_postgres)
         if not self.record.replaces_cluster:
-            self._step("Restore the database", run.restore_database)
-
-    def _keep_what_came_in(self) -> None:
-        """Keep the database as it is: also what is not counted changes it, as a new tag does."""
-        logged = self._named_since()
-        behind = f"{logged} came in since the upgrade; the database with that was kept beside the record"
-        try:
-            self._step("Back up the database of the next version", self._operations.back_up_after)
-        except CutoverError as error:
-            if not self._discard:
-                raise
-            behind = f"What came in since the upgrade could not be kept: {error.seen}"
-            logged = "something"
-        self._write(kept=True, left_behind=behind if logged else "")
+            super()._restore()

@@ -5,25 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.operations import (
-    DatabaseDeeds,
-)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import WORK
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_place.operations import (
+    BEFORE,
+    InPlaceDeeds,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 
-# Of the database, as each version leaves it.
-BEFORE, AFTER = "database.backup", "database.after"
 # Both may be repeated: while the one from before is aside, the other is the next version's.
 _PUT_ASIDE = 'if [ -d "$1" ]; then rm -rf cluster cluster.new; else mv cluster "$1"; fi; sync .'
 _REQUIRE_ASIDE = '[ -d "$1" ]'
 _PUT_BACK = 'if [ -d "$1" ]; then rm -rf cluster; mv "$1" cluster; fi; sync .'
 
 
-class Upgrade(DatabaseDeeds[UpgradeRecord]):
+class Upgrade(InPlaceDeeds[UpgradeRecord]):
     """The deeds of an upgrade: `upgrade.engine.UpgradeOperations` on real containers.
 
     Everything that looks at the database is of the next version: it reads what earlier ones have written.
@@ -37,11 +36,7 @@ class Upgrade(DatabaseDeeds[UpgradeRecord]):
         self._stack.start_tool(name, volumes, *command, labels=labels, image=self._record.target.image)
 
     def require_way_back(self, record: UpgradeRecord) -> None:
-        self.require_images(record)
-        if not (self.work / BEFORE).exists():
-            raise RefusedError(
-                f"The backup {self.work / BEFORE} is gone. Nothing was changed", "Put it back from a backup"
-            )
+        super().require_way_back(record)
         if record.replaces_cluster:
             try:
                 self._arrange_clusters(record, _REQUIRE_ASIDE)
@@ -62,18 +57,13 @@ class Upgrade(DatabaseDeeds[UpgradeRecord]):
     def migrate(self, record: UpgradeRecord) -> None:
         self._require_tool().call("migrate")
 
-    def back_up_after(self, record: UpgradeRecord) -> None:
-        # A rollback that was interrupted finds the one from before its first change.
-        if not (self.work / AFTER).exists():
-            self._require_tool().call("backup", f"{WORK}/{AFTER}")
-
     def restore_database(self, record: UpgradeRecord) -> None:
         if record.source.revision != record.target.revision:
             found = self._require_tool().call("schema")
             # It was not changed: a migration is all or nothing, and no server is started before.
             if found["database"] == record.source.revision.split(", "):
                 return
-        self._require_tool().call("restore", f"{WORK}/{BEFORE}")
+        super().restore_database(record)
 
     def replace_postgres(self, record: UpgradeRecord) -> None:
         if record.replaces_cluster:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.record import (
-    DatabaseRecord,
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_place.record import (
+    InPlaceRecord,
 )
 
 
@@ -41,23 +41,20 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpgradeRecord(DatabaseRecord):
+class UpgradeRecord(InPlaceRecord):
     """One upgrade of MLflow, and of the stack's PostgreSQL.
 
     Attributes:
         source: The version before.
         target: The version after.
-        kept: Whether the database of the next version was kept on the way back.
     """
 
     NAME: ClassVar[str] = "upgrade"
     PLAYBOOK: ClassVar[str] = "playbooks/upgrade.yml"
     WAY_BACK: ClassVar[str] = "the backup from before the upgrade"
-    GIVEN_UP: ClassVar[str] = "the present database is kept beside the record"
 
     source: Version
     target: Version
-    kept: bool = False
 
     @property
     def title(self) -> str:
@@ -68,11 +65,6 @@ class UpgradeRecord(DatabaseRecord):
     def successor(self) -> str:
         """The version after, for people."""
         return str(self.target)
-
-    @property
-    def going_back(self) -> bool:
-        """Whether the database of the next version was kept already."""
-        return self.kept
 
     @property
     def changes_postgres(self) -> bool:
