@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 @click.option(
     "--space", "only_space", is_flag=True, help="Of the store, tell the free space alone: nothing is listed."
 )
+@click.option("--names", is_flag=True, help="Name every file of the store as well.")
 @click.option("--rows", is_flag=True, help="Of the database, count the rows of every table as well (--json).")
 @json_option
 def info_command(
-    store: str | None, database: "Database | None", only_space: bool, rows: bool, as_json: bool
+    store: str | None,
+    database: "Database | None",
+    only_space: bool,
+    names: bool,
+    rows: bool,
+    as_json: bool,
 ) -> None:
     """Tell what a store and MLflow's database hold, in numbers.
 
@@ -39,7 +45,7 @@ def info_command(
         raise click.UsageError("name a store, a database (--database), or both")
     found: dict[str, dict[str, Any]] = {}
     if store is not None:
-        found["store"] = space_info(store) if only_space else store_info(store)
+        found["store"] = space_info(store) if only_space else store_info(store, with_names=names)
     if database is not None:
         # Imported here: a store alone is counted without what reads databases.
         from mlflow_sftp.operations.database_inventory import database_info
@@ -65,6 +71,8 @@ def _print_store(found: dict[str, Any]) -> None:
         f"{found['files']} files ({readable_size(found['bytes'])})" if found["exists"] else "not there yet"
     )
     click.echo(f"{found['store']}: {holds}, {free_space}")
+    for path in found.get("names", ()):
+        click.echo(printable(path))
     for path, reason in found["unreadable"].items():
         click.echo(f"unreadable: {printable(path)}: {reason}", err=True)
 

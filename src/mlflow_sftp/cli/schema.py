@@ -6,20 +6,21 @@ import click
 from mlflow_sftp.cli.database_option import missing_database_option
 from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, printable
 from mlflow_sftp.database.database import Database
-from mlflow_sftp.operations.database_schema import Schema, schema
+from mlflow_sftp.operations.database_schema import Schema, schema, schema_of
 
 
 @click.command("schema", cls=ErrorReportingCommand)
 @missing_database_option
+@click.option("--revision", help="Compare a database of this revision, such as a backup's, instead.")
 @json_option
-def schema_command(database: Database, as_json: bool) -> None:
+def schema_command(database: Database, revision: str | None, as_json: bool) -> None:
     """Compare the database's schema with the MLflow that is installed.
 
     Changes nothing. empty: no tables yet. current: this MLflow works with it. behind: `mlflow-sftp migrate` is due.
     unknown: this MLflow does not know it, being older itself. several: it has more than one revision. broken: a
     migration died in it.
     """
-    found = schema(database)
+    found = schema(database) if revision is None else schema_of(revision)
     if as_json:
         print_json(found.as_dict())
     else:

@@ -118,6 +118,11 @@ def schema(database: Database) -> Schema:
     return compare(look(database), installed_history())
 
 
+def schema_of(revision: str) -> Schema:
+    """Compare a database that is not at hand, such as one in a backup, by its revision; raises as `schema`."""
+    return compare(Seen((revision,), frozenset({_MLFLOW_TABLE})), installed_history())
+
+
 def look(database: Database) -> Seen:
     """Read revisions and names of tables; an SQLite file that is missing holds none.
 

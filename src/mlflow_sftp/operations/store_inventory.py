@@ -6,17 +6,21 @@ from typing import Any
 from mlflow_sftp import event_loop
 from mlflow_sftp.errors import first_error_kept
 from mlflow_sftp.settings import Settings
+from mlflow_sftp.stores.base import escape_undecodable
 from mlflow_sftp.stores.open_store import open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.wire.packets import Space
 
 
-def store_info(location: str, settings: Settings | None = None) -> dict[str, Any]:
+def store_info(
+    location: str, settings: Settings | None = None, *, with_names: bool = False
+) -> dict[str, Any]:
     """Files and bytes of a store, free and all bytes of its file system (or None).
 
-    `unreadable` maps paths to reasons.
+    `unreadable` maps paths to reasons. `with_names`, also `names`: the paths of all files below the store; those that
+    are not UTF-8 are escaped.
     """
-    return event_loop.run(_store_info(location, settings or Settings.from_environment()))
+    return event_loop.run(_store_info(location, settings or Settings.from_environment(), with_names))
 
 
 def space_info(location: str, settings: Settings | None = None) -> dict[str, Any]:
@@ -38,16 +42,19 @@ def _space(space: Space | None) -> dict[str, int | None]:
     return {"free_bytes": free, "total_bytes": total}
 
 
-async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
+async def _store_info(location: str, settings: Settings, with_names: bool) -> dict[str, Any]:
     store = open_store(location, RateLimiter(None), settings)
     unreadable: dict[str, str] = {}
+    names: list[str] = []
     files = size = 0
     try:
         exists = await store.exists()
         if exists:
             async for items in store.walk("", unreadable.__setitem__):
-                files += sum(not item.is_directory for item in items)
-                size += sum(item.size for item in items if not item.is_directory)
+                found = [item for item in items if not item.is_directory]
+                files += len(found)
+                size += sum(item.size for item in found)
+                names += [escape_undecodable(item.path) for item in found] if with_names else []
         return {
             "store": store.name,
             "exists": exists,
@@ -55,6 +62,7 @@ async def _store_info(location: str, settings: Settings) -> dict[str, Any]:
             "bytes": size,
             **_space(await store.space()),
             "unreadable": unreadable,
+            **({"names": names} if with_names else {}),
         }
     finally:
         with first_error_kept():

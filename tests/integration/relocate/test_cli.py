@@ -91,6 +91,10 @@ def test_info_counts_store_and_database(sqlite_copy: Filled, tmp_path: Path) -> 
     with closing(sqlite3.connect(sqlite_copy.uri.removeprefix("sqlite:///"))) as connection:
         runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
     assert found["database"]["counts"]["runs"]["total"] == runs
+    assert "names" not in found["store"]
+    named = CliRunner().invoke(main, ["info", sqlite_copy.root, "--names", "--json"])
+    names = {str(path.relative_to(sqlite_copy.content.root)) for path in files}
+    assert set(json.loads(named.stdout)["store"]["names"]) == names
     text = CliRunner().invoke(main, ["info", str(tmp_path / "nowhere"), "--database", sqlite_copy.uri])
     assert "not there yet" in text.stdout
     assert f"{runs:12} runs" in text.stdout

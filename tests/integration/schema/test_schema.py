@@ -55,6 +55,16 @@ def test_a_directory_that_is_missing_is_an_error(uri: str, program: Program) -> 
     assert (answer.code, answer.result["error"]["cause"]) == (1, "database")
 
 
+@pytest.mark.parametrize(
+    ("revision", "state"), [(NEW, "current"), (OLD, "behind"), ("fffffffffff0", "unknown"), ("", "unknown")]
+)
+def test_a_database_that_is_not_at_hand(tmp_path: Path, program: Program, revision: str, state: str) -> None:
+    answer = program(f"sqlite:///{tmp_path}/mlflow.db", "schema", "--revision", revision)
+    assert (answer.code, answer.result["state"], answer.result["database"]) == (0, state, [revision])
+    assert bool(answer.result["steps"]) == (state == "behind")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_the_database_says_decides(sqlite_older: Older, program: Program) -> None:
     def after(statement: str) -> tuple[object, object]:
         with closing(sqlite3.connect(str(sqlite_older.file))) as connection:
