@@ -241,7 +241,8 @@ class _Backup:
             volumes.append(f"{self._home / 'account'}:{_ACCOUNT}:z")
         self._stack.start_tool(name, volumes)
         with running_program(name, "backup", "info") as program:
-            self._require_room(program, last)
+            present = program.call("info")["database"]
+            self._require_room(program, present["bytes"] or 0, last)
             before = told_by(name)
             target = "mlflow.db" if self._is_sqlite else "mlflow.dump"
             program.call("backup", f"{WORK}/database/{target}")
@@ -262,10 +263,10 @@ class _Backup:
             root=store.root,
             account=self._options.include_account,
             images=self._stack.project.images,
+            known=present.get("of_users", {}),
         )
 
-    def _require_room(self, program: Program, last: Snapshot | None) -> None:
-        database = program.call("info")["database"]["bytes"] or 0
+    def _require_room(self, program: Program, database: int, last: Snapshot | None) -> None:
         total = database + program.call("info", self._stack.settings.local_root)["store"]["bytes"]
         if self._options.include_account:
             account = program.call("info", self._stack.store.uri)["store"]["bytes"]

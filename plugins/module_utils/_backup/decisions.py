@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import OWN_TAG, Snapshot
@@ -16,6 +16,8 @@ ENTRIES = (".env", ".other_stores.json", ".secrets", "compose.yml", "mlflow", "p
 # Where a snapshot has all of it: one path, so that restic finds the snapshot before, whatever was added since.
 ROOT = "/backup"
 FACTS = "facts.json"
+# In the directory of a restore: what is fetched, until it is where it belongs.
+STAGING = "staging"
 # What remembers the copy of the account.
 MANIFEST = ".manifest.db"
 # Unfinished files have no run yet, and earlier states of the database were backed up when they were the present one.
@@ -24,6 +26,7 @@ EXCLUDED = (
     f"{ROOT}/account/{MANIFEST}",
     f"{ROOT}/stack/switches/*/.reserve",
     f"{ROOT}/stack/switches/*/work/database.*",
+    f"{ROOT}/stack/switches/*/{STAGING}",
 )
 PERIODS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 # What restic needs besides: indexes, and packs that are not full yet.
@@ -47,6 +50,7 @@ class Facts:
         root: What experiments record.
         account: Whether the files of the SFTP account are in it.
         images: Of the services.
+        known: How many runs and so on MLflow knew before the database was copied; empty where nobody noted it.
     """
 
     project: str
@@ -61,19 +65,22 @@ class Facts:
     root: str
     account: bool
     images: tuple[str, ...]
+    known: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Facts:
         """Return the facts of a snapshot; raises RefusedError where they cannot be understood."""
         try:
-            known: dict[str, Any] = {name: value[name] for name in cls.__dataclass_fields__}
+            known: dict[str, Any] = {
+                name: value[name] for name in cls.__dataclass_fields__ if name != "known"
+            }
         except (KeyError, TypeError) as error:
             raise RefusedError(
                 f"The snapshot's {FACTS} cannot be understood: it has no {error}",
                 "Use the version of the collection that made the snapshot",
             ) from error
         known |= {name: tuple(each) for name, each in known.items() if isinstance(each, list)}
-        return cls(**known)
+        return cls(**known, known=value.get("known", {}))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON."""

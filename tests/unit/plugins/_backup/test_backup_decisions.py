@@ -33,6 +33,7 @@ FACTS = Facts(
     root="/mlruns",
     account=False,
     images=("server:1",),
+    known={"runs": 20},
 )
 
 
@@ -117,6 +118,9 @@ def test_too_little_room_is_refused() -> None:
 
 def test_facts_survive_their_file() -> None:
     assert Facts.from_dict(FACTS.as_dict()) == FACTS
+    # Those of an earlier version of the collection.
+    without = {name: value for name, value in FACTS.as_dict().items() if name != "known"}
+    assert Facts.from_dict(without).known == {}
     with pytest.raises(RefusedError, match="has no 'project'"):
         Facts.from_dict({})
 
