@@ -14,7 +14,8 @@ author:
 description:
   - Restores the stack's directory, its volumes and its database from a snapshot, on a host that has no such stack. The
     services are started by whatever deploys the stack afterwards.
-  - Where anything fails, what had been restored is removed again. A host that has the stack is refused.
+  - Where anything fails, what had been restored is removed again. A host that has the
+    stack, or a part of it, is refused; M(freegee.mlflow_sftp.mlflow_restore) restores into it.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack

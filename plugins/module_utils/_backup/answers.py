@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.times import readable_time
 
 # What a snapshot of this collection bears beside what is known of it.
 OWN_TAG = "freegee.mlflow_sftp"
@@ -248,8 +248,3 @@ def seconds_of(text: str) -> float:
     begin, fraction, zone = found.groups()
     whole = datetime.fromisoformat(begin + zone.replace("Z", "+00:00")).timestamp()
     return whole + float(f"0.{fraction or 0}")
-
-
-def readable_time(seconds: float) -> str:
-    """Return a time for people."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

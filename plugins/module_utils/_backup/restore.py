@@ -136,9 +136,9 @@ def _require_bare(options: RestoreOptions) -> None:
     if own or entries:
         found = ", ".join([*(f"{options.directory}/{name}" for name in entries), *sorted(own)])
         raise RefusedError(
-            f"This host has the stack already ({found}), and a restore would replace it. Nothing was changed",
-            "Remove it first (playbooks/teardown.yml -e keep_data=false deletes all its data), or restore by hand as "
-            "docs/operations.md says",
+            f"This host has a part of the stack ({found}), which a restore would replace. Nothing was changed",
+            "Deploy it (site.yml) and run this playbook again, which restores into it; or remove it first "
+            "(playbooks/teardown.yml -e keep_data=false deletes all its data)",
         )
 
 

@@ -26,7 +26,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 
 # What a container needs that gives files to whom they belonged.
-_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
 _LISTS = {
     "container": ("ls", "--all", "--format={{.Names}}"),
     "network": ("ls", "--format={{.Name}}"),
@@ -105,7 +105,7 @@ def restore_snapshot(
         more = [f"--label={key}={value}" for key, value in labels.get(name, {}).items()]
         docker.run("volume", "create", f"--label={LABEL}={place.owner}", *more, f"{place.project}_{name}")
     mounts += [f"{place.project}_{name}:{ROOT}/{name}" for name in filled]
-    restic.call("restore", snapshot.id, "--target=/", "--verify", volumes=mounts, capabilities=_CAPABILITIES)
+    restic.call("restore", snapshot.id, "--target=/", "--verify", volumes=mounts, capabilities=CAPABILITIES)
 
 
 def restore_postgres(container: str, dump: Path) -> None:

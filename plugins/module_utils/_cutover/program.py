@@ -18,6 +18,10 @@ PYTHON = "/opt/venv/bin/python"
 INCOMPLETE = 3
 
 
+class ProgramEndedError(CutoverError):
+    """The program ended before it answered: what it was at may be done or not."""
+
+
 class Program:
     """A conversation with ``mlflow-sftp serve`` in a container; `preload` names the commands to import at once."""
 
@@ -107,7 +111,7 @@ class Program:
                     return answer
             # What libraries print past Python.
             said = line.strip() or said
-        raise CutoverError(
+        raise ProgramEndedError(
             f"the program in the container {self._container} ended: {said or 'it said nothing'}"
         )
 

@@ -16,12 +16,13 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
     Record,
     read,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 
 # Beside the record of a switch whose old copy is gone for good.
 PRUNED = "pruned"
-KINDS: tuple[type[Record], ...] = (SwitchRecord, UpgradeRecord, MoveRecord)
+KINDS: tuple[type[Record], ...] = (SwitchRecord, UpgradeRecord, MoveRecord, RestoreRecord)
 
 
 def load_all(directory: Path) -> list[Record]:

@@ -13,6 +13,13 @@ STORE = {"storage": "local", "access": "direct", "uri": "/mlruns", "root": "/mlr
 RECORDS = {
     "switch": {"from": STORE, "to": {**STORE, "access": "proxied"}},
     "upgrade": {"from": {"image": "server:1"}, "to": {"image": "server:2"}, "store": STORE},
+    "restore": {
+        "store": STORE,
+        "snapshot": {
+            **{"id": "6de574a0", "time": 0, "mlflow": "3.17.2", "schema": ["aaa"], "runs": [1, 1]},
+            **{"database": "sqlite", "store": STORE, "has_artifacts": True},
+        },
+    },
 }
 
 
@@ -35,11 +42,14 @@ def record(directory: Path, kind: str, state: str) -> None:
     path.write_text(json.dumps({"id": path.parent.name, "state": state, "version": 2, **RECORDS[kind]}))
 
 
-@pytest.mark.parametrize(("kind", "playbook"), [("switch", "storage_switch"), ("upgrade", "upgrade")])
+@pytest.mark.parametrize(
+    ("kind", "playbook"),
+    [("switch", "storage_switch"), ("upgrade", "upgrade"), ("restore", "restore")],
+)
 def test_a_cutover_that_is_half_done_stands_in_the_way(tmp_path: Path, kind: str, playbook: str) -> None:
     record(tmp_path, kind, "opening")
     (found,) = findings(tmp_path, settled=True)
-    assert f"The {kind} from " in found
+    assert f"The {kind} {'of snapshot' if kind == 'restore' else 'from'} " in found
     assert f"half done. Finish or undo it first: playbooks/{playbook}.yml -e resume=finish|undo" in found
     assert findings(tmp_path, settled=False) == []
 

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a restore changes while MLflow is closed."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Clock
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    StepError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_place.engine import (
+    InPlaceEngine,
+    InPlaceOperations,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.decisions import (
+    require_consent,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
+
+
+class UnchangedError(CutoverError):
+    """The database could not be given the snapshot's content, and has its own still."""
+
+
+class RestoreOperations(InPlaceOperations[RestoreRecord], Protocol):
+    """What a restore does besides; each deed raises `CutoverError` where it fails, and may be repeated."""
+
+    def restore_snapshot(self, record: RestoreRecord) -> None:
+        """Give the database the content of the snapshot; raises UnchangedError where it certainly has its own still."""
+
+    def migrate(self, record: RestoreRecord) -> None:
+        """Give the database the schema of the deployed MLflow."""
+
+
+class RestoreEngine(InPlaceEngine[RestoreRecord]):
+    """Carries out one restore."""
+
+    def __init__(
+        self,
+        record: RestoreRecord,
+        operations: RestoreOperations,
+        clock: Clock = time.monotonic,
+        *,
+        discard: bool = False,
+    ) -> None:
+        super().__init__(record, operations, clock, discard=discard)
+        self._operations = operations
+
+    def _change(self) -> None:
+        run = self._operations
+        if not self.record.tried:
+            # More may have come in since the plan.
+            self._step("Count what the restore gives up", self._require_consent)
+        self._step("Back up the database", run.back_up)
+        self._replace()
+        self._step("Migrate the database", run.migrate)
+        self._try()
+
+    def _require_consent(self, record: RestoreRecord) -> None:
+        require_consent(record, self._operations.count(record))
+
+    def _replace(self) -> None:
+        tried = self.record.tried
+        self._write(tried=True)
+        try:
+            self._step("Restore the snapshot", self._operations.restore_snapshot)
+        except StepError as error:
+            # What kept the snapshot out would keep the backup out, and MLflow closed.
+            if not tried and isinstance(error.__cause__, UnchangedError):
+                self._write(tried=False)
+            raise

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a restore does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import WORK, translated
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_place.operations import (
+    InPlaceDeeds,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
+    Program,
+    ProgramEndedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.engine import (
+    UnchangedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
+
+# The database of the snapshot.
+FETCHED = "database.snapshot"
+
+
+class Restore(InPlaceDeeds[RestoreRecord]):
+    """The deeds of a restore: `restore.engine.RestoreOperations` on real containers."""
+
+    done_before = "Artifacts that the store lacked were brought back, and nothing else was changed"
+    preloaded = ("restore", "migrate", "backup", "info")
+
+    @property
+    def fetched(self) -> Path:
+        """The database of the snapshot, once it was fetched."""
+        return self.work / FETCHED
+
+    def make_next_directory(self) -> None:
+        """Begin the directory of the next files, which are the present ones."""
+        super().make_next_directory()
+        with translated("the next files cannot be written"):
+            for name in (".env", "compose.yml"):
+                files.install_file(self._settings.directory / name, self._directory / "next" / name)
+
+    def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
+        """Start a container that has store, database and the restore's directory."""
+        volumes = [*self._stack.credentials(), f"{self.work}:{WORK}:z"]
+        self._stack.start_tool(name, volumes, *command, labels=labels)
+
+    # What follows is `RestoreOperations`.
+
+    def prepare(self, record: RestoreRecord) -> None:
+        if not self.fetched.exists():
+            raise RefusedError(f"The snapshot's database is not at {self.fetched}", "Run this playbook again")
+        self._end_candidate()
+        self._restart_tool()
+        self._provide_maintenance()
+
+    def restore_snapshot(self, record: RestoreRecord) -> None:
+        tool = self._require_tool()
+        try:
+            tool.call("restore", f"{WORK}/{FETCHED}")
+        except ProgramEndedError:
+            raise
+        except CutoverError as error:
+            # The program itself says so: its restore is all or nothing.
+            raise UnchangedError(error.seen, error.remedy) from error
+        runs = tool.call("info")["database"]["counts"]["runs"]["total"]
+        if not min(record.snapshot.runs) <= runs <= max(record.snapshot.runs):
+            raise CutoverError(
+                f"the restored database has {runs} runs, and the snapshot says {record.snapshot.runs[0]} to "
+                f"{record.snapshot.runs[1]}"
+            )
+
+    def migrate(self, record: RestoreRecord) -> None:
+        self._require_tool().call("migrate")
+
+    def tidy(self, record: RestoreRecord) -> None:
+        super().tidy(record)
+        if not record.interrupted:
+            self.fetched.unlink(missing_ok=True)
+
+    def _require_told_as_before(self, candidate: Program, *server: str) -> None:
+        """What MLflow told before the restore is given up."""

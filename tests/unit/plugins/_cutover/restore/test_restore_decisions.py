@@ -1,0 +1,227 @@
+"""What a restore into a stack is to do, what it gives up, and what it refuses."""
+
+import dataclasses
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import Schema
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore import plan
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.decisions import (
+    Options,
+    decide,
+    given_up,
+    require_consent,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import (
+    RestoreRecord,
+    Snapshot,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.times import readable_age
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
+
+STORE = Store.at("local", "direct", "/mlruns")
+SFTP = Store.at("sftp", "direct", "sftp://me@host:22/a")
+SNAPSHOT = Snapshot(
+    id="6de574a0" * 8,
+    time=1_795_809_549.9,
+    mlflow="3.13.0",
+    schema=("aaa",),
+    runs=(20, 21),
+    database="sqlite",
+    store=STORE,
+    has_artifacts=True,
+    known={"runs": 20, "metrics": 5},
+)
+SAME = {"runs": 20, "metrics": 5}
+
+
+def restore(day: int = 1, **changes: object) -> RestoreRecord:
+    given = {"id": f"2026010{day}T000000Z", "store": STORE, "snapshot": SNAPSHOT, **changes}
+    return RestoreRecord(**given)
+
+
+def switch(day: int = 2, state: str = "done") -> SwitchRecord:
+    return SwitchRecord(id=f"2026010{day}T000000Z", source=STORE, target=SFTP, state=state)
+
+
+@pytest.mark.parametrize(
+    ("records", "options", "action", "words"),
+    [
+        ([], {"installed": ""}, "bare", "to this host, which has no stack"),
+        ([], {}, "start", "Restore a snapshot into the stack"),
+        ([restore(state="planned")], {}, "start", "into the stack"),
+        ([restore(state="done")], {}, "start", "into the stack"),
+        (
+            [restore(state="done", installed="abc")],
+            {"undo": True},
+            "rollback",
+            "Undo the restore of snapshot 6de574a0",
+        ),
+        (
+            [restore(state="cutting")],
+            {"resume": "finish"},
+            "finish",
+            "Finish the restore of snapshot 6de574a0",
+        ),
+        ([restore(state="opening")], {"resume": "undo"}, "rollback", "Undo the restore"),
+        ([restore(state="cutting")], {"check": True}, "start", "into the stack"),
+    ],
+)
+def test_decisions(records: list[Record], options: dict[str, object], action: str, words: str) -> None:
+    decision = decide(records, Options(**{"installed": "abc", **options}))
+    assert (decision.action, words in str(decision)) == (action, True)
+    assert (decision.record is None) == (action in ("bare", "start"))
+
+
+@pytest.mark.parametrize(
+    ("records", "options", "words"),
+    [
+        ([], {"installed": "", "undo": True}, ["no deployed stack"]),
+        ([], {"installed": "", "resume": "finish"}, ["no deployed stack"]),
+        ([], {"undo": True}, ["no completed restore to undo"]),
+        ([], {"resume": "finish"}, ["no interrupted restore to finish", "--limit"]),
+        ([restore(state="done", installed="def")], {"undo": True}, ["compose.yml or .env has changed"]),
+        (
+            [restore(state="done"), switch()],
+            {"undo": True},
+            ["after the last restore", "playbooks/storage_switch.yml -e undo=true"],
+        ),
+        (
+            [restore(state="cutting", error="no space")],
+            {},
+            ["interrupted while cutting", "no space", "resume=finish"],
+        ),
+        ([switch(state="opening")], {}, ["half done", "playbooks/storage_switch.yml -e resume=finish|undo"]),
+    ],
+)
+def test_refusals(records: list[Record], options: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(RefusedError) as refused:
+        decide(records, Options(**{"installed": "abc", **options}))
+    assert [word for word in words if word not in str(refused.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "told"),
+    [
+        (SAME, SAME, ""),
+        (SAME, {"runs": 22, "metrics": 5}, "2 runs came in since"),
+        # An earlier MLflow has no such thing.
+        (SAME, {**SAME, "trace_info": 1}, "1 trace info came in since"),
+        (SAME, {"runs": 17, "metrics": 5}, "3 runs were removed since, so that more may have come in"),
+        (SAME, {"runs": 21, "metrics": 0}, "1 runs came in since; 5 metrics were removed since"),
+        ({}, SAME, "Nobody can tell"),
+    ],
+)
+def test_what_is_given_up(known: dict[str, int], now: dict[str, int], told: str) -> None:
+    snapshot = dataclasses.replace(SNAPSHOT, known=known)
+    found = given_up(snapshot, now)
+    assert found.startswith(told)
+    assert bool(found) == bool(told)
+    require_consent(restore(snapshot=snapshot, consent=True), now)
+    if told:
+        with pytest.raises(
+            CutoverError, match=r"which the restore of snapshot 6de574a0 .* gives up\. .*discard=true"
+        ):
+            require_consent(restore(snapshot=snapshot), now)
+    else:
+        require_consent(restore(snapshot=snapshot), now)
+
+
+def findings(**changes: object) -> plan.Findings:
+    given = {
+        "schema": Schema("3.17.2", "behind", ("aaa",), ("ccc",), 4),
+        "database": "sqlite",
+        "known": SAME,
+        "bytes": 5 << 20,
+        "fetched_bytes": 3 << 20,
+        "lacking": {"1/a/b.txt": 1024, "1/a/c.txt": 1024},
+        "free_bytes": 9 << 30,
+        "now": SNAPSHOT.time + 90_000,
+        "restart_seconds": 10,
+    }
+    return plan.Findings(**{**given, **changes})
+
+
+def test_the_plan_says_what_comes_back_and_what_goes() -> None:
+    record, found = restore(), findings(known={"runs": 22, "metrics": 5})
+    plan.require_restorable(record, found, check=True)
+    text = "\n".join(plan.describe(record, found))
+    for words in (
+        "snapshot 6de574a0 of 2026-11-27 19:59:09 UTC, 1 d 1 h old: MLflow 3.13.0, 20 to 21 runs",
+        "Given up: 2 runs came in since.",
+        "refused without -e discard=true",
+        "schema aaa becomes ccc, in 4 steps",
+        "the store /mlruns lacks: 2, 2.0 KiB, such as 1/a/b.txt; 1/a/c.txt",
+        "the snapshot's are not installed",
+        "about 20 s",
+    ):
+        assert words in text
+    consented = "\n".join(plan.describe(restore(consent=True), found))
+    assert "refused" not in consented
+    assert "kept beside the record" in consented
+
+
+def test_the_plan_where_nothing_is_lost_or_lacking() -> None:
+    record, found = restore(), findings(lacking={}, schema=Schema("3.17.2", "current", ("ccc",), ("ccc",), 0))
+    plan.require_restorable(record, found, check=False)
+    text = "\n".join(plan.describe(record, found))
+    for words in ("nothing that is counted", "has every artifact", "is the deployed MLflow's, ccc"):
+        assert words in text
+    without = restore(snapshot=dataclasses.replace(SNAPSHOT, has_artifacts=False))
+    assert "The snapshot holds no artifacts" in "\n".join(plan.describe(without, found))
+
+
+@pytest.mark.parametrize(
+    ("record", "changes", "words"),
+    [
+        (restore(), {"database": "postgresql"}, "is sqlite, and the stack's is postgresql"),
+        (
+            restore(),
+            {"schema": Schema("3.10.1", "unknown", ("fff",), ("ccc",))},
+            "schema fff of MLflow 3.13.0, which",
+        ),
+        (restore(), {"schema": Schema("3.10.1", "unknown", (), ("ccc",))}, "of no revision"),
+        (restore(store=SFTP), {}, r"were at /mlruns .direct access., .* are at sftp://me@host:22/a"),
+        (restore(), {"free_bytes": 1 << 20}, "1.0 MiB are free"),
+        (restore(), {"known": {"runs": 22}}, r"2 runs came in since; 5 metrics .*discard=true"),
+    ],
+)
+def test_plans_that_could_not_succeed(record: RestoreRecord, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(RefusedError, match=words) as refused:
+        plan.require_restorable(record, findings(**changes), check=False)
+    assert "Nothing was changed" in str(refused.value)
+
+
+def test_all_that_is_in_the_way_is_said_at_once() -> None:
+    with pytest.raises(RefusedError) as refused:
+        plan.require_restorable(
+            restore(store=SFTP), findings(database="postgresql", free_bytes=0), check=True
+        )
+    for words in ("stack's is postgresql", "storage_switch.yml", "Make room"):
+        assert words in str(refused.value)
+
+
+def test_the_record_is_read_as_it_was_written() -> None:
+    record = restore(known={"runs": 3}, consent=True)
+    assert RestoreRecord.from_dict(record.as_dict()) == record
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3_725, "1 h 2 min"),
+        (86_400, "1 d"),
+        (90_061, "1 d 1 h"),
+        (-5, "0 s"),
+    ],
+)
+def test_ages(seconds: float, told: str) -> None:
+    assert readable_age(seconds) == told
