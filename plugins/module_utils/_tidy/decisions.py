@@ -15,6 +15,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.datab
     DatabaseRecord,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_place.record import (
+    InPlaceRecord,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import MoveRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import (
     BEGUN,
@@ -182,8 +185,8 @@ def _only_copy(record: Record) -> str:
     """Return what the way back of a cutover left that is nowhere else; empty for nothing."""
     if record.left_behind:
         return record.left_behind
-    if isinstance(record, UpgradeRecord) and record.kept:
-        return "the database of the version that was given up was kept beside the record"
+    if isinstance(record, InPlaceRecord) and record.kept:
+        return "the database that was given up was kept beside the record"
     return ""
 
 

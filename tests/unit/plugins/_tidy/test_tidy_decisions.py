@@ -101,7 +101,7 @@ def test_what_an_undo_left_is_the_only_copy() -> None:
     assert needed == {
         day(1): "a.txt could not be fetched from there",
         day(2): "2 runs came in since the upgrade",
-        day(3): "the database of the version that was given up was kept beside the record",
+        day(3): "the database that was given up was kept beside the record",
     }
 
 
