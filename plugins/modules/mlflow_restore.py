@@ -90,7 +90,9 @@ def run(module: AnsibleModule) -> dict:
         return {"changed": True, "record": record.as_dict(), "lines": []}
     restore = Restore(stack, record)
     with locked(stack.settings.switches):
-        engine = RestoreEngine(require_state(stack, record), restore, discard=options["discard"])
+        # On the way there, what may be given up is what came in before MLflow was opened on the snapshot.
+        discard = options["discard"] and options["state"] == "undone"
+        engine = RestoreEngine(require_state(stack, record), restore, discard=discard)
         return carry_out(engine, restore, options["state"], describe)
 
 

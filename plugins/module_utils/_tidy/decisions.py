@@ -24,6 +24,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
     ID_FORMAT,
     Record,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import copies
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
@@ -127,8 +128,10 @@ def restorable(records: Sequence[Record], days: int, now: float) -> DatabaseReco
     expected to give up all that was logged since; with 0, it may be undone for ever.
     """
     done = [record for record in records if isinstance(record, DatabaseRecord) and record.state == "done"]
-    last = {record.NAME: record for record in done}.values()
-    young = [record for record in last if not days or age_of(record.id, now) <= days]
+    last = {record.NAME: record for record in done}
+    # Each restore can be undone, one after the other.
+    undoable = [*last.values(), *(record for record in done if isinstance(record, RestoreRecord))]
+    young = [record for record in undoable if not days or age_of(record.id, now) <= days]
     return min(young, key=lambda record: record.id, default=None)
 
 
@@ -185,6 +188,8 @@ def _only_copy(record: Record) -> str:
     """Return what the way back of a cutover left that is nowhere else; empty for nothing."""
     if record.left_behind:
         return record.left_behind
+    if isinstance(record, RestoreRecord) and record.state == "done" and record.consent:
+        return f"the database that the {record.title} gave up is beside the record"
     if isinstance(record, InPlaceRecord) and record.kept:
         return "the database that was given up was kept beside the record"
     return ""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Clock
@@ -30,6 +31,9 @@ class RestoreOperations(InPlaceOperations[RestoreRecord], Protocol):
 
     def restore_snapshot(self, record: RestoreRecord) -> None:
         """Give the database the content of the snapshot; raises UnchangedError where it certainly has its own still."""
+
+    def known(self, record: RestoreRecord) -> Mapping[str, int]:
+        """Return how many runs and so on MLflow knows, counted as a snapshot notes it."""
 
     def migrate(self, record: RestoreRecord) -> None:
         """Give the database the schema of the deployed MLflow."""
@@ -60,7 +64,7 @@ class RestoreEngine(InPlaceEngine[RestoreRecord]):
         self._try()
 
     def _require_consent(self, record: RestoreRecord) -> None:
-        require_consent(record, self._operations.count(record))
+        require_consent(record, self._operations.known(record))
 
     def _replace(self) -> None:
         tried = self.record.tried

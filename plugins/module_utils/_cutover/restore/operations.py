@@ -60,6 +60,10 @@ class Restore(InPlaceDeeds[RestoreRecord]):
         self._restart_tool()
         self._provide_maintenance()
 
+    def known(self, record: RestoreRecord) -> Mapping[str, int]:
+        found: Mapping[str, int] = self._require_tool().call("info")["database"]["of_users"]
+        return found
+
     def restore_snapshot(self, record: RestoreRecord) -> None:
         tool = self._require_tool()
         try:

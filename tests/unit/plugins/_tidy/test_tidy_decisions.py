@@ -7,6 +7,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.
     MoveRecord,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import (
+    RestoreRecord,
+    Snapshot,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import (
     UpgradeRecord,
@@ -57,6 +61,20 @@ def move(number: int, state: str = "done", **more: object) -> MoveRecord:
         "target": Database("postgresql://db/mlflow"),
     }
     return MoveRecord(id=day(number), store=SFTP, state=state, **places, **more)
+
+
+def restore(number: int, state: str = "done", **more: object) -> RestoreRecord:
+    snapshot = Snapshot(
+        id="6de574a0",
+        time=0.0,
+        mlflow="3.17.2",
+        schema=("head",),
+        runs=(1, 1),
+        database="sqlite",
+        store=LOCAL,
+        has_artifacts=False,
+    )
+    return RestoreRecord(id=day(number), store=LOCAL, snapshot=snapshot, state=state, **more)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +134,13 @@ def test_a_database_that_a_move_left_needs_the_record_until_it_is_pruned() -> No
     }
 
 
+def test_what_a_restore_gave_up_is_the_only_copy() -> None:
+    given_up = restore(1, consent=True)
+    needed = needed_cutovers([given_up, restore(2), restore(3, "undone"), restore(4)], LOCAL)
+    assert needed.pop(day(4))
+    assert needed == {day(1): f"the database that the {given_up.title} gave up is beside the record"}
+
+
 @pytest.mark.parametrize("state", ["copying", "cutting", "opening", "undoing"])
 def test_what_is_not_settled_says_so(state: str) -> None:
     records = [switch(1, LOCAL, SFTP, state), upgrade(2)]
@@ -133,6 +158,7 @@ def test_what_is_not_settled_says_so(state: str) -> None:
         ([upgrade(1)], 0, 1),
         ([upgrade(1), move(2)], 90, 1),
         ([upgrade(1), move(20)], 20, 20),
+        ([restore(2), restore(3)], 90, 2),
     ],
 )
 def test_the_cutover_whose_undo_restores_a_database(
