@@ -400,24 +400,6 @@ def test_restore_into_the_stack_gives_up_what_came_in_and_brings_back_what_is_mi
 
 
 @pytest.mark.sweep
-def test_a_restore_that_finds_an_artifact_missing_goes_back(stack: Stack, repository: Path) -> None:
-    find = "find /mlruns -name MLmodel -path '*models*' | head -1"
-    model = stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", find).strip()
-    stack.lab.compose("exec", "-T", "mlflow", "mv", model, "/mlruns/aside")
-    try:
-        # What is in the snapshot would be brought back.
-        run = back_up_and_log(stack)
-        output = fails(stack.lab.play(RESTORE, discard=True))
-        assert "artifacts are not as they were" in output
-        assert "was undone: MLflow answers" in output
-        assert stack.read_text(run) == "since"
-    finally:
-        stack.lab.compose("exec", "-T", "mlflow", "mv", "/mlruns/aside", model)
-    passes(stack.lab.play(BACKUP))
-    assert stack.read() == stack.content
-
-
-@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("step", "resume", "after"),
     [
