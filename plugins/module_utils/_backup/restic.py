@@ -131,7 +131,8 @@ class Restic:
         self._access = access
         self._secrets = secrets
         self._cache = cache
-        self.name = f"{home.project}-backup"
+        # Whoever only looks has neither the cache nor the lock of a backup, which may be at work.
+        self.name = f"{home.project}-backup" if cache else f"{home.project}-backup-look"
         # Locks bear it, and tell whose they are.
         self.hostname = f"{home.project}-{socket.gethostname()}".replace("_", "-")[:63].strip("-.")
 
@@ -280,15 +281,15 @@ def opened(home: Home, access: Access, cache: Path | None) -> Iterator[Restic]:
         )
     memory = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
     secrets = Path(tempfile.mkdtemp(prefix="mlflow_backup.", dir=memory))
+    restic = Restic(home, access, secrets, cache)
     try:
         _write_secrets(secrets, access)
-        restic = Restic(home, access, secrets, cache)
         # Of a run that was killed, whose container went on.
         docker.remove(restic.name)
         yield restic
     finally:
         with contextlib.suppress(CutoverError):
-            docker.remove(f"{home.project}-backup")
+            docker.remove(restic.name)
         shutil.rmtree(secrets, ignore_errors=True)
 
 
