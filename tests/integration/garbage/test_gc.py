@@ -36,7 +36,8 @@ class Stack:
 
     @property
     def client(self) -> MlflowClient:
-        return MlflowClient(self.server.uri)
+        # The registry as well: other tests may have chosen one for this process.
+        return MlflowClient(self.server.uri, self.server.uri)
 
     def collect(self, days: float = 30, check: bool = False) -> Collected:
         with Database(f"sqlite:///{self.database}") as database:
