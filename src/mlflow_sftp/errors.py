@@ -37,6 +37,8 @@ class StorageError(Exception):
 
     error_code: ClassVar[str] = "INTERNAL_ERROR"
     default_remedy: ClassVar[str] = ""
+    # Whether it is certain that nothing was changed; an operation that can tell says so.
+    unchanged: bool = False
 
     def __init__(self, seen: str, remedy: str = "") -> None:
         self.seen = seen

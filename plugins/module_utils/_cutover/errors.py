@@ -17,6 +17,10 @@ class RefusedError(CutoverError):
     """Nothing was changed."""
 
 
+class UnchangedError(CutoverError):
+    """It failed, and whoever failed says that nothing was changed."""
+
+
 class StepError(CutoverError):
     """A step of a cutover failed; `step` is its name."""
 

@@ -11,15 +11,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    UnchangedError,
+)
 
 PYTHON = "/opt/venv/bin/python"
 # Done, but something was found or left behind.
 INCOMPLETE = 3
-
-
-class ProgramEndedError(CutoverError):
-    """The program ended before it answered: what it was at may be done or not."""
 
 
 class Program:
@@ -56,7 +55,8 @@ class Program:
         """Run a command with ``--json`` and return what it prints; without an answer in time, the program is ended.
 
         Raises:
-            CutoverError: It failed, or the container is gone.
+            UnchangedError: It failed, and says that nothing was changed.
+            CutoverError: It failed otherwise, or the container is gone: what it was at may be done or not.
         """
         self.wait()
         with self._ended_after(seconds):
@@ -66,7 +66,8 @@ class Program:
             return result
         error = result.get("error")
         if error is not None:
-            raise CutoverError(str(error["seen"] or error["message"]), str(error["remedy"]))
+            kind = UnchangedError if error.get("unchanged") is True else CutoverError
+            raise kind(str(error["seen"] or error["message"]), str(error["remedy"]))
         raise CutoverError(
             _last_line(str(answer["errors"])) or f"{arguments[0]} ended with exit code {answer['exit']}"
         )
@@ -111,7 +112,7 @@ class Program:
                     return answer
             # What libraries print past Python.
             said = line.strip() or said
-        raise ProgramEndedError(
+        raise CutoverError(
             f"the program in the container {self._container} ended: {said or 'it said nothing'}"
         )
 

@@ -111,5 +111,6 @@ def printable(text: str) -> str:
     return "".join(shown).encode("utf-8", "backslashreplace").decode()
 
 
-def _as_dict(error: StorageError) -> dict[str, str]:
-    return {"cause": error.cause, "message": str(error), "seen": error.seen, "remedy": error.remedy}
+def _as_dict(error: StorageError) -> dict[str, object]:
+    told = {"cause": error.cause, "message": str(error), "seen": error.seen, "remedy": error.remedy}
+    return {**told, "unchanged": True} if error.unchanged else {**told}

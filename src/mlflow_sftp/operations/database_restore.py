@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,7 +20,7 @@ from mlflow_sftp.database.sqlite_file import (
     require_space,
     writers_locked_out_of_what_is_left,
 )
-from mlflow_sftp.errors import BackupError, DatabaseError
+from mlflow_sftp.errors import BackupError, DatabaseError, StorageError
 
 _MAGIC = {b"SQLite format 3\0": "SQLite", b"PGDMP": "PostgreSQL"}
 _TABLES = frozenset({"alembic_version", "experiments", "runs", "model_versions"})
@@ -47,17 +47,33 @@ def restore(database: Database, backup: Path) -> Restored:
     has there comes. Whatever stops it, the database is the old one or the backup's.
 
     Raises BackupError where the file is no whole backup of an MLflow database of this kind, DatabaseError where
-    somebody uses the database, or it cannot be written; nothing was changed then.
+    somebody uses the database, StorageError where it cannot be written. Where `unchanged` is set on what is raised,
+    the database is the old one; otherwise nobody can tell.
     """
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+    with _failures_marked(lambda: True):
+        _require_kind(database, kind, backup)
+    revision = (_restore_sqlite if database.is_sqlite else _restore_postgresql)(database, backup)
+    return Restored(revision, database.size())
+
+
+@contextlib.contextmanager
+def _failures_marked(is_old: Callable[[], bool]) -> Iterator[None]:
+    """Have what the block raises say that nothing was changed, where the database certainly is the old one."""
+    try:
+        yield
+    except StorageError as error:
+        error.unchanged = is_old()
+        raise
+
+
+def _require_kind(database: Database, kind: str, backup: Path) -> None:
     found = _kind(backup)
     if found != kind:
         raise BackupError(
             f"{backup} is {f'a backup of {found}' if found else 'no backup'}, and {database.name} is {kind}",
             _REMEDY,
         )
-    revision = (_restore_sqlite if database.is_sqlite else _restore_postgresql)(database, backup)
-    return Restored(revision, database.size())
 
 
 def _kind(backup: Path) -> str | None:
@@ -70,6 +86,21 @@ def _kind(backup: Path) -> str | None:
 
 
 def _restore_sqlite(database: Database, backup: Path) -> str:
+    before = _inode(database.file)
+    # The new file is there beside the old one, so that it has another inode.
+    with _failures_marked(lambda: _inode(database.file) == before):
+        return _replace_file(database, backup)
+
+
+def _inode(file: Path) -> int | None:
+    """Return the inode of a file; None where there is none."""
+    try:
+        return file.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _replace_file(database: Database, backup: Path) -> str:
     if database.file.exists() and backup.samefile(database.file):
         raise BackupError(f"{backup} is the database itself", _REMEDY)
     beside = [journal for suffix in JOURNALS[:2] if _holds(journal := Path(f"{backup}{suffix}"))]
@@ -113,13 +144,14 @@ def _require_mlflow(tables: set[str], revisions: list[str], backup: Path) -> str
 
 
 def _restore_postgresql(database: Database, backup: Path) -> str:
-    for program in ("pg_restore", "psql"):
-        if not postgresql_programs.is_installed(program):
-            raise DatabaseError(
-                f"{database.name}: {program} is not installed here, and nothing was changed",
-                "install the PostgreSQL client",
-            )
-    revision = _require_whole_archive(backup)
+    with _failures_marked(lambda: True):
+        for program in ("pg_restore", "psql"):
+            if not postgresql_programs.is_installed(program):
+                raise DatabaseError(
+                    f"{database.name}: {program} is not installed here, and nothing was changed",
+                    "install the PostgreSQL client",
+                )
+        revision = _require_whole_archive(backup)
     _replay(database, backup)
     return revision
 
@@ -149,7 +181,8 @@ def _read_archive(backup: Path, *options: str) -> str:
 
 
 def _replay(database: Database, backup: Path) -> None:
-    with tempfile.TemporaryFile() as errors:
+    commits = False
+    with _failures_marked(lambda: not commits), tempfile.TemporaryFile() as errors:
         with _psql(database, errors) as psql:
             assert psql.stdin is not None
             assert psql.stdout is not None
@@ -160,12 +193,18 @@ def _replay(database: Database, backup: Path) -> None:
                 script.flush()
                 # Without a commit the server undoes everything, and none waits in a pipe for when this is killed.
                 if psql.stdout.readline().decode().strip() == _ALL_DONE:
+                    commits = True
                     script.write(b"COMMIT;\n")
             code = psql.wait()
         errors.seek(0)
-        said = errors.read().decode(errors="replace")
-    if code != 0:
-        raise _failure(database, postgresql_programs.complaint(said))
+        said = postgresql_programs.complaint(errors.read().decode(errors="replace"))
+        if code != 0 and commits:
+            raise DatabaseError(
+                f"{database.name}: the restore failed at its last step, and nobody knows whether it is done: {said}",
+                "restore again",
+            )
+        if code != 0:
+            raise _failure(database, said)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """`mlflow-sftp restore`: what `backup` wrote, whatever the database holds by now."""
 
+import errno
 import os
 import re
 import shlex
@@ -200,6 +201,7 @@ def test_a_file_that_is_no_whole_backup_is_refused(
             backup.write_bytes(start + bytes(5000))
     refused = program(older.uri, "restore", str(backup))
     assert (refused.code, refused.result["error"]["cause"]) == (1, "backup"), refused
+    assert refused.result["error"]["unchanged"] is True
     assert str(backup) in refused.result["error"]["seen"]
     # Found out beforehand, and not in the middle of the transaction.
     assert "now cannot" not in refused.result["error"]["seen"]
@@ -247,10 +249,63 @@ def test_a_server_that_writes_is_named(older: Older, tmp_path: Path, monkeypatch
     engine = sa.create_engine(older.uri, poolclass=sa.NullPool)
     with Database(older.uri) as database, engine.connect() as writer:
         writer.exec_driver_sql("UPDATE runs SET name = 'written'")
-        with pytest.raises(DatabaseError, match=r"another program is .* stop the MLflow server"):
+        with pytest.raises(DatabaseError, match=r"another program is .* stop the MLflow server") as refused:
             restore(database, backup)
+        assert refused.value.unchanged
         writer.rollback()
     assert older.holds(OLD)
+
+
+def test_what_fails_after_the_change_is_not_called_unchanged(
+    older: Older, backup: Path, monkeypatch: pytest.MonkeyPatch, program: Program
+) -> None:
+    def fail(database: Database) -> int:
+        raise DatabaseError(f"{database.name}: gone", "start it")
+
+    monkeypatch.setattr(Database, "size", fail)
+    failed = program(older.uri, "restore", str(backup))
+    assert failed.code == 1
+    assert "unchanged" not in failed.result["error"]
+    assert older.holds(OLD)
+
+
+@pytest.mark.parametrize("at", ["the new file", "its directory"])
+def test_a_disk_that_fails_tells_whether_the_file_has_its_name(
+    sqlite_older: Older, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Program
+) -> None:
+    backup, file = tmp_path / "mlflow.backup", Path(str(sqlite_older.file))
+    with Database(sqlite_older.uri) as database:
+        back_up(database, backup)
+        migrate(database)
+
+    def fail(path: Path) -> None:
+        if path.is_dir() == (at == "its directory"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("mlflow_sftp.database.durable_file.sync", fail)
+    failed = program(sqlite_older.uri, "restore", str(backup))
+    assert "cannot be written: Input/output error" in failed.result["error"]["seen"]
+    assert failed.result["error"].get("unchanged", False) == (at == "the new file")
+    assert sqlite_older.holds(NEW if at == "the new file" else OLD)
+    assert [path for path in beside(file) if path != backup.name] == []
+
+
+def test_a_commit_without_an_answer_is_not_called_unchanged(
+    postgres_older: Older, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Program
+) -> None:
+    backup = tmp_path / "mlflow.backup"
+    with Database(postgres_older.uri) as database:
+        back_up(database, backup)
+        migrate(database)
+    psql = tmp_path / "bin" / "psql"
+    psql.parent.mkdir()
+    psql.write_text(f'#!/bin/sh\n{shutil.which("psql")} "$@"\necho "error: connection lost" >&2\nexit 2\n')
+    psql.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{psql.parent}:{os.environ['PATH']}")
+    failed = program(postgres_older.uri, "restore", str(backup))
+    assert "nobody knows whether it is done: error: connection lost" in failed.result["error"]["seen"]
+    assert "unchanged" not in failed.result["error"]
+    assert postgres_older.holds(OLD)
 
 
 def test_what_others_made_stays_and_what_depends_on_ours_is_named(
@@ -268,8 +323,9 @@ def test_what_others_made_stays_and_what_depends_on_ours_is_named(
             "CREATE TABLE notes (x integer); CREATE VIEW seen AS SELECT run_uuid FROM runs",
             name,
         )
-        with pytest.raises(DatabaseError, match=r"depend.* view seen depends on table runs"):
+        with pytest.raises(DatabaseError, match=r"depend.* view seen depends on table runs") as refused:
             restore(database, backup)
+        assert refused.value.unchanged
         postgres.sql("DROP VIEW seen", name)
         assert restore(database, backup).revision == OLD
         assert "notes" in database.all_tables()

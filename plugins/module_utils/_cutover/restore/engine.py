@@ -9,8 +9,8 @@ from typing import Protocol
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engine import Clock
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
-    CutoverError,
     StepError,
+    UnchangedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_place.engine import (
     InPlaceEngine,
@@ -20,10 +20,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
     require_consent,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
-
-
-class UnchangedError(CutoverError):
-    """The database could not be given the snapshot's content, and has its own still."""
 
 
 class RestoreOperations(InPlaceOperations[RestoreRecord], Protocol):

@@ -15,13 +15,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_place.operations import (
     InPlaceDeeds,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
-    Program,
-    ProgramEndedError,
-)
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.engine import (
-    UnchangedError,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import Program
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 
 # The database of the snapshot.
@@ -66,13 +60,7 @@ class Restore(InPlaceDeeds[RestoreRecord]):
 
     def restore_snapshot(self, record: RestoreRecord) -> None:
         tool = self._require_tool()
-        try:
-            tool.call("restore", f"{WORK}/{FETCHED}")
-        except ProgramEndedError:
-            raise
-        except CutoverError as error:
-            # The program itself says so: its restore is all or nothing.
-            raise UnchangedError(error.seen, error.remedy) from error
+        tool.call("restore", f"{WORK}/{FETCHED}")
         runs = tool.call("info")["database"]["counts"]["runs"]["total"]
         if not min(record.snapshot.runs) <= runs <= max(record.snapshot.runs):
             raise CutoverError(

@@ -13,11 +13,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.engin
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
-)
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.engine import (
-    RestoreEngine,
     UnchangedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.engine import RestoreEngine
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import (
     RestoreRecord,
     Snapshot,
