@@ -15,7 +15,8 @@ description:
   - Closes MLflow, backs up the database, gives it the content of a snapshot and the schema of the deployed MLflow,
     tries that before anybody reaches it, opens MLflow and makes a round trip from every service. If anything of that
     fails, database and services are as they were before, unless somebody has logged since already.
-  - What came in between plan and restore stops it, unless the record says that it may be given up.
+  - What came in between plan and restore stops it, unless the record says that it may be given up. So does what was
+    deployed meanwhile.
   - M(freegee.mlflow_sftp.mlflow_restore_fetch) has fetched the snapshot; the repository is not needed any more.
   - Run it with C(async), so that a lost connection does not stop it. Whatever stops it, a later call finishes or
     undoes the restore.
@@ -90,9 +91,12 @@ def run(module: AnsibleModule) -> dict:
         return {"changed": True, "record": record.as_dict(), "lines": []}
     restore = Restore(stack, record)
     with locked(stack.settings.switches):
+        known = require_state(stack, record)
+        if options["state"] == "done":
+            restore.require_as_planned(known)
         # On the way there, what may be given up is what came in before MLflow was opened on the snapshot.
         discard = options["discard"] and options["state"] == "undone"
-        engine = RestoreEngine(require_state(stack, record), restore, discard=discard)
+        engine = RestoreEngine(known, restore, discard=discard)
         return carry_out(engine, restore, options["state"], describe)
 
 

@@ -81,6 +81,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.module
     REPOSITORY_OPTIONS,
     access_of,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.files import digest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
@@ -119,12 +120,15 @@ def run(module: AnsibleModule) -> dict:
     """Plan the restore."""
     options = module.params
     stack = Stack(settings_of(options))
+    # Before anything is looked at: what is deployed from now on is not planned for.
+    installed = digest(stack.settings.directory)
     seen = look(stack, access_of(options), options["host"], options["snapshot"])
     record = RestoreRecord(
         id=new_id(time.strftime(ID_FORMAT, time.gmtime()), load_all(stack.settings.switches)),
         store=stack.store,
         snapshot=seen.snapshot,
         consent=options["discard"],
+        planned_on=installed,
     )
     found = findings(stack, seen, options["restart_seconds"])
     plan.require_restorable(record, found, check=module.check_mode)

@@ -15,7 +15,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import BEGUN, Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import to_resume
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import (
     RestoreRecord,
@@ -80,6 +80,30 @@ def decide(records: Sequence[Record], options: Options) -> Decision:
     last = last_done(records, RestoreRecord)
     require_installed(last, options.installed)
     return Decision("rollback", last)
+
+
+def require_as_planned(record: RestoreRecord, records: Sequence[Record], installed: str) -> None:
+    """Refuse to begin a restore whose stack is not the one that it was planned for.
+
+    Args:
+        record: Of the restore.
+        records: Of the stack.
+        installed: Digest of the stack's files.
+
+    Raises:
+        RefusedError: Something was deployed since, or another cutover was carried out.
+    """
+    if record.state != "planned":
+        return
+    since = [f"the {each.title}" for each in records if each.id > record.id and each.state not in BEGUN]
+    if installed != record.planned_on:
+        since.append("compose.yml or .env has changed")
+    if since:
+        raise RefusedError(
+            f"Since the {record.title} was planned at {record.id}: {', '.join(since)}. The restore would undo that. "
+            "Nothing was changed",
+            "Run this playbook again",
+        )
 
 
 def given_up(snapshot: Snapshot, now: Mapping[str, int]) -> str:

@@ -16,6 +16,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.in_pl
     InPlaceDeeds,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import Program
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.decisions import (
+    require_as_planned,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 
 # The database of the snapshot.
@@ -39,6 +43,10 @@ class Restore(InPlaceDeeds[RestoreRecord]):
         with translated("the next files cannot be written"):
             for name in (".env", "compose.yml"):
                 files.install_file(self._settings.directory / name, self._directory / "next" / name)
+
+    def require_as_planned(self, record: RestoreRecord) -> None:
+        """Refuse to begin a restore after something was deployed that its next files do not know."""
+        require_as_planned(record, load_all(self._settings.switches), self.installed(record))
 
     def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
         """Start a container that has store, database and the restore's directory."""

@@ -62,6 +62,7 @@ class RestoreRecord(InPlaceRecord):
     Attributes:
         snapshot: Which.
         consent: Whether what came in since the snapshot may be given up.
+        planned_on: Digest of the stack's files when it was planned, which it leaves as they are.
     """
 
     NAME: ClassVar[str] = "restore"
@@ -70,6 +71,7 @@ class RestoreRecord(InPlaceRecord):
 
     snapshot: Snapshot
     consent: bool = False
+    planned_on: str = ""
 
     @property
     def title(self) -> str:

@@ -14,6 +14,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
     Options,
     decide,
     given_up,
+    require_as_planned,
     require_consent,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import (
@@ -132,6 +133,34 @@ def test_what_is_given_up(known: dict[str, int], now: dict[str, int], told: str)
         require_consent(restore(snapshot=snapshot), now)
 
 
+@pytest.mark.parametrize(
+    ("record", "others", "installed", "words"),
+    [
+        (restore(), [], "abc", ""),
+        (restore(2), [switch(1)], "abc", ""),
+        # Only planned, as it may be given up.
+        (restore(), [switch(state="planned"), switch(state="copying")], "abc", ""),
+        (restore(), [], "def", "compose.yml or .env has changed. The restore would undo that"),
+        (restore(), [switch()], "abc", "20260101T000000Z: the switch from /mlruns"),
+        (restore(), [switch(state="undone")], "def", "compose.yml or .env has changed"),
+        # The next files may be there already, or be the ones from before again.
+        (restore(state="opening"), [], "def", ""),
+        (restore(state="done"), [switch()], "def", ""),
+    ],
+)
+def test_what_was_deployed_since_the_plan_stops_a_restore(
+    record: RestoreRecord, others: list[Record], installed: str, words: str
+) -> None:
+    record = record.updated(planned_on="abc")
+    if not words:
+        require_as_planned(record, [record, *others], installed)
+        return
+    with pytest.raises(RefusedError) as refused:
+        require_as_planned(record, [record, *others], installed)
+    assert words in str(refused.value)
+    assert "Nothing was changed" in str(refused.value)
+
+
 def findings(**changes: object) -> plan.Findings:
     given = {
         "schema": Schema("3.17.2", "behind", ("aaa",), ("ccc",), 4),
@@ -207,7 +236,7 @@ def test_all_that_is_in_the_way_is_said_at_once() -> None:
 
 
 def test_the_record_is_read_as_it_was_written() -> None:
-    record = restore(known={"runs": 3}, consent=True)
+    record = restore(known={"runs": 3}, consent=True, planned_on="abc")
     assert RestoreRecord.from_dict(record.as_dict()) == record
 
 
