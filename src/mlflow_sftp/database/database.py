@@ -62,6 +62,16 @@ class Database:
         with self.reading() as connection:
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
+    def identity(self) -> str:
+        """What is another one once a restore has replaced the database, whatever both hold."""
+        if self.is_sqlite:
+            file = self.file.stat()
+            # An inode alone may be given to the next file but one.
+            return f"{file.st_ino}:{file.st_size}:{file.st_mtime_ns}"
+        with self.reading() as connection:
+            query = "SELECT 'public.alembic_version'::regclass::oid"
+            return str(connection.exec_driver_sql(query).scalar_one())
+
     @cached_property
     def tables(self) -> dict[str, sa.Table]:
         """The tables around locations; raises DatabaseError where this is not MLflow's database."""

@@ -35,7 +35,7 @@ def database_info(database: Database, *, rows: bool = False) -> dict[str, Any]:
 
     `of_users` counts what no round trip has made, deleted or not; `rows`, if asked for, the same in every table that
     MLflow does not write of its own accord, tags, aliases and assessments among them; `bytes` is the size of the
-    database.
+    database; `identity` is another one once a restore has replaced it.
 
     A place is an SFTP account, a proxy, this machine, or what else a scheme and a host name; its `path` is what its
     locations have in common.
@@ -49,6 +49,7 @@ def database_info(database: Database, *, rows: bool = False) -> dict[str, Any]:
             "of_users": _of_users(database, connection),
             **({"rows": _rows(database, connection)} if rows else {}),
             "bytes": database.size(),
+            "identity": database.identity(),
             "places": places(database, connection),
         }
 

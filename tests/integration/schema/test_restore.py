@@ -65,6 +65,25 @@ def test_a_migrated_database_goes_back(older: Older, backup: Path, program: Prog
     assert older.holds(NEW)
 
 
+def test_a_restore_makes_it_another_database(older: Older, tmp_path: Path, program: Program) -> None:
+    def identity() -> str:
+        return str(program(older.uri, "info").result["database"]["identity"])
+
+    backup, damaged = tmp_path / "mlflow.backup", tmp_path / "damaged"
+    first = identity()
+    with Database(older.uri) as database:
+        back_up(database, backup)
+    damaged.write_bytes(backup.read_bytes()[:-2000])
+    assert program(older.uri, "restore", str(damaged)).code == 1
+    assert identity() == first
+    seen = [first]
+    # Also where the content is the same, and SQLite's file gets an inode that was another's before.
+    for _ in range(3):
+        assert program(older.uri, "restore", str(backup)).code == 0
+        seen.append(identity())
+    assert len(set(seen)) == len(seen)
+
+
 def test_an_empty_database_is_filled(
     older: Older, backup: Path, program: Program, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -31,6 +31,9 @@ class RestoreOperations(InPlaceOperations[RestoreRecord], Protocol):
     def known(self, record: RestoreRecord) -> Mapping[str, int]:
         """Return how many runs and so on MLflow knows, counted as a snapshot notes it."""
 
+    def identify(self, record: RestoreRecord) -> str:
+        """Return what is another one once the database was replaced; empty where nobody can tell."""
+
     def migrate(self, record: RestoreRecord) -> None:
         """Give the database the schema of the deployed MLflow."""
 
@@ -64,7 +67,10 @@ class RestoreEngine(InPlaceEngine[RestoreRecord]):
 
     def _replace(self) -> None:
         tried = self.record.tried
-        self._write(tried=True)
+        if not tried:
+            self._write(
+                tried=True, identity=self._step("Note which database it is", self._operations.identify)
+            )
         try:
             self._step("Restore the snapshot", self._operations.restore_snapshot)
         except StepError as error:
@@ -72,3 +78,16 @@ class RestoreEngine(InPlaceEngine[RestoreRecord]):
             if not tried and isinstance(error.__cause__, UnchangedError):
                 self._write(tried=False)
             raise
+
+    def _restore(self) -> None:
+        if not self._is_from_before():
+            super()._restore()
+
+    def _is_from_before(self) -> bool:
+        """Tell whether a run was killed before it changed the database: then no backup has to go in."""
+        if not self.record.identity:
+            return False
+        try:
+            return self._step("Look which database it is", self._operations.identify) == self.record.identity
+        except StepError:
+            return False

@@ -76,6 +76,10 @@ class Restore(InPlaceDeeds[RestoreRecord]):
                 f"{record.snapshot.runs[1]}"
             )
 
+    def identify(self, record: RestoreRecord) -> str:
+        # An earlier version of the image tells none.
+        return str(self._require_tool().call("info")["database"].get("identity", ""))
+
     def migrate(self, record: RestoreRecord) -> None:
         self._require_tool().call("migrate")
 

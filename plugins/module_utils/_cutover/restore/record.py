@@ -63,6 +63,7 @@ class RestoreRecord(InPlaceRecord):
         snapshot: Which.
         consent: Whether what came in since the snapshot may be given up.
         planned_on: Digest of the stack's files when it was planned, which it leaves as they are.
+        identity: Of the database from before; empty until it is noted, and where nobody can tell it.
     """
 
     NAME: ClassVar[str] = "restore"
@@ -72,6 +73,7 @@ class RestoreRecord(InPlaceRecord):
     snapshot: Snapshot
     consent: bool = False
     planned_on: str = ""
+    identity: str = ""
 
     @property
     def title(self) -> str:

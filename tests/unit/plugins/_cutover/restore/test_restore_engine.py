@@ -52,6 +52,7 @@ class World:
     serving: bool = True
     runs: set[str] = field(default_factory=lambda: {"old", "since"})
     schema: str = "current"
+    replaced: int = 0
     backup: set[str] | None = None
     kept: set[str] | None = None
     logged: set[str] = field(default_factory=set)
@@ -109,6 +110,11 @@ class Deeds:
         assert self.world.record.tried
         assert self.world.backup is not None
         self._do(lambda: self._hold({"old"}, "older"))
+
+    def identify(self, record: RestoreRecord) -> str:
+        self._closed()
+        self._do(None)
+        return f"database {self.world.replaced}"
 
     def migrate(self, record: RestoreRecord) -> None:
         self._closed()
@@ -175,6 +181,7 @@ class Deeds:
 
     def _hold(self, runs: set[str], schema: str) -> None:
         self.world.runs, self.world.schema = runs, schema
+        self.world.replaced += 1
 
     def _closed(self) -> None:
         assert not self.world.serving, "the database changes behind the server"
@@ -208,7 +215,7 @@ def require_one_side(world: World) -> None:
 
 
 def interruptions() -> Iterator[tuple[int, str]]:
-    return itertools.product(range(20), KINDS)
+    return itertools.product(range(22), KINDS)
 
 
 @pytest.mark.parametrize("resume", ["finish", "undo"])
@@ -229,7 +236,7 @@ def test_whatever_stops_it_a_later_run_brings_one_side(resume: str, busy: bool) 
 
 @given(
     st.booleans(),
-    st.lists(st.tuples(st.integers(0, 20), st.sampled_from(KINDS), st.sampled_from(["finish", "undo"]))),
+    st.lists(st.tuples(st.integers(0, 22), st.sampled_from(KINDS), st.sampled_from(["finish", "undo"]))),
 )
 @settings(max_examples=1000, deadline=None)
 def test_interrupted_again_and_again(busy: bool, stops: list[tuple[int, str, str]]) -> None:
@@ -279,6 +286,47 @@ def test_a_snapshot_that_does_not_go_in_leaves_the_database_alone() -> None:
     world = World()
     with pytest.raises(RolledBackError, match="depends on it"):
         RestoreEngine(RECORD, Refusing(world), clock=lambda: 0.0).finish()
+    require_one_side(world)
+
+
+@pytest.mark.parametrize("told", ["database 0", ""], ids=["told", "not told"])
+def test_a_kill_before_the_change_leaves_nothing_to_bring_back(told: str) -> None:
+    class Barred(Deeds):
+        def identify(self, record: RestoreRecord) -> str:
+            return told
+
+        def restore_snapshot(self, record: RestoreRecord) -> None:
+            raise Killed
+
+        def restore_database(self, record: RestoreRecord) -> None:
+            raise CutoverError("what somebody else made depends on it")
+
+    world = World()
+    with pytest.raises(Killed):
+        RestoreEngine(RECORD, Barred(world), clock=lambda: 0.0).finish()
+    assert world.record.tried
+    engine = RestoreEngine(world.record, Barred(world), clock=lambda: 0.0)
+    if told:
+        assert engine.undo().state == "undone"
+        require_one_side(world)
+    else:
+        # Nobody can tell, so the backup has to go in.
+        with pytest.raises(StuckError, match="depends on it"):
+            engine.undo()
+
+
+def test_a_database_that_cannot_be_looked_at_is_brought_back() -> None:
+    class Damaged(Deeds):
+        def migrate(self, record: RestoreRecord) -> None:
+            self.identify = self.fail  # type: ignore[method-assign]
+            raise CutoverError("no space")
+
+        def fail(self, record: RestoreRecord) -> str:
+            raise CutoverError("it is damaged")
+
+    world = World()
+    with pytest.raises(RolledBackError, match=r"no space.*was undone"):
+        RestoreEngine(RECORD, Damaged(world), clock=lambda: 0.0).finish()
     require_one_side(world)
 
 
