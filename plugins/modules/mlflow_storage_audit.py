@@ -26,7 +26,8 @@ attributes:
 options:
   quarantine:
     description:
-      - Move files that no row of the database names to a directory of their own in the store.
+      - Move files that no row of the database names to a directory of their own in the store. Refused while a restore
+        can be undone, which brings such rows back.
     type: bool
     default: false
 """
@@ -89,6 +90,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
     load_all,
     require_none_interrupted,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.decisions import (
+    require_no_undo,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
     Stack,
 )
@@ -102,7 +106,9 @@ def run(module: AnsibleModule) -> dict:
     with contextlib.ExitStack() as held:
         if moves and stack.settings.switches.is_dir():
             held.enter_context(locked(stack.settings.switches))
-            require_none_interrupted(load_all(stack.settings.switches))
+            records = load_all(stack.settings.switches)
+            require_none_interrupted(records)
+            require_no_undo(records, stack.settings.switches)
         stack.start_tool(stack.planner, stack.credentials())
         program = held.enter_context(running_program(stack.planner))
         found = program.call(

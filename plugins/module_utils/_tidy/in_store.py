@@ -20,6 +20,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
     running_program,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import PRUNED, load_all
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import copies
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decisions import (
@@ -48,6 +49,9 @@ class InStore:
 
     def tidy(self) -> Iterator[Outcome]:
         """Tidy kind by kind."""
+        spared = self._spared()
+        for kind in spared:
+            yield Outcome(kind, kept={"all of it": spared[kind]})
         asked: dict[str, Callable[[Program], Outcome]] = {
             name: deed
             for name, deed, days in (
@@ -55,7 +59,7 @@ class InStore:
                 ("quarantine", self._quarantine, self._days.quarantine),
                 ("uploads", self._uploads, self._days.uploads),
             )
-            if days
+            if days and name not in spared
         }
         if asked:
             try:
@@ -100,6 +104,18 @@ class InStore:
             found["kept"],
             f"not everything could be deleted yet: {'; '.join(failed[:NAMED])}" if failed else "",
         )
+
+    def _spared(self) -> dict[str, str]:
+        """Return the kinds that stay as they are, with the reason: the database does not say what an undo needs."""
+        records = [
+            each for each in load_all(self._stack.settings.switches) if isinstance(each, RestoreRecord)
+        ]
+        restore = restorable(records, self._days.cutovers, time.time())
+        asked = {"deleted": self._days.deleted, "quarantine": self._days.quarantine}
+        if restore is None:
+            return {}
+        reason = f"the {restore.title} can be undone, which brings back runs that need it"
+        return {kind: reason for kind, days in asked.items() if days}
 
     def _before(self) -> list[str]:
         """Spare what an undo would bring back that gives MLflow the database from before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.decisions import (
     last_done,
@@ -103,6 +104,25 @@ def require_as_planned(record: RestoreRecord, records: Sequence[Record], install
             f"Since the {record.title} was planned at {record.id}: {', '.join(since)}. The restore would undo that. "
             "Nothing was changed",
             "Run this playbook again",
+        )
+
+
+def require_no_undo(records: Sequence[Record], directory: Path) -> None:
+    """Refuse to move what no row names while an undo would bring such rows back.
+
+    Args:
+        records: Of the stack, the earliest first.
+        directory: Where they are.
+
+    Raises:
+        RefusedError: A restore can be undone.
+    """
+    done = [each for each in records if isinstance(each, RestoreRecord) and each.state == "done"]
+    if done:
+        raise RefusedError(
+            f"The {done[-1].title} was done at {done[-1].id} and can be undone, which brings back runs whose artifacts "
+            "no row of the present database names. Nothing was changed",
+            f"Compare without moving anything; or move {directory / done[-1].id} away if nobody is to undo it",
         )
 
 

@@ -1,6 +1,7 @@
 """What a restore into a stack is to do, what it gives up, and what it refuses."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import Schema
@@ -16,6 +17,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
     given_up,
     require_as_planned,
     require_consent,
+    require_no_undo,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import (
     RestoreRecord,
@@ -159,6 +161,16 @@ def test_what_was_deployed_since_the_plan_stops_a_restore(
         require_as_planned(record, [record, *others], installed)
     assert words in str(refused.value)
     assert "Nothing was changed" in str(refused.value)
+
+
+def test_what_an_undo_needs_is_not_moved() -> None:
+    others = [restore(1, state="undone"), restore(2, state="planned"), switch(3)]
+    require_no_undo(others, Path("/opt/switches"))
+    # What was done since can be undone as well, and then the restore.
+    with pytest.raises(
+        RefusedError, match=r"at 20260101T000000Z and can be undone.*/opt/switches/20260101T0"
+    ):
+        require_no_undo([restore(1, state="done"), *others[1:]], Path("/opt/switches"))
 
 
 def findings(**changes: object) -> plan.Findings:
