@@ -143,7 +143,7 @@ class AgedStack:
             "images": len(images),
             # Of the whole host, `docker system df` would tell what other tests do as well.
             "bytes of images": sum(
-                map(int, docker("image", "inspect", "--format={{.Size}}", *images).split())
+                int(docker("image", "inspect", "--format={{.Size}}", each)) for each in images
             ),
             "downloads": len(self.downloads()),
         }
