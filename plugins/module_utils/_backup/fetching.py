@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,18 +206,25 @@ class _Fetch:
             volumes=[f"{staged}:{ROOT}/{entry}:z"],
             capabilities=CAPABILITIES,
         )
-        self._give_to_containers(staged)
-
-    def _give_to_containers(self, top: Path) -> None:
         # The containers' user may be another one than at the time of the snapshot.
-        owner = (self._stack.settings.uid, self._stack.settings.gid)
-        for directory, _, files in os.walk(top):
-            for path in (Path(directory), *(Path(directory) / name for name in files)):
-                os.chown(path, *owner, follow_symlinks=False)
+        hand_over(staged, self._stack.settings.uid, self._stack.settings.gid)
+
+
+def hand_over(top: Path, uid: int, gid: int) -> None:
+    """Give a directory to a user with all files in it, and remove what is neither, links above all."""
+    for directory, directories, files in os.walk(top):
+        os.chown(directory, uid, gid)
+        for path in (Path(directory) / name for name in (*directories, *files)):
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                os.chown(path, uid, gid)
+            elif not stat.S_ISDIR(mode):
+                path.unlink()
 
 
 def _copy(program: Program, store: Store) -> str:
-    done = program.call("copy", _STAGED, store.uri, accepted=(0, INCOMPLETE))
+    # Somebody may have uploaded meanwhile.
+    done = program.call("copy", _STAGED, store.uri, "--only-missing", accepted=(0, INCOMPLETE))
     if done["failed"]:
         first = "; ".join(f"{path}: {reason}" for path, reason in list(done["failed"].items())[:3])
         raise CutoverError(f"{len(done['failed'])} artifacts could not be brought back: {first}")

@@ -82,6 +82,9 @@ def _paths(ctx: click.Context, param: click.Parameter, value: Path | None) -> tu
     is_flag=True,
     help="Take TARGET for what the last complete copy with this manifest left, and list of it only what is touched.",
 )
+@click.option(
+    "--only-missing", is_flag=True, help="Bring only files that TARGET lacks: others stay as they are there."
+)
 @click.option("--check", is_flag=True, help="Only tell what would be done.")
 @json_option
 def copy_command(

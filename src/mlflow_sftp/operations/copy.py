@@ -130,6 +130,7 @@ def copy(
     verify: Verify = "sha256",
     bandwidth: float | None = None,
     trust_target: bool = False,
+    only_missing: bool = False,
     check: bool = False,
     settings: Settings | None = None,
     on_progress: OnProgress = lambda progress: None,
@@ -149,6 +150,7 @@ def copy(
         trust_target: Where the last copy with this manifest, below the same directories, left nothing behind, take the
             target for what it was then: it is not listed, and in the end only those directories are to which something
             was brought. What somebody else did there since is not noticed. Otherwise this changes nothing.
+        only_missing: Leave files alone that the target lists, whatever they hold.
         check: Only list both sides; the report says what would be copied and compared.
 
     Whatever is not at the target in the end is reported: what cannot be read, written or listed, links that cannot be
@@ -161,7 +163,7 @@ def copy(
     settings = settings or Settings.from_environment()
     stores = open_store(source, limiter, settings), open_store(target, limiter, settings)
     checks_names = for_mlflow and isinstance(stores[0], SftpStore) and isinstance(stores[1], LocalStore)
-    work = _Copy(*stores, limiter, verify, on_progress, checks_names)
+    work = _Copy(*stores, limiter, verify, on_progress, checks_names, only_missing)
     return event_loop.run(work.run(manifest, include, frozenset(exclude), check, trust_target))
 
 
@@ -174,12 +176,14 @@ class _Copy:
         verify: Verify,
         on_progress: OnProgress,
         checks_names: bool,
+        only_missing: bool,
     ) -> None:
         self._source = source
         self._target = target
         self._verify = verify
         self._on_progress = on_progress
         self._for_mlflow = checks_names
+        self._only_missing = only_missing
         self._progress = Progress()
         self._report = CopyReport(_NOTHING)
         self._copy_file = file_copier(source, target, limiter)
@@ -244,6 +248,8 @@ class _Copy:
         self._report.extra = self._manifest.extra()
         for path, reason in self._manifest.clashes():
             self._leave_out(path, reason)
+        if self._only_missing:
+            self._manifest.leave_out_present()
 
     async def _list_trees(self, tops: tuple[str, ...], exclude: frozenset[str], settled_at: float) -> None:
         def list_source(items: list[Item]) -> None:

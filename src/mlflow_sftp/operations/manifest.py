@@ -258,6 +258,15 @@ class Manifest:
                 "DELETE FROM temp.source WHERE path = ? OR (path > ? AND path < ?)", bounds
             )
 
+    def leave_out_present(self) -> None:
+        """Do not copy files that the target has, whatever they hold."""
+        query = (
+            "DELETE FROM temp.source WHERE NOT is_directory "
+            "AND path IN (SELECT path FROM target WHERE NOT is_directory)"
+        )
+        with self._errors():
+            self._connection.execute(query)
+
     def missing_directories(self) -> Iterator[str]:
         """Directories of the source that the target lacks, a directory before what is in it."""
         query = "SELECT path FROM source WHERE is_directory AND path NOT IN (SELECT path FROM target)"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_sftp.errors import LocationError, SftpError, StorageError
-from mlflow_sftp.operations.copy import Progress, copy
+from mlflow_sftp.operations.copy import Progress, Verify, copy
 from mlflow_sftp.operations.manifest import read_manifest
 from tests.support.sshd import SshServer
 
@@ -131,6 +131,27 @@ def test_what_is_there_is_compared_not_sent(ways: tuple[Spell, Spell], source: P
     assert report.equal.files == 8
     assert report.extra == 1
     (target / "1" / "only here").unlink()
+    assert read_tree(target) == read_tree(source)
+
+
+@pytest.mark.parametrize("verify", ["sha256", "size"])
+def test_only_what_is_missing(
+    ways: tuple[Spell, Spell], verify: Verify, source: Path, target: Path, tmp_path: Path
+) -> None:
+    places = ways[0](source), ways[1](target)
+    (target / "2").mkdir(parents=True)
+    (target / "2" / "large").write_bytes(b"of somebody else")
+    (target / "1" / "run").mkdir(parents=True)
+    (target / "1" / "run" / "plain").write_bytes(b"longer than before, and of another day")
+    assert copy(*places, only_missing=True, check=True).copied.files == 8
+    report = copy(*places, only_missing=True, verify=verify, manifest=tmp_path / "manifest")
+    assert (report.copied.files, report.equal.files, report.failed) == (8, 0, {})
+    expected = read_tree(source)
+    expected[b"2/large"] = b"of somebody else"
+    expected[b"1/run/plain"] = b"longer than before, and of another day"
+    assert read_tree(target) == expected
+    # Without it, what was left alone comes as well.
+    assert copy(*places, verify=verify, manifest=tmp_path / "manifest").copied.files == 2
     assert read_tree(target) == read_tree(source)
 
 
