@@ -105,6 +105,7 @@ def findings(stack: Stack, seen: Seen, restart_seconds: int) -> plan.Findings:
         bytes=seen.bytes,
         fetched_bytes=seen.fetched_bytes,
         lacking=seen.lacking,
+        store_free_bytes=seen.store_free_bytes,
         free_bytes=shutil.disk_usage(stack.settings.directory).free,
         now=time.time(),
         restart_seconds=restart_seconds,

@@ -79,6 +79,7 @@ class Seen:
         bytes: Size of the present database.
         fetched_bytes: Size of the snapshot's database.
         lacking: Artifacts of the snapshot that the store lacks, with their sizes in bytes.
+        store_free_bytes: Free in the store; None where nobody can tell, or nothing is lacking.
     """
 
     snapshot: Wanted
@@ -87,6 +88,7 @@ class Seen:
     bytes: int
     fetched_bytes: int
     lacking: Mapping[str, int]
+    store_free_bytes: int | None
 
 
 def look(stack: Stack, access: Access, host: str, wanted: str) -> Seen:
@@ -114,14 +116,16 @@ def look(stack: Stack, access: Access, host: str, wanted: str) -> Seen:
     stack.start_tool(stack.planner, stack.credentials())
     with running_program(stack.planner, "info", "schema") as program:
         present = _present_database(program)
+        # A snapshot of another store is refused.
+        lacks = _lacking(program, artifacts, stack.store) if meant.store == stack.store else {}
         return Seen(
             snapshot=meant,
             schema=_schema(program, facts, stack.project.image),
             known=present["of_users"],
             bytes=present["bytes"] or 0,
             fetched_bytes=sum(databases.values()),
-            # A snapshot of another store is refused.
-            lacking=_lacking(program, artifacts, stack.store) if meant.store == stack.store else {},
+            lacking=lacks,
+            store_free_bytes=_free_bytes(program, stack.store) if lacks else None,
         )
 
 
@@ -273,6 +277,11 @@ def _lacking(program: Program, files: Mapping[str, int], store: Store) -> dict[s
             "Mend what is named",
         )
     return lacking(files, found["names"])
+
+
+def _free_bytes(program: Program, store: Store) -> int | None:
+    free: int | None = program.call("info", store.uri, "--space")["store"]["free_bytes"]
+    return free
 
 
 def _present_database(program: Program) -> Mapping[str, Any]:

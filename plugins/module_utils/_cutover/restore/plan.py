@@ -35,6 +35,7 @@ class Findings:
         bytes: Size of the present database.
         fetched_bytes: Size of the snapshot's database.
         lacking: Artifacts of the snapshot that the store lacks, with their sizes in bytes.
+        store_free_bytes: Free in the store; None where nobody can tell.
         free_bytes: Free for the stack's directory.
         now: Seconds since the epoch.
         restart_seconds: How long closing MLflow and opening it again takes.
@@ -46,6 +47,7 @@ class Findings:
     bytes: int
     fetched_bytes: int
     lacking: Mapping[str, int]
+    store_free_bytes: int | None
     free_bytes: int
     now: float
     restart_seconds: float
@@ -66,7 +68,7 @@ def require_restorable(record: RestoreRecord, found: Findings, *, check: bool) -
         *_of_database(record, found),
         *_of_schema(record, found.schema),
         *_of_store(record),
-        *_of_space(found),
+        *_of_space(record, found),
         *([] if check else _of_consent(record, found)),
     ]
     if problems:
@@ -83,7 +85,7 @@ def describe(record: RestoreRecord, found: Findings) -> list[str]:
         f"MLflow knows {', '.join(f'{count} {name}' for name, count in found.known.items())}.",
         *_given_up(record, found),
         _schema(found.schema),
-        _artifacts(record, found.lacking),
+        _artifacts(record, found),
         "Configuration, keys and notebooks stay as they are: the inventory and site.yml say what they are, and the "
         "snapshot's are not installed.",
         _downtime(record, found),
@@ -116,13 +118,19 @@ def _of_store(record: RestoreRecord) -> Iterator[str]:
         )
 
 
-def _of_space(found: Findings) -> Iterator[str]:
+def _of_space(record: RestoreRecord, found: Findings) -> Iterator[str]:
     # What is fetched lies beside the store until it is copied.
     needed = found.fetched_bytes + _COPIES * found.bytes + 2 * sum(found.lacking.values())
     if found.free_bytes < needed:
         yield (
             f"The restore may need {readable_size(needed)}, and {readable_size(found.free_bytes)} are free for the "
             "stack's directory. Make room."
+        )
+    coming = sum(found.lacking.values())
+    if found.store_free_bytes is not None and found.store_free_bytes < coming:
+        yield (
+            f"The artifacts that come back are {readable_size(coming)}, and "
+            f"{readable_size(found.store_free_bytes)} are free in the store {record.store.uri}. Make room there."
         )
 
 
@@ -152,7 +160,8 @@ def _schema(schema: Schema) -> str:
     return f"The snapshot's schema is the deployed MLflow's, {schema.revision}."
 
 
-def _artifacts(record: RestoreRecord, lacking: Mapping[str, int]) -> str:
+def _artifacts(record: RestoreRecord, found: Findings) -> str:
+    lacking = found.lacking
     if not record.snapshot.has_artifacts:
         return (
             f"The snapshot holds no artifacts: they are at {record.store.uri}, and what was deleted there since stays "
@@ -164,6 +173,7 @@ def _artifacts(record: RestoreRecord, lacking: Mapping[str, int]) -> str:
         f"Artifacts of the snapshot that the store {record.store.uri} lacks: {len(lacking)}, "
         f"{readable_size(sum(lacking.values()))}, such as {'; '.join(sorted(lacking)[:_NAMED])}. They are brought "
         "back; nothing there is overwritten or deleted."
+        + (" Nobody can tell what is free there." if found.store_free_bytes is None else "")
     )
 
 

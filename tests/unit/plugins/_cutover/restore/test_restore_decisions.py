@@ -181,6 +181,7 @@ def findings(**changes: object) -> plan.Findings:
         "bytes": 5 << 20,
         "fetched_bytes": 3 << 20,
         "lacking": {"1/a/b.txt": 1024, "1/a/c.txt": 1024},
+        "store_free_bytes": 2048,
         "free_bytes": 9 << 30,
         "now": SNAPSHOT.time + 90_000,
         "restart_seconds": 10,
@@ -207,6 +208,13 @@ def test_the_plan_says_what_comes_back_and_what_goes() -> None:
     assert "kept beside the record" in consented
 
 
+def test_space_that_is_not_known_is_said_not_to_be() -> None:
+    unknown = findings(store_free_bytes=None)
+    plan.require_restorable(restore(consent=True), unknown, check=False)
+    assert "Nobody can tell what is free there" in "\n".join(plan.describe(restore(), unknown))
+    assert "Nobody can tell what" not in "\n".join(plan.describe(restore(), findings()))
+
+
 def test_the_plan_where_nothing_is_lost_or_lacking() -> None:
     record, found = restore(), findings(lacking={}, schema=Schema("3.17.2", "current", ("ccc",), ("ccc",), 0))
     plan.require_restorable(record, found, check=False)
@@ -229,6 +237,12 @@ def test_the_plan_where_nothing_is_lost_or_lacking() -> None:
         (restore(), {"schema": Schema("3.10.1", "unknown", (), ("ccc",))}, "of no revision"),
         (restore(store=SFTP), {}, r"were at /mlruns .direct access., .* are at sftp://me@host:22/a"),
         (restore(), {"free_bytes": 1 << 20}, "1.0 MiB are free"),
+        (
+            restore(),
+            {"store_free_bytes": 2047},
+            "come back are 2.0 KiB, and 2.0 KiB are free in the store /mlruns",
+        ),
+        (restore(), {"store_free_bytes": 0}, "0 B are free in the store"),
         (restore(), {"known": {"runs": 22}}, r"2 runs came in since; 5 metrics .*discard=true"),
     ],
 )
