@@ -52,6 +52,12 @@ class Thing:
         return self.labels.get(_PROJECT, "")
 
     @property
+    def owner(self) -> str:
+        """The directory that it was made for; empty for none, which the label of its image says nothing of."""
+        owner = self.labels.get(LABEL, "")
+        return owner if owner.startswith("/") else ""
+
+    @property
     def service(self) -> str:
         """The service of that project that a container belongs to."""
         return self.labels.get("com.docker.compose.service", "")
@@ -85,7 +91,7 @@ class Stack:
 
     def joins(self, container: Thing) -> bool:
         """Whether a container is the stack's."""
-        owner = container.labels.get(LABEL)
+        owner = container.owner
         return owner == self.directory if owner else self.made_before(container, [])
 
 
@@ -106,7 +112,7 @@ class Lab:
 
     def joins(self, container: Thing) -> bool:
         """Whether a container is the lab's or the stack's."""
-        places = {container.labels.get(LABEL, ""), container.labels.get(WORKING_DIR, ""), *container.uses}
+        places = {container.owner, container.labels.get(WORKING_DIR, ""), *container.uses}
         return any(
             PurePosixPath(place).is_relative_to(home)
             for place in places
@@ -139,8 +145,8 @@ def judge(things: Sequence[Thing], containers: Sequence[Thing], home: Stack | La
     verdicts = []
     for thing in things:
         users = [user for user in containers if thing.kind != "container" and thing.name in user.uses]
-        labelled = LABEL in thing.labels
-        ours = thing.labels[LABEL] == home.directory if labelled else home.made_before(thing, users)
+        labelled = bool(thing.owner)
+        ours = thing.owner == home.directory if labelled else home.made_before(thing, users)
         sharers = sorted(user.name for user in users if ours and not home.joins(user))
         author = "" if ours else maker(thing, users)
         verdicts.append(Verdict(thing, ours, ours and not labelled, author, tuple(sharers)))
@@ -149,8 +155,8 @@ def judge(things: Sequence[Thing], containers: Sequence[Thing], home: Stack | La
 
 def maker(thing: Thing, users: Iterable[Thing] = ()) -> str:
     """Say who made a thing, as far as labels and users tell."""
-    if LABEL in thing.labels:
-        return f"made by this collection for {thing.labels[LABEL]}"
+    if thing.owner:
+        return f"made by this collection for {thing.owner}"
     used = sorted(user.name for user in users)
     suffix = f", used by {', '.join(used)}" if used else ""
     if not thing.project:

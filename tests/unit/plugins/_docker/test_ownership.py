@@ -238,6 +238,13 @@ def test_no_refusal_where_all_is_ours() -> None:
     assert refusal(verdicts, judge_directory([], ENTRIES, [], {}, sealed=False), DIR, VARIABLES) is None
 
 
+def test_the_label_of_a_container_s_image_says_nothing_of_the_container() -> None:
+    inherited = replace(OURS, labels={**OURS.labels, LABEL: "base_image"})
+    (verdict,) = judge([inherited], [], Stack(DIR, "mlflow", NOW))
+    (plain,) = judge([OURS], [], Stack(DIR, "mlflow", NOW))
+    assert (verdict.ours, verdict.adopted) == (plain.ours, plain.adopted) == (True, True)
+
+
 def test_containers_as_docker_shows_them() -> None:
     thing = thing_of(
         "container",
