@@ -94,9 +94,7 @@ def run(module: AnsibleModule) -> dict:
         known = require_state(stack, record)
         if options["state"] == "done":
             restore.require_as_planned(known)
-        # On the way there, what may be given up is what came in before MLflow was opened on the snapshot.
-        discard = options["discard"] and options["state"] == "undone"
-        engine = RestoreEngine(known, restore, discard=discard)
+        engine = RestoreEngine(known, restore, discard=options["discard"])
         return carry_out(engine, restore, options["state"], describe)
 
 

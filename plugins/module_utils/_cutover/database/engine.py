@@ -57,7 +57,7 @@ class StayedError(NotUndoneError):
 
 
 class DatabaseEngine(Engine[DatabaseKind], Generic[DatabaseKind]):
-    """Carries out one such cutover; with `discard`, what was logged since may be given up."""
+    """Carries out one such cutover; with `discard`, whoever goes back may give up what was logged since."""
 
     def __init__(
         self,
@@ -95,6 +95,8 @@ class DatabaseEngine(Engine[DatabaseKind], Generic[DatabaseKind]):
 
     def finish(self) -> DatabaseKind:
         """Bring the cutover to its end, also from a way back that has taken nothing back yet."""
+        # A failure on the way there is nobody's choice to give anything up.
+        self._discard = False
         if self.record.state == "undoing":
             try:
                 self._stay()

@@ -345,6 +345,23 @@ def test_what_came_in_until_mlflow_was_closed_is_counted() -> None:
     assert (world.serving, world.record.state, world.runs) == ("after", "done", {"old", "late"})
 
 
+def test_a_failure_gives_nothing_up_whatever_was_consented_to() -> None:
+    class LateAndBroken(Deeds):
+        def verify(self, record: UpgradeRecord) -> None:
+            raise CutoverError("no round trip")
+
+        def close(self, record: UpgradeRecord) -> float:
+            if record.opened:
+                self.world.runs.add("late")
+            return super().close(record)
+
+    world = World(UPGRADES["SQLite"])
+    engine = UpgradeEngine(world.record, LateAndBroken(world), clock=lambda: 0.0, discard=True)
+    with pytest.raises(CutoverError, match=r"1 runs came in since, so nothing was undone"):
+        engine.finish()
+    assert (world.serving, world.runs) == ("after", {"old", "late"})
+
+
 def test_going_back_where_nothing_came_in_takes_no_consent() -> None:
     world = World(UPGRADES["next PostgreSQL"])
     done = UpgradeEngine(world.record, Deeds(world), clock=lambda: 0.0).finish()
