@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import durable_file
 
 FILE = "backup.json"
 
@@ -49,11 +50,6 @@ def _now() -> dict[str, Any]:
 
 
 def _write(directory: Path, status: Mapping[str, Any]) -> None:
-    temporary = directory / f".{FILE}.new"
-    with temporary.open("w") as file:
-        file.write(json.dumps(status, indent=2, sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    text = json.dumps(status, indent=2, sort_keys=True) + "\n"
     # Whoever watches need not be root; it holds no secrets.
-    temporary.chmod(0o644)
-    temporary.replace(directory / FILE)
+    durable_file.write(directory / FILE, text.encode(), mode=0o644)

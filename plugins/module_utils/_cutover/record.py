@@ -7,12 +7,12 @@ After a power cut it decides what may be done.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import durable_file
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 
 # Grows when an engine of before could not finish or undo what this one has begun.
@@ -155,18 +155,5 @@ def read(path: Path) -> Mapping[str, Any]:
 
 def write(record: Record, directory: Path) -> None:
     """Replace the record in a directory, so that after a power cut the old one or the new one is there."""
-    temporary = directory / f".{record.file()}.new"
-    with open(temporary, "w", opener=_private) as file:
-        file.write(json.dumps(record.as_dict(), indent=2, sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(directory / record.file())
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    text = json.dumps(record.as_dict(), indent=2, sort_keys=True) + "\n"
+    durable_file.write(directory / record.file(), text.encode())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.durable_file import read, write
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -16,7 +17,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import PublicKey
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.decisions import Keys
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.durable_file import read, write
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.retired import with_retired
 
 # Arguments of ssh-keygen, as community.crypto makes keys by default.

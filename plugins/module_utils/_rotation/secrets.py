@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import translated
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.durable_file import read, write
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import PYTHON
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._rotation.durable_file import read, write
 
 # As the role mlflow_stack makes secrets.
 _ALPHABET = string.ascii_letters + string.digits

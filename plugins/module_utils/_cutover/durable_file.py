@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small secret files, which have their old content or the new one at any moment, also after a power cut."""
+"""Small files that have their old content or the new one at any moment, also after a power cut."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def read(path: Path) -> bytes | None:
         return None
 
 
-def write(path: Path, content: bytes | None, owner: tuple[int, int]) -> None:
-    """Give a file its content and owner (uid, gid), who alone can read it; None removes it."""
+def write(path: Path, content: bytes | None, owner: tuple[int, int] | None = None, mode: int = 0o600) -> None:
+    """Give a file its content and mode, and an owner (uid, gid) if it is not whoever writes; None removes it."""
     if content is None:
         path.unlink(missing_ok=True)
         return
@@ -24,7 +24,9 @@ def write(path: Path, content: bytes | None, owner: tuple[int, int]) -> None:
     temporary.unlink(missing_ok=True)
     with open(temporary, "wb", opener=_private) as file:
         file.write(content)
-        os.fchown(file.fileno(), *owner)
+        if owner is not None:
+            os.fchown(file.fileno(), *owner)
+        os.fchmod(file.fileno(), mode)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
