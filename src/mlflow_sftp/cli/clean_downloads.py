@@ -3,7 +3,8 @@
 
 import click
 
-from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, printable, readable_size
+from mlflow_sftp.cli.deletion import print_deletion
+from mlflow_sftp.cli.output import ErrorReportingCommand, json_option
 from mlflow_sftp.operations.downloads import clean_downloads
 
 
@@ -18,13 +19,4 @@ def clean_downloads_command(hours: float, check: bool, as_json: bool) -> None:
 
     That is what an MLflow server does when somebody looks at an artifact. What a process has open stays.
     """
-    found = clean_downloads(hours=hours, check=check)
-    if as_json:
-        print_json(found.as_dict())
-        return
-    click.echo(
-        f"{found.removed.files} temporary files ({readable_size(found.removed.bytes)}) "
-        f"{'would be ' if check else ''}deleted"
-    )
-    for path, reason in found.kept.items():
-        click.echo(f"stays: {printable(path)}: {reason}", err=True)
+    print_deletion(clean_downloads(hours=hours, check=check), "temporary files", check=check, as_json=as_json)

@@ -3,7 +3,8 @@
 
 import click
 
-from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, printable, readable_size
+from mlflow_sftp.cli.deletion import print_deletion
+from mlflow_sftp.cli.output import ErrorReportingCommand, json_option
 from mlflow_sftp.operations.quarantine import empty_quarantine
 
 
@@ -19,13 +20,4 @@ def empty_quarantine_command(store: str, days: float, check: bool, as_json: bool
 
     STORE is a path or an sftp:// URI.
     """
-    emptied = empty_quarantine(store, days=days, check=check)
-    if as_json:
-        print_json(emptied.as_dict())
-        return
-    click.echo(
-        f"{emptied.removed.files} files ({readable_size(emptied.removed.bytes)}) "
-        f"{'would be ' if check else ''}deleted"
-    )
-    for path, reason in emptied.kept.items():
-        click.echo(f"stays: {printable(path)}: {reason}", err=True)
+    print_deletion(empty_quarantine(store, days=days, check=check), "files", check=check, as_json=as_json)

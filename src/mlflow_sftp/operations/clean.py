@@ -12,8 +12,9 @@ from typing import Any
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.errors import MissingStoreError
+from mlflow_sftp.operations.deletion import Deletion, escaped
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import FileProblemError, Item, Totals, escape_undecodable
+from mlflow_sftp.stores.base import FileProblemError, Item, Totals
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer.concurrency import for_each, iterate
@@ -27,20 +28,14 @@ _CHANGED = "it changed between two looks: a transfer goes on"
 
 
 @dataclass
-class CleanReport:
-    """What was removed, or would be; `kept` maps paths of the other temporary files to the reason."""
+class CleanReport(Deletion):
+    """Of temporary files; `unreadable` maps paths of what could not be looked at to the reason."""
 
-    removed: Totals = field(default_factory=lambda: Totals(0, 0))
-    kept: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON; names that are not UTF-8 are escaped."""
-        names = {
-            key: {escape_undecodable(path): reason for path, reason in getattr(self, key).items()}
-            for key in ("kept", "unreadable")
-        }
-        return {"removed": self.removed._asdict(), **names, "changed": self.removed.files > 0}
+        return {**super().as_dict(), "unreadable": escaped(self.unreadable)}
 
 
 def clean(
@@ -109,8 +104,7 @@ class _Clean:
         except FileProblemError as problem:
             self._report.kept[item.path] = str(problem)
             return
-        removed = self._report.removed
-        self._report.removed = Totals(removed.files + 1, removed.bytes + item.size)
+        self._report.count(Totals(1, item.size))
 
 
 def _reason_to_stay(item: Item, newest: float) -> str:

@@ -13,31 +13,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from mlflow_sftp.stores.base import Totals, escape_undecodable
+from mlflow_sftp.operations.deletion import Deletion
+from mlflow_sftp.stores.base import Totals
 
 # What tempfile makes of no prefix and no suffix.
 _NAME = re.compile(r"tmp[a-z0-9_]{8}")
 _IN_USE = "a process has it open"
 
 
-@dataclass
-class Downloads:
-    """What was deleted, or would be; `kept` maps what is old enough and stays to the reason."""
-
-    removed: Totals = field(default_factory=lambda: Totals(0, 0))
-    kept: dict[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The outcome as JSON; names that are not UTF-8 are escaped."""
-        kept = {escape_undecodable(path): reason for path, reason in self.kept.items()}
-        return {"removed": self.removed._asdict(), "kept": kept, "changed": self.removed.files > 0}
-
-
-def clean_downloads(*, hours: float, directory: str | None = None, check: bool = False) -> Downloads:
+def clean_downloads(*, hours: float, directory: str | None = None, check: bool = False) -> Deletion:
     """Delete this user's nameless temporary directories and files in which nothing has changed for so many hours.
 
     Args:
@@ -46,7 +32,7 @@ def clean_downloads(*, hours: float, directory: str | None = None, check: bool =
     top = os.path.realpath(directory or tempfile.gettempdir())
     limit = time.time() - hours * 3600
     used = set(_used_below(top))
-    found = Downloads()
+    found = Deletion()
     for entry in os.scandir(top):
         if not _NAME.fullmatch(entry.name) or entry.is_symlink():
             continue
@@ -56,7 +42,7 @@ def clean_downloads(*, hours: float, directory: str | None = None, check: bool =
         if entry.name in used:
             found.kept[entry.path] = _IN_USE
         elif check or _delete(entry.path, found.kept):
-            found.removed = Totals(found.removed.files + totals.files, found.removed.bytes + totals.bytes)
+            found.count(totals)
     return found
 
 

@@ -5,14 +5,13 @@ import datetime
 import posixpath
 import re
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
-from typing import Any
 
 from mlflow_sftp import event_loop
 from mlflow_sftp.errors import first_error_kept
 from mlflow_sftp.operations.audit import QUARANTINE, QUARANTINE_STAMP
+from mlflow_sftp.operations.deletion import Deletion
 from mlflow_sftp.settings import Settings
-from mlflow_sftp.stores.base import FileProblemError, Item, Totals, escape_undecodable, parents
+from mlflow_sftp.stores.base import FileProblemError, Item, Totals, parents
 from mlflow_sftp.stores.open_store import Store, open_store
 from mlflow_sftp.stores.rate_limit import RateLimiter
 from mlflow_sftp.transfer.concurrency import for_each, iterate
@@ -20,22 +19,9 @@ from mlflow_sftp.transfer.concurrency import for_each, iterate
 _STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
 
-@dataclass
-class Emptied:
-    """What was deleted, or would be; `kept` maps what stays in the quarantine to the reason."""
-
-    removed: Totals = field(default_factory=lambda: Totals(0, 0))
-    kept: dict[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The outcome as JSON; names that are not UTF-8 are escaped."""
-        kept = {escape_undecodable(path): reason for path, reason in self.kept.items()}
-        return {"removed": self.removed._asdict(), "kept": kept, "changed": self.removed.files > 0}
-
-
 def empty_quarantine(
     location: str, *, days: float, check: bool = False, settings: Settings | None = None
-) -> Emptied:
+) -> Deletion:
     """Delete what an audit moved aside so many days ago, or earlier, below `location`, a path or URI.
 
     Age counts from the audit's own time, which is the name of the directory. Raises SftpError where the server fails.
@@ -50,9 +36,9 @@ class _Emptying:
         self._store = store
         self._limit = limit
         self._check = check
-        self._result = Emptied()
+        self._result = Deletion()
 
-    async def run(self) -> Emptied:
+    async def run(self) -> Deletion:
         try:
             if await self._store.kind(QUARANTINE) == "directory":
                 for directory in [each async for each in self._old_directories()]:
@@ -112,8 +98,7 @@ class _Emptying:
         except FileProblemError as problem:
             self._result.kept[item.path] = str(problem)
             return
-        removed = self._result.removed
-        self._result.removed = Totals(removed.files + 1, removed.bytes + item.size)
+        self._result.count(Totals(1, item.size))
 
 
 def _time_of(name: str) -> datetime.datetime:

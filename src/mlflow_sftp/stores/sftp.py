@@ -26,7 +26,7 @@ from mlflow_sftp.transfer import aside, checksum, temporary_names
 from mlflow_sftp.transfer.block_transfer import SMALL_FILE
 from mlflow_sftp.transfer.directories import forget_directory, make_directory
 from mlflow_sftp.transfer.download import get_bytes
-from mlflow_sftp.transfer.listing import walk
+from mlflow_sftp.transfer.listing import Entry, walk
 from mlflow_sftp.transfer.remote import Remote, is_missing
 from mlflow_sftp.uri import SftpUri, encode
 from mlflow_sftp.wire.connections import Connections
@@ -69,27 +69,12 @@ class SftpStore:
 
         Whatever is left out is told to `on_unreadable`.
         """
-
-        def unreadable(directory: str, error: SftpError) -> None:
-            on_unreadable(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
-
-        def left_out(path: str, reason: str) -> None:
-            on_unreadable(posixpath.join(top, path), reason)
-
-        entries = walk(
-            self.remote,
-            self.path(top),
-            recursive=recursive,
-            on_unreadable=unreadable,
-            on_left_out=left_out,
-        )
-        async with aclosing(entries):
+        async with aclosing(self._walk(top, on_unreadable, raw=False, recursive=recursive)) as entries:
             async for entry in entries:
-                path = posixpath.join(top, entry.path)
                 if entry.size is None and not entry.is_directory:
-                    on_unreadable(path, "the server does not tell its size")
+                    on_unreadable(posixpath.join(top, entry.path), "the server does not tell its size")
                     continue
-                yield [_item(path, entry.is_directory, entry.size or 0, entry.mtime)]
+                yield [_item_of(entry, top)]
 
     async def temporary_files(self, on_unreadable: OnUnreadable) -> AsyncIterator[list[Item]]:
         """Temporary files of transfers; links are not followed."""
@@ -101,12 +86,20 @@ class SftpStore:
             if not entry.is_directory and temporary_names.is_temporary(
                 encode(posixpath.basename(entry.path))
             ):
-                yield [_item(entry.path, False, entry.size or 0, entry.mtime)]
+                yield [_item_of(entry)]
 
     async def entries(
         self, top: str, on_unreadable: OnUnreadable, *, recursive: bool = True
     ) -> AsyncIterator[list[Item]]:
         """Everything below `top`, or right in it, as it is: links as themselves, and temporary files too."""
+        async with aclosing(self._walk(top, on_unreadable, raw=True, recursive=recursive)) as entries:
+            async for entry in entries:
+                yield [_item_of(entry, top)]
+
+    def _walk(
+        self, top: str, on_unreadable: OnUnreadable, *, raw: bool, recursive: bool
+    ) -> AsyncGenerator[Entry]:
+        """Walk below `top`; what cannot be listed, or is left out, is told by its path from the root."""
 
         def unreadable(directory: str, error: SftpError) -> None:
             on_unreadable(posixpath.join(top, directory), f"cannot be listed: {error.seen}")
@@ -114,18 +107,14 @@ class SftpStore:
         def left_out(path: str, reason: str) -> None:
             on_unreadable(posixpath.join(top, path), reason)
 
-        entries = walk(
+        return walk(
             self.remote,
             self.path(top),
-            raw=True,
+            raw=raw,
             recursive=recursive,
             on_unreadable=unreadable,
             on_left_out=left_out,
         )
-        async with aclosing(entries):
-            async for entry in entries:
-                path = posixpath.join(top, entry.path)
-                yield [_item(path, entry.is_directory, entry.size or 0, entry.mtime)]
 
     async def look(self, relative: str) -> Item | None:
         """What a name stands for now, a link for itself; None for nothing."""
@@ -272,6 +261,10 @@ class SftpStore:
 
     async def close(self) -> None:
         await self._connections.close()
+
+
+def _item_of(entry: Entry, top: str = "") -> Item:
+    return _item(posixpath.join(top, entry.path), entry.is_directory, entry.size or 0, entry.mtime)
 
 
 def _item(path: str, is_directory: bool, size: int, mtime: int | None) -> Item:
