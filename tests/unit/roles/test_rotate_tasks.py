@@ -98,7 +98,7 @@ def test_key_of_the_inventory_that_was_retired(tmp_path: Path, retired: bool, wo
     key = keygen(tmp_path / "key", "ed25519")
     record = f"{fingerprint(key.with_suffix('.pub')) if retired else 'SHA256:other'} SHA256:new\n"
     said = complaint(
-        "sftp_client/tasks/preflight.yml",
+        "sftp_client/tasks/retired_key.yml",
         "Require a key that no rotation has retired",
         sftp_private_key=key.read_text(),
         sftp_client_dir="/opt/mlflow-stack",
