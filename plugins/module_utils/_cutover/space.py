@@ -71,7 +71,7 @@ def _asked(stack: Stack, quota: int) -> dict[str, _Look]:
     elif "postgres" in stack.project.services:
         asked["the volume postgres"] = partial(_postgres, f"{stack.project.name}-postgres-1")
     else:
-        asked["the database"] = lambda program, name: Place(name, used=_ask(program)["database"]["bytes"])
+        asked["the database"] = lambda program, name: Place(name, used=_ask(program, "--space")["database"]["bytes"])
     return asked
 
 
@@ -97,7 +97,7 @@ def _sqlite(program: Program, name: str) -> Place:
 
 def _postgres(container: str, program: Program, name: str) -> Place:
     free, total = _free_of_clusters(container)
-    return Place(name, free, total, _ask(program)["database"]["bytes"])
+    return Place(name, free, total, _ask(program, "--space")["database"]["bytes"])
 
 
 def _host(stack: Stack) -> Place:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 @click.argument("store", required=False)
 @optional_database_option
 @click.option(
-    "--space", "only_space", is_flag=True, help="Of the store, tell the free space alone: nothing is listed."
+    "--space",
+    "only_space",
+    is_flag=True,
+    help="Tell only what space there is, and what the database takes: nothing is counted.",
 )
 @click.option("--names", is_flag=True, help="Name every file of the store as well.")
 @click.option("--rows", is_flag=True, help="Of the database, count the rows of every table as well (--json).")
@@ -48,10 +51,10 @@ def info_command(
         found["store"] = space_info(store) if only_space else store_info(store, with_names=names)
     if database is not None:
         # Imported here: a store alone is counted without what reads databases.
-        from mlflow_sftp.operations.database_inventory import database_info
+        from mlflow_sftp.operations.database_inventory import database_info, size_info
 
         with waiting_reported(f"reading {database.name}"):
-            found["database"] = database_info(database, rows=rows)
+            found["database"] = size_info(database) if only_space else database_info(database, rows=rows)
     if as_json:
         print_json(found)
         return
@@ -78,6 +81,9 @@ def _print_store(found: dict[str, Any]) -> None:
 
 
 def _print_database(found: dict[str, Any]) -> None:
+    if "counts" not in found:
+        click.echo(f"{found['database']}: {readable_size(found['bytes'])}")
+        return
     click.echo(found["database"])
     for name, stages in found["counts"].items():
         parts = ", ".join(f"{count} {stage}" for stage, count in stages.items() if stage != "total")

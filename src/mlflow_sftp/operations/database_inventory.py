@@ -30,6 +30,11 @@ _OWN_TABLES = re.compile(r"alembic_version|jobs|job_locks|scheduler_leases|sql_.
 _COUNTED = ("experiments", "runs", "logged_models", "model_versions", "trace_info")
 
 
+def size_info(database: Database) -> dict[str, Any]:
+    """The name of the database, and the bytes that it takes."""
+    return {"database": database.name, "bytes": database.size()}
+
+
 def database_info(database: Database, *, rows: bool = False) -> dict[str, Any]:
     """Entities by table and, where they have one, by lifecycle stage; and the places where locations lead.
 
@@ -42,13 +47,12 @@ def database_info(database: Database, *, rows: bool = False) -> dict[str, Any]:
     """
     with database.reading() as connection:
         return {
-            "database": database.name,
+            **size_info(database),
             "counts": {
                 name: _count(database, connection, name) for name in _COUNTED if name in database.tables
             },
             "of_users": _of_users(database, connection),
             **({"rows": _rows(database, connection)} if rows else {}),
-            "bytes": database.size(),
             "identity": database.identity(),
             "places": places(database, connection),
         }

@@ -101,6 +101,16 @@ def test_info_counts_store_and_database(sqlite_copy: Filled, tmp_path: Path) -> 
     assert CliRunner().invoke(main, ["info"], env={"MLFLOW_BACKEND_STORE_URI": ""}).exit_code == 2
 
 
+def test_info_tells_space_without_counting(sqlite_copy: Filled) -> None:
+    database = ["--database", sqlite_copy.uri]
+    size = Path(sqlite_copy.uri.removeprefix("sqlite:///")).stat().st_size
+    done = CliRunner().invoke(main, ["info", sqlite_copy.root, *database, "--space", "--json"])
+    found = json.loads(done.stdout)
+    assert set(found["store"]) == {"store", "free_bytes", "total_bytes"}
+    assert found["store"]["free_bytes"] > 0
+    assert (set(found["database"]), found["database"]["bytes"]) == ({"database", "bytes"}, size)
+
+
 def test_backup_writes_a_whole_database_or_says_why_not(sqlite_copy: Filled, tmp_path: Path) -> None:
     target = tmp_path / "new" / "backup.db"
     made = CliRunner().invoke(main, ["backup", str(target), "--database", sqlite_copy.uri, "--json"])
