@@ -121,9 +121,10 @@ def find_out(stack: Stack, record: MoveRecord, options: Mapping) -> plan.Finding
     )
 
 
-def free_bytes() -> int:
-    """Return what is free where the engine keeps volumes."""
-    return shutil.disk_usage(docker.run("info", "--format={{.DockerRootDir}}").strip()).free
+def free_bytes() -> int | None:
+    """Return what is free where the engine keeps volumes; None where nobody can tell from here."""
+    root = docker.root_directory()
+    return shutil.disk_usage(root).free if root is not None else None
 
 
 def volume_in_the_way(stack: Stack) -> str:
@@ -147,11 +148,7 @@ def run(module: AnsibleModule) -> dict:
     found = find_out(stack, record, options)
     plan.require_movable(record, found)
     if not module.check_mode:
-        move = Move(stack, record)
-        move.make_directories(record)
-        with locked(stack.settings.switches):
-            move.make_next_directory()
-            move.write(record)
+        Move(stack, record).keep_plan(record)
     return {
         "changed": True,
         "record": record.as_dict(),

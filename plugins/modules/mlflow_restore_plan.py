@@ -82,7 +82,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.module
     access_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.files import digest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
@@ -134,11 +133,7 @@ def run(module: AnsibleModule) -> dict:
     found = findings(stack, seen, options["restart_seconds"])
     plan.require_restorable(record, found, check=module.check_mode)
     if not module.check_mode:
-        restore = Restore(stack, record)
-        restore.make_directories(record)
-        with locked(stack.settings.switches):
-            restore.make_next_directory()
-            restore.write(record)
+        Restore(stack, record).keep_plan(record)
     return {
         "changed": True,
         "record": record.as_dict(),

@@ -65,7 +65,6 @@ import shutil
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.look import look_with
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
@@ -118,11 +117,7 @@ def run(module: AnsibleModule) -> dict:
     found = find_out(stack, record, options["restart_seconds"])
     record = plan.planned(record, found)
     if not module.check_mode:
-        upgrade = Upgrade(stack, record)
-        upgrade.make_directories(record)
-        with locked(stack.settings.switches):
-            upgrade.make_next_directory()
-            upgrade.write(record)
+        Upgrade(stack, record).keep_plan(record)
     return {
         "changed": True,
         "record": record.as_dict(),

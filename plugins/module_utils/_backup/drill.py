@@ -181,9 +181,8 @@ class _Drill:
 
     def require_room(self, snapshot: Snapshot) -> None:
         """Refuse what does not fit into the engine's directory."""
-        root = Path(docker.run("info", "--format={{.DockerRootDir}}").strip())
-        # An engine elsewhere has a directory that is not on this host.
-        if root.is_dir() and snapshot.bytes is not None:
+        root = docker.root_directory()
+        if root is not None and snapshot.bytes is not None:
             require_room(str(root), shutil.disk_usage(root).free, snapshot.bytes)
 
     def restore_and_verify(self, restic: Restic, snapshot: Snapshot, facts: Facts) -> dict[str, Any]:

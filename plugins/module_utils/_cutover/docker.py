@@ -9,6 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
@@ -102,6 +103,12 @@ def wait_until_healthy(container: str, seconds: float, answers: Callable[[], boo
         if time.monotonic() > end:
             raise CutoverError(f"{container} is not healthy after {seconds:.0f} s", complaints([container]))
         time.sleep(0.3)
+
+
+def root_directory() -> Path | None:
+    """Return the directory in which the engine keeps volumes and images; None where it is not on this host."""
+    root = Path(run("info", "--format={{.DockerRootDir}}").strip())
+    return root if root.is_dir() else None
 
 
 def complaints(containers: Iterable[str]) -> str:

@@ -71,7 +71,9 @@ def _asked(stack: Stack, quota: int) -> dict[str, _Look]:
     elif "postgres" in stack.project.services:
         asked["the volume postgres"] = partial(_postgres, f"{stack.project.name}-postgres-1")
     else:
-        asked["the database"] = lambda program, name: Place(name, used=_ask(program, "--space")["database"]["bytes"])
+        asked["the database"] = lambda program, name: Place(
+            name, used=_ask(program, "--space")["database"]["bytes"]
+        )
     return asked
 
 

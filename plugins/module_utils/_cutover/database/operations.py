@@ -21,6 +21,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store, images_of
 
@@ -33,6 +34,13 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
 
     The tool's database is the one that MLflow has after the cutover.
     """
+
+    def keep_plan(self, record: DatabaseKind) -> None:
+        """Make the cutover's directories, and in them the next files, as far as they are known, and the record."""
+        self.make_directories(record)
+        with locked(self._settings.switches):
+            self.make_next_directory()
+            self.write(record)
 
     def make_next_directory(self) -> None:
         """Begin the directory of the next files, with what does not come from a template."""

@@ -32,7 +32,7 @@ class Findings:
         known: How many runs and so on MLflow knows.
         bytes: Size of the present database.
         copy: What ``copy-database --check`` answers; None where there is no PostgreSQL to ask yet.
-        free_bytes: Free where the stack's own PostgreSQL would be; None where the database goes elsewhere.
+        free_bytes: Free where the stack's own PostgreSQL would be; None where nobody can tell, or it goes elsewhere.
         volume: Name of the volume of the stack's PostgreSQL, where one is there already; empty for none.
         restart_seconds: How long closing MLflow and opening it again takes.
     """
