@@ -1,7 +1,6 @@
 """The machine under everything that closes MLflow, stopped at every step and at every write of its record."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -20,14 +19,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.stopped_deeds import KINDS, Killed, StoppedDeeds, interruptions
+
 LOCAL = Store.at("local", "direct", "/mlruns")
 SFTP = Store.at("sftp", "direct", "sftp://me@host:22/a")
 PROXIED = Store.at("sftp", "proxied", "sftp://me@host:22/a")
-KINDS = ("fails", "killed before", "killed after")
-
-
-class Killed(BaseException):
-    """The machine is gone in the middle of a deed, as by SIGKILL or a power cut."""
 
 
 @dataclass
@@ -46,38 +42,8 @@ class World:
     logged: int = 0
 
 
-class Deeds:
-    """The operations on a world; the deed at which the count ends fails, or takes the machine with it."""
-
-    def __init__(self, world: World, stop_at: int | None = None, kind: str = "") -> None:
-        self.world = world
-        self._left = stop_at
-        self._kind = kind
-        self.passed = 0
-
-    def _stopping(self) -> bool:
-        self.passed += 1
-        if self._left is None:
-            return False
-        self._left -= 1
-        return self._left == -1
-
-    def _do(self, effect: object) -> None:
-        stops = self._stopping()
-        if stops and self._kind == "fails":
-            raise CutoverError("it failed")
-        if stops and self._kind == "killed before":
-            raise Killed
-        if callable(effect):
-            effect()
-        if stops:
-            raise Killed
-
-    def write(self, record: SwitchRecord) -> None:
-        self._do(lambda: setattr(self.world, "record", record))
-
-    def announce(self, step: str) -> None:
-        """Nobody looks."""
+class Deeds(StoppedDeeds[World]):
+    """The operations on a world."""
 
     def prepare(self, record: SwitchRecord) -> None:
         self._do(None)
@@ -85,9 +51,6 @@ class Deeds:
     def save_files(self, record: SwitchRecord) -> None:
         assert self.world.files == "before"
         self._do(lambda: setattr(self.world, "saved", True))
-
-    def drain(self, record: SwitchRecord) -> None:
-        self._do(None)
 
     def close(self, record: SwitchRecord) -> float:
         self._do(lambda: setattr(self.world, "serving", ""))
@@ -220,14 +183,10 @@ SWITCHES = {
 }
 
 
-def interruptions() -> Iterator[tuple[int, str]]:
-    return itertools.product(range(20), KINDS)
-
-
 @pytest.mark.parametrize("record", SWITCHES.values(), ids=SWITCHES)
 @pytest.mark.parametrize("resume", ["finish", "undo"])
 def test_whatever_stops_it_a_later_run_brings_one_side(record: SwitchRecord, resume: str) -> None:
-    for first, second in itertools.product(interruptions(), repeat=2):
+    for first, second in itertools.product(interruptions(20), repeat=2):
         world = World(record)
         run(world, Deeds(world, *first), "finish")
         run(world, Deeds(world, *second), resume)

@@ -1,7 +1,7 @@
 """An upgrade, stopped at every step and at every write of its record."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -23,12 +23,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-KINDS = ("fails", "killed before", "killed after")
+from tests.support.stopped_deeds import KINDS, Killed, StoppedDeeds, interruptions
+
 STORE = Store.at("sftp", "direct", "sftp://me@host:22/a")
-
-
-class Killed(BaseException):
-    """The machine is gone in the middle of a deed, as by SIGKILL or a power cut."""
 
 
 @dataclass
@@ -49,41 +46,14 @@ class World:
     busy: bool = False
 
 
-class Deeds:
-    """The operations on a world; the deed at which the count ends fails, or takes the machine with it."""
-
-    def __init__(self, world: World, stop_at: int | None = None, kind: str = "") -> None:
-        self.world = world
-        self._left = stop_at
-        self._kind = kind
-        self.passed = 0
-
-    def _do(self, effect: object) -> None:
-        self.passed += 1
-        stops = self._left is not None and self.passed == self._left + 1
-        if stops and self._kind == "fails":
-            raise CutoverError("it failed")
-        if stops and self._kind == "killed before":
-            raise Killed
-        if callable(effect):
-            effect()
-        if stops:
-            raise Killed
-
-    def write(self, record: UpgradeRecord) -> None:
-        self._do(lambda: setattr(self.world, "record", record))
-
-    def announce(self, step: str) -> None:
-        """Nobody looks."""
+class Deeds(StoppedDeeds[World]):
+    """The operations on a world."""
 
     def prepare(self, record: UpgradeRecord) -> None:
         self._do(None)
 
     def save_files(self, record: UpgradeRecord) -> None:
         assert self.world.files == "before"
-        self._do(None)
-
-    def drain(self, record: UpgradeRecord) -> None:
         self._do(None)
 
     def close(self, record: UpgradeRecord) -> float:
@@ -227,17 +197,13 @@ def require_one_side(world: World) -> None:
     assert world.logged <= world.runs | (world.kept or set())
 
 
-def interruptions() -> Iterator[tuple[int, str]]:
-    return itertools.product(range(22), KINDS)
-
-
 @pytest.mark.parametrize("record", UPGRADES.values(), ids=UPGRADES)
 @pytest.mark.parametrize("resume", ["finish", "undo"])
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_whatever_stops_it_a_later_run_brings_one_side(
     record: UpgradeRecord, resume: str, busy: bool
 ) -> None:
-    for first, second in itertools.product(interruptions(), repeat=2):
+    for first, second in itertools.product(interruptions(22), repeat=2):
         world = World(record, busy=busy)
         run(world, Deeds(world, *first), "finish")
         run(world, Deeds(world, *second), resume)
