@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
@@ -19,6 +20,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
     Program,
     running_program,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import PRUNED, load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
@@ -107,10 +109,8 @@ class InStore:
 
     def _spared(self) -> dict[str, str]:
         """Return the kinds that stay as they are, with the reason: the database does not say what an undo needs."""
-        records = [
-            each for each in load_all(self._stack.settings.switches) if isinstance(each, RestoreRecord)
-        ]
-        restore = restorable(records, self._days.cutovers, time.time())
+        restores = [each for each in self._records if isinstance(each, RestoreRecord)]
+        restore = restorable(restores, self._days.cutovers, time.time())
         asked = {"deleted": self._days.deleted, "quarantine": self._days.quarantine}
         if restore is None:
             return {}
@@ -119,13 +119,13 @@ class InStore:
 
     def _before(self) -> list[str]:
         """Spare what an undo would bring back that gives MLflow the database from before."""
-        cutover = restorable(load_all(self._stack.settings.switches), self._days.cutovers, time.time())
+        cutover = restorable(self._records, self._days.cutovers, time.time())
         return ["--before", str(begun_at(cutover.id))] if cutover else []
 
     def _noting(self) -> list[str]:
         """Have noted what went, as long as a switch has left an old copy of it."""
         try:
-            left = copies(load_all(self._stack.settings.switches), self._stack.store)
+            left = copies(self._records, self._stack.store)
         except RefusedError:
             return []
         pruned = [(self._stack.settings.switches / record.id / PRUNED).exists() for record in left]
@@ -153,6 +153,11 @@ class InStore:
             return _of_files("downloads", program.call("clean-downloads", "--hours", hours, *self._checking))
         finally:
             program.end()
+
+    @cached_property
+    def _records(self) -> list[Record]:
+        # Whoever tidies holds the lock of cutovers.
+        return load_all(self._stack.settings.switches)
 
     @property
     def _checking(self) -> tuple[str, ...]:
