@@ -24,10 +24,10 @@ def unused_name() -> str:
 
 
 def remove_leftovers(name: str) -> None:
-    """Remove what an interrupted test left: containers, networks and volumes with the collection's label.
+    """Remove what an interrupted test left: containers, networks and volumes whose names are `name` or begin with it.
 
-    Their names are `name` or begin with it. The playbooks would refuse them: they were made for the directory of a test
-    that is over.
+    The playbooks would refuse them: they were made for the directory of a test that is over. A volume need not have the
+    collection's label: docker run makes one without where a killed cutover goes on after the end of its test.
     """
     listings = {
         "container": ("ls", "--all", "--format={{.Names}}"),
@@ -35,7 +35,7 @@ def remove_leftovers(name: str) -> None:
         "volume": ("ls", "--format={{.Name}}"),
     }
     for kind, (command, *options) in listings.items():
-        found = docker(kind, command, "--filter=label=freegee.mlflow_sftp.owner", *options).splitlines()
+        found = docker(kind, command, *options).splitlines()
         left = [each for each in found if each == name or each.startswith((f"{name}-", f"{name}_"))]
         if left:
             docker(kind, "rm", "--force", *left)
