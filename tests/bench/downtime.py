@@ -3,12 +3,13 @@
 
     tests/bench/downtime.py                     100, 1,000 and 10,000 runs
     tests/bench/downtime.py --runs 100 --backend postgresql
+    tests/bench/downtime.py --runs 1000 --artifacts 100      100,000 files
 
-Deploys a lab of its own, fills it with runs of one small artifact each, and switches to SFTP and back with
+Deploys a lab of its own, fills it with runs of small artifacts, and switches to SFTP and back with
 playbooks/storage_switch.yml. MLflow is asked ten times a second from outside; a client in a container of its own logs
 a run with an artifact every second. Needs Docker, as bin/test leaves it. Prints, for each switch, the tasks and the
 seconds of the playbook, the seconds from the last good answer to the next, the same for stop and start of the server,
-their ratio, and the client's runs: logged, failed, and not to be read afterwards.
+their ratio, the client's runs: logged, failed, and not to be read afterwards, and the seconds of each step.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
-from tests.bench.watch import FILL, Watch, restart  # noqa: E402  # found only after the line above
+from tests.bench.watch import Watch, fill, restart, steps  # noqa: E402  # found only after the line above
 from tests.support.ansible import Outcome  # noqa: E402  # likewise
 from tests.support.lab import Lab  # noqa: E402  # likewise
 
@@ -78,7 +79,7 @@ def main() -> None:
             _require(lab.play("site.yml", "--skip-tags", "verify", artifact_storage="local"))
             there = 0
             for runs in sorted(arguments.runs):
-                lab.compose("exec", "-T", "mlflow", "python", "-", str(runs - there), text=FILL)
+                fill(lab, runs - there, arguments.artifacts)
                 there = runs
                 for storage in ("sftp", "local"):
                     _measure(lab, runs, storage, client=arguments.client)
@@ -94,7 +95,8 @@ def _measure(lab: Lab, runs: int, storage: str, *, client: bool) -> None:
     tasks = output.count("TASK [")
     print(
         f"{runs:6} runs to {storage:5}: {tasks} tasks, {seconds:5.1f} s; closed {watch.longest:5.1f} s, restart "
-        f"{restarted:5.1f} s, {watch.longest / restarted:.2f} times {logging.end() if logging else ''}",
+        f"{restarted:5.1f} s, {watch.longest / restarted:.2f} times; steps {steps(lab)} "
+        f"{logging.end() if logging else ''}",
         flush=True,
     )
 
@@ -107,6 +109,7 @@ def _require(outcome: Outcome) -> str:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument("--artifacts", type=int, default=1, help="of each run")
     parser.add_argument("--backend", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--client", action="store_true", help="log runs meanwhile")
     return parser.parse_args()

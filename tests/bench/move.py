@@ -18,7 +18,7 @@ from pathlib import Path
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
-from tests.bench.watch import FILL, measure, restart  # noqa: E402  # found only after the line above
+from tests.bench.watch import fill, measure, restart  # noqa: E402  # found only after the line above
 from tests.support.lab import Lab  # noqa: E402  # likewise
 from tests.support.stack import passes  # noqa: E402  # likewise
 
@@ -33,7 +33,7 @@ def main() -> None:
         lab = Lab("mlflow-moves", Path(work) / "lab", 58311, {"artifact_storage": "local"})
         with lab.cleared():
             passes(lab.play("site.yml", "--skip-tags", "verify"))
-            lab.compose("exec", "-T", "mlflow", "python", "-", str(runs), text=FILL)
+            fill(lab, runs)
             print(f"{runs} runs; restart {restart(lab):.1f} s", flush=True)
             measure(lab, "move", _PLAYBOOK, mlflow_stack_backend_store="postgresql")
             measure(lab, "undo", _PLAYBOOK, undo=True)

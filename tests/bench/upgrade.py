@@ -18,7 +18,7 @@ from pathlib import Path
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
-from tests.bench.watch import FILL, measure, restart  # noqa: E402  # found only after the line above
+from tests.bench.watch import fill, measure, restart  # noqa: E402  # found only after the line above
 from tests.support.lab import Lab  # noqa: E402  # likewise
 from tests.support.older_stack import go_back_to, older_images  # noqa: E402  # likewise
 from tests.support.stack import passes  # noqa: E402  # likewise
@@ -39,7 +39,7 @@ def main() -> None:
             passes(lab.play("site.yml", "--skip-tags", "verify"))
             volume = {"sqlite": "database", "postgresql": "postgres"}[arguments.backend]
             go_back_to(lab, older_images(lab, arguments.older), volume)
-            lab.compose("exec", "-T", "mlflow", "python", "-", str(arguments.runs), text=FILL)
+            fill(lab, arguments.runs)
             print(
                 f"{arguments.older}, {arguments.backend}, {arguments.runs} runs; restart {restart(lab):.1f} s",
                 flush=True,

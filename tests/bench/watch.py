@@ -8,8 +8,8 @@ from urllib.request import urlopen
 from tests.support.lab import Lab
 from tests.support.stack import passes
 
-# In the server's container, past HTTP: a thousand runs a few seconds.
-FILL = """
+# In the server's container, past HTTP: a thousand runs a few seconds. Arguments: runs, and artifacts of each.
+_FILL = """
 import os, sys
 from pathlib import Path
 from mlflow import MlflowClient
@@ -17,7 +17,8 @@ client = MlflowClient(os.environ["MLFLOW_BACKEND_STORE_URI"])
 for number in range(int(sys.argv[1])):
     directory = Path(client.create_run("0").info.artifact_uri)
     directory.mkdir(parents=True)
-    (directory / "artifact.txt").write_text(str(number))
+    for artifact in range(int(sys.argv[2])):
+        (directory / f"artifact{artifact}.txt").write_text(str(number))
 """
 
 
@@ -50,6 +51,11 @@ class Watch:
             last = now
 
 
+def fill(lab: Lab, runs: int, artifacts: int = 1) -> None:
+    """Log so many runs more, each with so many small artifacts."""
+    lab.compose("exec", "-T", "mlflow", "python", "-", str(runs), str(artifacts), text=_FILL)
+
+
 def restart(lab: Lab) -> float:
     """Stop and start the server, and return the seconds without an answer."""
     with Watch(lab.port + 1) as watch:
@@ -64,6 +70,10 @@ def measure(lab: Lab, name: str, playbook: str, **variables: object) -> None:
     with Watch(lab.port + 1) as watch:
         passes(lab.play(playbook, **variables))
     seconds = time.monotonic() - began
+    print(f"{name:8} {seconds:5.1f} s; closed {watch.longest:5.1f} s; steps {steps(lab)}", flush=True)
+
+
+def steps(lab: Lab) -> dict[str, float]:
+    """Return how many seconds each step of the last cutover took."""
     found = [json.loads(path.read_text()) for path in sorted(lab.stack.glob("switches/*/*.json"))]
-    steps = {step["name"]: step["seconds"] for step in found[-1]["steps"]}
-    print(f"{name:8} {seconds:5.1f} s; closed {watch.longest:5.1f} s; steps {steps}", flush=True)
+    return {step["name"]: step["seconds"] for step in found[-1]["steps"]}
