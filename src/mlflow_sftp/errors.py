@@ -223,6 +223,10 @@ class BlockedError(StorageError):
     """Rows cannot take their new value, or their place in another database."""
 
 
+class LoginError(StorageError):
+    """MLflow's own login cannot be set up as described."""
+
+
 class RoundTripError(StorageError):
     """Artifacts did not come back through MLflow as they were logged.
 

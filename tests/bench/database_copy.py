@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, PostgresServer() as server:
         file = Path(directory) / "mlflow.db"
-        schema.make(sa.create_engine(f"sqlite:///{file}", poolclass=sa.NullPool))
+        schema.make(sa.create_engine(f"sqlite:///{file}", poolclass=sa.NullPool), login=False)
         fill(file, options.runs, options.metrics)
         up, down = server.create("bench"), f"sqlite:///{directory}/back.db"
         for source, target in ((f"sqlite:///{file}", up), (up, down)):

@@ -238,13 +238,14 @@ class Deeds(Generic[Kind]):
     def _start_candidate(self) -> None:
         """Start the server of the next files, which nobody else reaches, and wait until it answers."""
         docker.remove(self._stack.candidate)
-        docker.Compose(str(self._directory / "next")).run(
+        following = self._directory / "next"
+        docker.Compose(str(following)).run(
             *("run", "--detach", "--no-deps", f"--name={self._stack.candidate}"),
             *(f"--volume={self.work}:{WORK}:z", "mlflow"),
         )
         candidate = self._stack.candidate
         docker.wait_until_healthy(
-            candidate, self._settings.wait_timeout, lambda: self._stack.answers(candidate)
+            candidate, self._settings.wait_timeout, lambda: self._stack.answers(candidate, following)
         )
         self._candidate = Program(self._stack.candidate, ["read-back", "roundtrip"])
 

@@ -15,10 +15,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.login import DIRECTORY as LOGIN
+
 # In this order: until compose.yml is there, the files before are what Compose reads.
 FILES = (".other_stores.json", ".env", "compose.yml")
 CREDENTIALS = ("mlflow", ".secrets/mlflow_sftp_key")
-DIRECTORIES = (*CREDENTIALS, "postgres")
+DIRECTORIES = (*CREDENTIALS, LOGIN, "postgres")
 
 
 def save(stack: Path, archive: Path) -> None:
@@ -57,6 +59,8 @@ def restore(archive: Path, stack: Path, *, credentials: bool = True) -> None:
         for name in FILES:
             if not (Path(directory) / name).exists():
                 (stack / name).unlink(missing_ok=True)
+        if not (Path(directory) / LOGIN).exists():
+            shutil.rmtree(stack / LOGIN, ignore_errors=True)
 
 
 def install(source: Path, stack: Path, *, credentials: bool = True) -> None:

@@ -30,9 +30,10 @@ def clients(stack: Stack) -> Iterator[tuple[str, str]]:
 
 def start(stack: Stack, access: str, containers: Mapping[str, str]) -> RoundTrips:
     """Start a round trip in each of these containers, by name of the service, which must be by `access`."""
-    arguments = ("--tracking-uri", "http://mlflow:5000", "--experiment", stack.settings.experiment)
+    arguments = ("--tracking-uri", "http://mlflow:5000", "--access", access)
     return {
-        name: run_once(each, "roundtrip", *arguments, "--access", access) for name, each in containers.items()
+        name: run_once(each, "roundtrip", *arguments, "--experiment", stack.experiment_of(name))
+        for name, each in containers.items()
     }
 
 

@@ -23,6 +23,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
     Store,
     environment_of,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 # Where containers have an SQLite database.
@@ -174,7 +175,7 @@ class Stack:
             f"--label={LABEL}={self.settings.directory}",
             *(f"--label={name}={value}" for name, value in (labels or {}).items()),
             f"--network={networks[0]}",
-            *(f"--volume={volume}" for volume in self._data(database, volumes)),
+            *(f"--volume={volume}" for volume in self._data(database, [*volumes, *self._login()])),
             # The value has a password: only the client's environment holds it.
             "--env=MLFLOW_BACKEND_STORE_URI",
             "--env=MLFLOW_TRACKING_URI=http://mlflow:5000",
@@ -243,6 +244,19 @@ class Stack:
             f"{directory}/mlflow:{self.settings.config_dir}{suffix}:ro,z",
             f"{directory}/.secrets/mlflow_sftp_key:{self.settings.key_dir}{suffix}:ro,z",
         ]
+
+    def experiment_of(self, service: str) -> str:
+        """Return the name of the experiment of a service's round trips.
+
+        With a login, whoever made an experiment is the only one who may delete runs in it.
+        """
+        own = f"-{service}" if self._login() else ""
+        return f"{self.settings.experiment}{own}"
+
+    def _login(self) -> list[str]:
+        """The volume with which the tools log in to MLflow, if the stack has a login."""
+        file = self.settings.directory / login.DIRECTORY / "mlflow"
+        return [f"{file}:{login.CREDENTIALS}:ro,z"] if file.exists() else []
 
     def configure_both_accounts(self, path: Path) -> None:
         """Configure OpenSSH for two accounts.
@@ -315,12 +329,16 @@ class Stack:
         """The containers of the services."""
         return [f"{self.project.name}-{name}-1" for name in self.project.services]
 
-    def answers(self, container: str) -> bool:
-        """Return whether an MLflow server answers that nobody else reaches, a question that reaches the database."""
+    def answers(self, container: str, files: Path) -> bool:
+        """Return whether an MLflow server answers that nobody else reaches, a question that reaches the database.
+
+        `files` is the directory of the files that it was started with.
+        """
+        headers = {"Host": "localhost:5000", **login.authorization(files)}
         found = docker.inspect(container)
         networks = found["NetworkSettings"]["Networks"].values() if found else ()
         for address in filter(None, (network.get("IPAddress") for network in networks)):
-            question = Request(f"http://{address}:5000{_QUESTION}", headers={"Host": "localhost:5000"})
+            question = Request(f"http://{address}:5000{_QUESTION}", headers=headers)
             with contextlib.suppress(OSError), build_opener(ProxyHandler({})).open(question, timeout=5):
                 return True
         return False
@@ -330,11 +348,12 @@ class Stack:
         url = f"http://{_address(self.project.ports)}{_QUESTION}"
         # An address of the Docker host itself.
         opener = build_opener(ProxyHandler({}))
+        question = Request(url, headers=login.authorization(self.settings.directory))
         end = time.monotonic() + seconds
         said = "nothing"
         while time.monotonic() < end:
             try:
-                with opener.open(url, timeout=10):
+                with opener.open(question, timeout=10):
                     return time.monotonic()
             except HTTPError as error:
                 said = str(error)

@@ -25,6 +25,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_k
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.user_certificate import (
     certificate_problem,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users import (
+    password_problem,
+    permission_problems,
+    user_problems,
+)
 
 Values = Mapping[str, Any]
 Specs = Mapping[str, Mapping[str, Any]]
@@ -73,7 +78,7 @@ def value_problems(
     usable = {name: option["default"] for name, option in specs.items() if "default" in option}
     usable |= {name: value for name, value in given.items() if name not in wrong and value is not None}
     found = [*wrong.values()]
-    for check in (_paths, _addresses, _pins, _database, _amounts):
+    for check in (_paths, _addresses, _exposure, _users, _pins, _database, _amounts):
         found += check(usable, wrong)
     found += _key(usable, wrong, key_file)
     found += _key_file("mlflow_rotate_private_key_file", new_key_file)
@@ -147,6 +152,37 @@ def _bind_problem(bind: str) -> str:
     return ""
 
 
+def _exposure(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
+    if _bind_problem(bind) or ip_address(bind).is_loopback or _is_true(values.get("mlflow_stack_insecure")):
+        return
+    missing = {
+        "TLS (mlflow_gateway_hostname)": not values.get("mlflow_gateway_hostname"),
+        "a login (mlflow_stack_auth: basic)": values.get("mlflow_stack_auth", "none") == "none",
+    }
+    if any(missing.values()):
+        yield (
+            f"mlflow_stack_bind is {bind}, where others reach MLflow without "
+            f"{' and without '.join(name for name, lacks in missing.items() if lacks)}. Set what is missing, leave "
+            "mlflow_stack_bind at 127.0.0.1, or insist with mlflow_stack_insecure: true."
+        )
+
+
+def _users(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    login = values.get("mlflow_stack_auth", "none") == "basic"
+    # One that is generated is empty here.
+    admin_password = values.get("mlflow_stack_auth_admin_password") or ""
+    if admin_password and (problem := password_problem(admin_password)):
+        yield f"mlflow_stack_auth_admin_password: the administrator {problem}"
+    seconds = int(values.get("mlflow_stack_auth_cache_ttl", 0))
+    if seconds < 0:
+        yield f"mlflow_stack_auth_cache_ttl is {seconds}; expected a number of seconds, or 0 to remember no password."
+    permissions = values.get("mlflow_stack_auth_service_permissions") or []
+    for problem in permission_problems(permissions):
+        yield f"mlflow_stack_auth_service_permissions: each service {problem}"
+    yield from user_problems(values.get("mlflow_stack_users") or [], values["mlflow_stack_services"], login)
+
+
 def _pins(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     name = "sftp_host_key_fingerprints"
     pins = values.get(name, [])
@@ -194,7 +230,7 @@ def _key(values: Values, wrong: Mapping[str, str], file: KeyFile | None) -> Iter
     if "sftp_host" not in values:
         return
     text = str(values.get("sftp_private_key") or "")
-    generated = str(values.get("sftp_client_generate_key", False)).lower() in _BOOLEANS[:7]
+    generated = _is_true(values.get("sftp_client_generate_key"))
     sources = [bool(text), file is not None, generated]
     if "sftp_client_generate_key" not in wrong and sources.count(True) != 1:
         several = "More than one key" if any(sources) else "No key"
@@ -246,6 +282,10 @@ def _text_problem(subject: str, text: str) -> Iterator[str]:
         parse_key_text(text)
     except KeyTextError as error:
         yield f"{subject} {error}."
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() in _BOOLEANS[:7]
 
 
 def _is_list(value: object) -> bool:

@@ -39,6 +39,7 @@ COMMANDS = {
     ),
     "gc": ("gc.gc_command", "Remove for good what users deleted long ago in MLflow, rows and artifacts."),
     "info": ("info.info_command", "Tell what a store and MLflow's database hold, in numbers."),
+    "login-server": ("login_server.login_server_command", "Run MLflow's server with its own login."),
     "ls": ("files.ls_command", "List a directory: size, time of last change, name."),
     "migrate": (
         "migrate.migrate_command",

@@ -36,6 +36,8 @@ _MAY_IMPORT_MLFLOW = (
     "operations.database_schema",
     "operations.entities",
     "operations.garbage",
+    "operations.login",
+    "operations.login_schema",
     "operations.purge",
     "operations.read_back",
     "operations.round_trip",

@@ -17,6 +17,7 @@ _ROOMS = (
     "_sshd",
     "_sftp",
     "_mlflow",
+    "_users",
     "_inputs",
     "_stack",
     "_cutover",

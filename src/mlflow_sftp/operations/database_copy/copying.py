@@ -16,7 +16,7 @@ from mlflow_sftp.database.location_columns import Key
 from mlflow_sftp.errors import BlockedError, DatabaseError
 from mlflow_sftp.operations.database_copy.problems import Problem, Problems, Row
 from mlflow_sftp.operations.database_copy.rows import compare, keep_bytes, read, write
-from mlflow_sftp.operations.database_copy.schema import require_current
+from mlflow_sftp.operations.database_copy.schema import require_current, require_current_login
 from mlflow_sftp.operations.database_copy.tables import (
     REVISION_TABLE,
     Table,
@@ -131,7 +131,7 @@ class _Copy:
         if there is not None:
             return there, False
         self._require_space(source)
-        with self._target.new() as new:
+        with self._target.new(login=require_current_login(self._source.name, source)) as new:
             return self._fill(source, new), True
 
     def _complete_already(self, source: sa.Connection) -> dict[str, int] | None:

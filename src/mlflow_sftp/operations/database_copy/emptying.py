@@ -90,7 +90,7 @@ def _require_nobody(database: Database) -> None:
 def _tables_of_mlflow() -> frozenset[str]:
     with tempfile.TemporaryDirectory(prefix="mlflow-sftp-schema-") as directory:
         engine = sa.create_engine(f"sqlite:///{Path(directory) / 'pristine.db'}", poolclass=sa.NullPool)
-        schema.make(engine)
+        schema.make(engine, login=True)
         return frozenset(sa.inspect(engine).get_table_names())
 
 

@@ -13,6 +13,7 @@ from mlflow.version import VERSION
 
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.errors import DatabaseError
+from mlflow_sftp.operations import login_schema
 from mlflow_sftp.operations.database_schema import schema
 
 _LOGGERS = ("alembic", "mlflow.store.db.utils")
@@ -37,10 +38,25 @@ def require_current(database: Database) -> None:
     )
 
 
-def make_in_transaction(connection: sa.Connection) -> None:
+def require_current_login(name: str, connection: sa.Connection) -> bool:
+    """Return whether a database has the tables of MLflow's login; raises DatabaseError where they are of another."""
+    if not login_schema.has_login(connection):
+        return False
+    there, here = login_schema.revisions(connection), login_schema.heads()
+    if there != here:
+        raise DatabaseError(
+            f"the tables of the login in {name} are at revision {', '.join(there) or 'none'}, MLflow {VERSION} works "
+            f"with {', '.join(here)}",
+            "start the server of this MLflow once, which brings them to it, or run the MLflow that they are of",
+        )
+    return True
+
+
+def make_in_transaction(connection: sa.Connection, *, login: bool) -> None:
     """Make the tables in the transaction of a connection to PostgreSQL, which stays open: all of it can go again.
 
-    Raises DatabaseError where MLflow's migrations end the transaction on their own.
+    With `login`, those of MLflow's login as well. Raises DatabaseError where MLflow's migrations end the transaction
+    on their own.
     """
     config = _get_alembic_config("")
     config.attributes["connection"] = _OneConnection(connection)
@@ -48,6 +64,8 @@ def make_in_transaction(connection: sa.Connection) -> None:
     with _quiet():
         InitialBase.metadata.create_all(connection)
         command.upgrade(config, "heads")
+        if login:
+            login_schema.make(connection)
     if _transaction(connection) != before:
         raise DatabaseError(
             f"MLflow {VERSION} makes its tables in more than one transaction, and they are there now",
@@ -55,10 +73,13 @@ def make_in_transaction(connection: sa.Connection) -> None:
         )
 
 
-def make(engine: sa.Engine) -> None:
-    """Make the tables, in as many transactions as MLflow likes."""
+def make(engine: sa.Engine, *, login: bool) -> None:
+    """Make the tables, with `login` those of MLflow's login as well, in as many transactions as MLflow likes."""
     with _quiet():
         _initialize_tables(engine)
+        if login:
+            with engine.begin() as connection:
+                login_schema.make(connection)
 
 
 class _OneConnection:

@@ -47,8 +47,11 @@ class Target(ABC):
         """The space that is free for it; None where that cannot be known from here."""
 
     @abstractmethod
-    def new(self) -> contextlib.AbstractContextManager[NewDatabase]:
-        """MLflow's tables; whatever stops the program before `keep` is done, the target is as before."""
+    def new(self, *, login: bool) -> contextlib.AbstractContextManager[NewDatabase]:
+        """MLflow's tables, with `login` those of its login as well.
+
+        Whatever stops the program before `keep` is done, the target is as before.
+        """
 
 
 def remove_unfinished(file: Path) -> None:
@@ -96,12 +99,12 @@ class _PostgresqlTarget(Target):
         return self.url.render_as_string(hide_password=False)
 
     @contextlib.contextmanager
-    def new(self) -> Iterator[NewDatabase]:
+    def new(self, *, login: bool) -> Iterator[NewDatabase]:
         with self.database() as database, database.changing("copy MLflow's rows into it") as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             _require_unicode(self.name, connection)
             _require_no_tables(self.name, connection)
-            schema.make_in_transaction(connection)
+            schema.make_in_transaction(connection, login=login)
             tables = reflected(connection)
             _empty(connection, tables)
             defer_circular_keys(connection, tables.values())
@@ -137,18 +140,18 @@ class _SqliteTarget(Target):
             raise self._unwritable(error) from error
 
     @contextlib.contextmanager
-    def new(self) -> Iterator[NewDatabase]:
+    def new(self, *, login: bool) -> Iterator[NewDatabase]:
         self._require_nothing_beside()
         try:
             with self._held_temporary():
-                yield from self._new()
+                yield from self._new(login)
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _new(self) -> Iterator[NewDatabase]:
+    def _new(self, login: bool) -> Iterator[NewDatabase]:
         engine = _engine(self._temporary)
         with Database(str(engine.url)) as database, database.translate_errors("copy MLflow's rows into it"):
-            schema.make(engine)
+            schema.make(engine, login=login)
             with engine.connect() as connection:
                 _empty(connection, reflected(connection))
                 yield NewDatabase(connection, lambda: self._keep(connection))

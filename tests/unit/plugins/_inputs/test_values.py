@@ -78,6 +78,38 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"mlflow_stack_bind": "localhost"},
         ["mlflow_stack_bind is 'localhost'; expected an address"],
     ),
+    "all addresses": (
+        {"mlflow_stack_bind": "0.0.0.0"},
+        [
+            "0.0.0.0, where others reach MLflow without TLS",
+            "and without a login",
+            "mlflow_stack_insecure: true",
+        ],
+    ),
+    "an address of others without TLS": (
+        {"mlflow_stack_bind": "fd00::1", "mlflow_stack_auth": "basic"},
+        ["without TLS (mlflow_gateway_hostname). Set"],
+    ),
+    "users without a login": (
+        {"mlflow_stack_users": [{"name": "alice", "password": "twelve chars"}]},
+        ["MLflow's login is off"],
+    ),
+    "user without a password": (
+        {"mlflow_stack_auth": "basic", "mlflow_stack_users": [{"name": "alice"}]},
+        ["mlflow_stack_users: alice has no password"],
+    ),
+    "administrator's password too short": (
+        {"mlflow_stack_auth": "basic", "mlflow_stack_auth_admin_password": "short"},
+        ["mlflow_stack_auth_admin_password: the administrator has a password of 5 characters"],
+    ),
+    "passwords remembered for less than no time": (
+        {"mlflow_stack_auth_cache_ttl": -1},
+        ["mlflow_stack_auth_cache_ttl is -1; expected a number of seconds"],
+    ),
+    "permission of services unknown": (
+        {"mlflow_stack_auth_service_permissions": [{"experiment": "*", "permission": "ALL"}]},
+        ["mlflow_stack_auth_service_permissions: each service has the permission ALL on experiment *"],
+    ),
     "IPv6 in brackets": ({"mlflow_stack_bind": "[::1]"}, ["expected an address", "or ::1"]),
     "port too high": ({"mlflow_stack_port": 70000}, ["mlflow_stack_port is 70000; expected a TCP port"]),
     "equal ports": (
@@ -98,7 +130,12 @@ FINE: dict[str, dict[str, Any]] = {
     },
     "first key seen": {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []},
     "amounts": {"mlflow_stack_capacity_warn": "5 GiB", "mlflow_stack_capacity_refuse": 0},
-    "all addresses": {"mlflow_stack_bind": "0.0.0.0"},
+    "all addresses, insisted on": {"mlflow_stack_bind": "0.0.0.0", "mlflow_stack_insecure": True},
+    "all addresses, with TLS and a login": {
+        "mlflow_stack_bind": "0.0.0.0",
+        "mlflow_gateway_hostname": "mlflow.example",
+        "mlflow_stack_auth": "basic",
+    },
     "IPv6": {"mlflow_stack_bind": "::1"},
     "no value where none is needed": {"sftp_address": None, "sftp_target_bootstrap_password": None},
     "one port, one service": {"mlflow_stack_port": 8888, "mlflow_stack_services": ["mlflow"]},

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MLflow's own login ("basic-auth"): its configuration, and the users that a server begins with.
+
+The login's tables lie in MLflow's own database, so that a backup, a restore or a move takes them along.
+"""
+
+import configparser
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlflow.exceptions import MlflowException
+
+from mlflow_sftp.errors import LoginError
+
+# What MLflow reads, in this process and in the workers that it starts.
+CONFIG_VARIABLE = "MLFLOW_AUTH_CONFIG_PATH"
+KEY_VARIABLE = "MLFLOW_FLASK_SERVER_SECRET_KEY"
+# Memory: the configuration may hold the database's password.
+_MEMORY = Path("/dev/shm")  # noqa: S108  # A directory of its own is made in it.
+_EXISTS = "RESOURCE_ALREADY_EXISTS"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a user may do with a resource: `kind` as ``experiment``, `name` an id, a name or ``*`` for all."""
+
+    kind: str
+    name: str
+    permission: str
+
+
+@dataclass(frozen=True)
+class LoginUser:
+    """A user that is there, with this password, whenever the server starts; further grants of his stay."""
+
+    name: str
+    password: str
+    admin: bool = False
+    grants: tuple[Grant, ...] = ()
+
+
+@dataclass(frozen=True)
+class Login:
+    """The login of a server.
+
+    Attributes:
+        default_permission: Of users on whatever nobody has granted them.
+        cache_seconds: How long a password that was right is not compared again.
+        secret_key: With which the server signs its forms.
+        users: The first is the administrator whom MLflow itself asks for.
+    """
+
+    default_permission: str
+    cache_seconds: int
+    secret_key: str
+    users: tuple[LoginUser, ...]
+
+
+class UserStore(Protocol):
+    """What is used of MLflow's store of users."""
+
+    def has_user(self, username: str) -> bool:
+        """Whether there is such a user."""
+
+    def get_user(self, username: str) -> Any:
+        """The user, with `is_admin`."""
+
+    def authenticate_user(self, username: str, password: str) -> bool:
+        """Whether this is the password."""
+
+    def create_user(self, username: str, password: str, is_admin: bool = False) -> Any:
+        """Make a user."""
+
+    def update_user(self, username: str, password: str | None = None, is_admin: bool | None = None) -> Any:
+        """Change a user."""
+
+    def grant_user_permission(
+        self, username: str, resource_type: str, resource_pattern: str, permission: str
+    ) -> None:
+        """Grant a permission, or change it."""
+
+
+def read_login(file: Path) -> Login:
+    """Return what a file says, JSON of the form of `Login`; raises LoginError where it cannot be used."""
+    try:
+        given = json.loads(file.read_text())
+        users = tuple(_user(each) for each in given["users"])
+        login = Login(
+            str(given["default_permission"]), int(given["cache_seconds"]), str(given["secret_key"]), users
+        )
+    except OSError as error:
+        raise LoginError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        # Not chained: the text holds passwords.
+        raise LoginError(f"{file} does not describe a login ({type(error).__name__})") from None
+    if not login.users or not login.users[0].admin or not login.secret_key:
+        raise LoginError(f"{file} names no administrator, or no secret key")
+    return login
+
+
+def _user(given: Mapping[str, Any]) -> LoginUser:
+    grants = tuple(Grant(each["kind"], each["name"], each["permission"]) for each in given.get("grants", ()))
+    return LoginUser(str(given["name"]), str(given["password"]), bool(given.get("admin", False)), grants)
+
+
+def configuration(login: Login, database_uri: str) -> str:
+    """Return MLflow's configuration of its login, which has its tables in the database of `database_uri`."""
+    config = configparser.ConfigParser()
+    values = {
+        "default_permission": login.default_permission,
+        "database_uri": database_uri,
+        "admin_username": login.users[0].name,
+        "auth_cache_ttl_seconds": str(login.cache_seconds),
+    }
+    # The parser takes a single % for the beginning of a reference.
+    config["mlflow"] = {name: value.replace("%", "%%") for name, value in values.items()}
+    text = io.StringIO()
+    config.write(text)
+    return text.getvalue()
+
+
+def prepare(login: Login, database_uri: str) -> None:
+    """Let MLflow's server, started in this process afterwards, have this login; raises LoginError."""
+    directory = tempfile.mkdtemp(prefix="mlflow-login-", dir=_MEMORY if _MEMORY.is_dir() else None)
+    file = Path(directory) / "login.ini"
+    file.touch(mode=0o600)
+    file.write_text(configuration(login, database_uri))
+    os.environ[CONFIG_VARIABLE] = str(file)
+    os.environ[KEY_VARIABLE] = login.secret_key
+    try:
+        # Reads the configuration as soon as it is imported.
+        from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+        store = SqlAlchemyStore()
+        store.init_db(database_uri)
+        try:
+            provide_users(store, login.users)
+        finally:
+            store.engine.dispose()
+    except ModuleNotFoundError as error:
+        raise LoginError(
+            f"MLflow's login needs the package {error.name}", "pip install 'mlflow[auth]'"
+        ) from error
+    except MlflowException as error:
+        raise LoginError(f"MLflow refuses a user: {error.message}") from error
+
+
+def serve(arguments: Sequence[str]) -> None:
+    """Run MLflow's server, for which `prepare` was called, with further options of its own; exits with it."""
+    from mlflow.cli import cli
+
+    cli.main(["server", "--app-name=basic-auth", *arguments], prog_name="mlflow")
+
+
+def provide_users(store: UserStore, users: Sequence[LoginUser]) -> None:
+    """Make users who are missing, and give the others the password, the right and the grants that they should have."""
+    for user in users:
+        if not _made(store, user):
+            if not store.authenticate_user(user.name, user.password):
+                store.update_user(user.name, password=user.password)
+            if store.get_user(user.name).is_admin != user.admin:
+                store.update_user(user.name, is_admin=user.admin)
+        for grant in user.grants:
+            store.grant_user_permission(user.name, grant.kind, grant.name, grant.permission)
+
+
+def _made(store: UserStore, user: LoginUser) -> bool:
+    if store.has_user(user.name):
+        return False
+    try:
+        store.create_user(user.name, user.password, is_admin=user.admin)
+    except MlflowException as error:
+        # By another server that starts at the same time.
+        if error.error_code != _EXISTS:
+            raise
+        return False
+    return True

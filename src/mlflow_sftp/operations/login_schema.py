@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of MLflow's own login, which may lie in MLflow's database beside the others."""
+
+from pathlib import Path
+
+import mlflow
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+
+# Which migrations were made of the login's tables.
+REVISION_TABLE = "alembic_version_auth"
+
+
+def has_login(connection: sa.Connection) -> bool:
+    """Whether a database has the login's tables."""
+    return sa.inspect(connection).has_table(REVISION_TABLE)
+
+
+def revisions(connection: sa.Connection) -> list[str]:
+    """The revisions that the login's tables of a database have."""
+    column: sa.ColumnClause[str] = sa.column("version_num")
+    return sorted(connection.scalars(sa.select(column).select_from(sa.table(REVISION_TABLE))))
+
+
+def heads() -> list[str]:
+    """The revisions that the installed MLflow works with."""
+    return sorted(_scripts().get_heads())
+
+
+def make(connection: sa.Connection) -> None:
+    """Make the tables in the transaction of a connection, which stays open."""
+    scripts = _scripts()
+    # MLflow's own env.py would open a connection of its own.
+    with EnvironmentContext(
+        Config(),
+        scripts,
+        fn=lambda revision, _: scripts._upgrade_revs("heads", revision),
+        destination_rev="heads",
+    ) as context:
+        context.configure(connection=connection, version_table=REVISION_TABLE)
+        context.run_migrations()
+
+
+def _scripts() -> ScriptDirectory:
+    # Looked up as a file: importing the login takes a second, and packages that not everybody has.
+    return ScriptDirectory(str(Path(str(mlflow.__file__)).parent / "server" / "auth" / "db" / "migrations"))

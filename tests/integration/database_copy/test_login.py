@@ -1,0 +1,74 @@
+"""The users of MLflow's own login go with its database, and are removed with it."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from mlflow_sftp.database.database import Database
+from mlflow_sftp.errors import DatabaseError
+from mlflow_sftp.operations import login_schema
+from mlflow_sftp.operations.database_copy import copy_database, empty_database
+from mlflow_sftp.operations.database_schema import schema
+from tests.integration.database_copy.conftest import Dump
+
+_ROWS = """
+INSERT INTO users (id, username, password_hash, is_admin) VALUES (7, 'alice', 'hash', 0);
+INSERT INTO roles (id, name, workspace) VALUES (3, '__user_7__', 'default');
+INSERT INTO role_permissions (id, role_id, resource_type, resource_pattern, permission)
+  VALUES (5, 3, 'experiment', '*', 'READ');
+INSERT INTO user_role_assignments (id, user_id, role_id) VALUES (9, 7, 3);
+"""
+
+
+@pytest.fixture
+def with_login(filled: Path) -> Path:
+    """A database with one of everything, and a user."""
+    engine = sa.create_engine(f"sqlite:///{filled}", poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        login_schema.make(connection)
+    with closing(sqlite3.connect(filled)) as connection, connection:
+        connection.executescript(_ROWS)
+    return filled
+
+
+def test_users_go_there_and_back(
+    with_login: Path, empty: str, tmp_path: Path, dump: Callable[[Path], Dump]
+) -> None:
+    back = tmp_path / "back.db"
+    with Database(f"sqlite:///{with_login}") as source:
+        assert schema(source).state == "current"
+        copied = copy_database(source, empty)
+    with Database(empty) as source:
+        copy_database(source, f"sqlite:///{back}")
+    assert copied.tables["users"] == copied.tables["role_permissions"] == 1
+    assert dump(back) == dump(with_login)
+
+
+def test_numbers_of_users_go_on(with_login: Path, empty: str) -> None:
+    with Database(f"sqlite:///{with_login}") as source:
+        copy_database(source, empty)
+    engine = sa.create_engine(empty, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        made = connection.scalar(sa.text("INSERT INTO users (username) VALUES ('bob') RETURNING id"))
+    assert made == 8
+
+
+def test_tables_of_another_login_are_refused(with_login: Path, empty: str) -> None:
+    with closing(sqlite3.connect(with_login)) as connection, connection:
+        connection.execute("UPDATE alembic_version_auth SET version_num = '8606fa83a998'")
+    with Database(f"sqlite:///{with_login}") as source, pytest.raises(DatabaseError, match="8606fa83a998"):
+        copy_database(source, empty)
+    with Database(empty) as target:
+        assert schema(target).state == "empty"
+
+
+def test_a_database_with_users_is_emptied(with_login: Path, empty: str) -> None:
+    with Database(f"sqlite:///{with_login}") as source:
+        copy_database(source, empty)
+    with Database(empty) as database:
+        empty_database(database)
+        assert schema(database).state == "empty"
