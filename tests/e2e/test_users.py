@@ -1,0 +1,251 @@
+"""MLflow with its own login: who gets in where, and that everything of the stack's own does.
+
+The tests of this file are steps of one story on one stack; each but the first brings what it begins with.
+"""
+
+import base64
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.support.docker import docker
+from tests.support.lab import Lab
+from tests.support.stack import SWITCH, fails, passes
+
+pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
+
+# No other text of the stack has them by chance.
+ALICE, BOB, ADMIN = "alice-Kx7 pässword%", "bob-Qz3-password-1", "admin-Wv9-password-1"
+# Seconds for which a password that was right is not compared again.
+REMEMBERED = 5
+USERS: list[dict[str, object]] = [
+    {"name": "alice", "password": ALICE, "permissions": [{"experiment": "churn", "permission": "EDIT"}]},
+    {"name": "bob", "password": BOB, "permissions": [{"registered_model": "*", "permission": "READ"}]},
+]
+SETTINGS: dict[str, object] = {
+    "artifact_storage": "local",
+    "mlflow_stack_services": ["mlflow", "notebook", "experiment-service"],
+    "mlflow_stack_auth": "basic",
+    "mlflow_stack_auth_admin_password": ADMIN,
+    "mlflow_stack_auth_cache_ttl": REMEMBERED,
+    "mlflow_stack_users": USERS,
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """The lab, all that its deployment printed, and a run in the experiment churn."""
+
+    lab: Lab
+    output: str
+    experiment: str
+    run: str
+
+    def secrets(self) -> set[str]:
+        """Every secret of the login, as it is and as it is written down."""
+        files = (self.lab.stack / ".secrets").glob("mlflow_*")
+        texts = {path.read_text().strip() for path in files if path.is_file()}
+        server = json.loads((self.lab.stack / ".secrets/mlflow_login/server.json").read_text())
+        texts |= {user["password"] for user in server["users"]} | {server["secret_key"], ALICE, BOB, ADMIN}
+        return texts | {json.dumps(text)[1:-1] for text in texts}
+
+
+def ask(
+    lab: Lab, path: str, login: tuple[str, str] | None = None, body: dict[str, object] | None = None
+) -> tuple[int, dict[str, object]]:
+    """Status and answer of a request at the published port."""
+    headers = {"Content-Type": "application/json"}
+    if login is not None:
+        headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
+    data = json.dumps(body).encode() if body is not None else None
+    try:
+        with urlopen(Request(f"http://127.0.0.1:{lab.port + 1}{path}", data, headers)) as answer:
+            text = answer.read()
+            return answer.status, json.loads(text) if text.startswith(b"{") else {}
+    except HTTPError as error:
+        return error.code, {}
+
+
+def api(method: str) -> str:
+    return f"/api/2.0/mlflow/{method}"
+
+
+def made(lab: Lab) -> tuple[str, str]:
+    """An experiment of the experiment service's, and a run in it; their ids."""
+    code = (
+        "import mlflow; mlflow.set_experiment('churn'); run = mlflow.start_run(); mlflow.log_text('a', 'a.txt');"
+        "mlflow.end_run(); print(run.info.experiment_id, run.info.run_id)"
+    )
+    printed = lab.compose("exec", "-T", "experiment-service", "python", "-c", code)
+    experiment, run = printed.splitlines()[-1].split()
+    return experiment, run
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    lab = Lab("mlflow-users", tmp_path_factory.mktemp("users") / "lab", 14131, SETTINGS)
+    with lab.cleared():
+        deployed = lab.play("site.yml", "-vvv", "--diff")
+        output = passes(deployed)
+        # It is not there yet.
+        assert "alice is granted nothing on the experiment churn" in output
+        experiment, run = made(lab)
+        passes(lab.play("site.yml", "--skip-tags", "verify"))
+        yield Site(lab, deployed.output, experiment, run)
+
+
+def test_nobody_was_told_a_secret(site: Site) -> None:
+    assert not [secret for secret in site.secrets() if secret in site.output]
+    for service, container in site.lab.containers().items():
+        shown = docker("container", "inspect", container)
+        processes = docker("top", container, "-eo", "args")
+        assert not [secret for secret in site.secrets() if secret in shown + processes], service
+    for path in (site.lab.stack / ".secrets/mlflow_login").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_service_has_its_own_password_only(site: Site) -> None:
+    """The server alone knows those of the others."""
+    mounts = {
+        service: json.loads(docker("container", "inspect", "--format={{json .HostConfig.Binds}}", container))
+        for service, container in site.lab.containers().items()
+    }
+    named = {
+        service: set(re.findall(r"mlflow_login/([\w.-]+)", " ".join(binds)))
+        for service, binds in mounts.items()
+    }
+    assert named == {
+        "mlflow": {"mlflow", "server.json"},
+        "notebook": {"notebook"},
+        "experiment-service": {"experiment-service"},
+    }
+
+
+NOBODY, WRONG = None, ("alice", "wrong password")
+AS_ALICE, AS_BOB, AS_ADMIN = ("alice", ALICE), ("bob", BOB), ("admin", ADMIN)
+SEARCH = api("experiments/search?max_results=1")
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "body", "status"),
+    [
+        (NOBODY, "/health", None, 200),
+        (NOBODY, "/", None, 401),
+        (NOBODY, SEARCH, None, 401),
+        (NOBODY, api("runs/get?run_id=RUN"), None, 401),
+        (NOBODY, api("users/create"), {"username": "eve", "password": "twelve chars"}, 401),
+        (WRONG, SEARCH, None, 401),
+        (("eve", ALICE), SEARCH, None, 401),
+        (AS_ALICE, SEARCH, None, 200),
+        (AS_ALICE, api("runs/get?run_id=RUN"), None, 200),
+        (AS_ALICE, api("runs/log-parameter"), {"run_id": "RUN", "key": "by", "value": "alice"}, 200),
+        (AS_ALICE, api("experiments/delete"), {"experiment_id": "EXPERIMENT"}, 403),
+        (AS_ALICE, api("users/create"), {"username": "eve", "password": "twelve chars"}, 403),
+        (AS_BOB, SEARCH, None, 200),
+        (AS_BOB, api("runs/get?run_id=RUN"), None, 403),
+        (AS_BOB, api("runs/log-parameter"), {"run_id": "RUN", "key": "by", "value": "bob"}, 403),
+        (AS_ADMIN, api("runs/get?run_id=RUN"), None, 200),
+    ],
+)
+def test_who_gets_in(
+    site: Site, who: tuple[str, str] | None, path: str, body: dict[str, object] | None, status: int
+) -> None:
+    names = {"RUN": site.run, "EXPERIMENT": site.experiment}
+    path = path.replace("RUN", site.run)
+    filled = {key: names.get(str(value), value) for key, value in body.items()} if body else None
+    assert ask(site.lab, path, who, filled)[0] == status
+
+
+def test_what_is_nobody_s_business_is_not_found(site: Site) -> None:
+    _, found = ask(site.lab, api("experiments/search?max_results=100"), AS_BOB)
+    assert found.get("experiments", []) == []
+
+
+def test_a_second_run_changes_nothing(site: Site) -> None:
+    output = passes(site.lab.play("site.yml"))
+    assert set(re.findall(r"changed=(\d+)", output)) == {"0"}
+
+
+def test_a_switch_and_back(site: Site) -> None:
+    """The candidate, what is read back, and the round trips of all services."""
+    for storage in ("sftp", "local"):
+        passes(site.lab.play(SWITCH, artifact_storage=storage, verify_runs="all"))
+        _, found = ask(site.lab, api(f"artifacts/list?run_id={site.run}"), AS_ALICE)
+        assert [file["path"] for file in found["files"]] == ["a.txt"]  # type: ignore[attr-defined]
+
+
+def test_users_are_changed_as_declared(site: Site) -> None:
+    """A permission taken back, a password changed, a user deleted; the check tells it and does nothing."""
+    changed: dict[str, object] = {
+        "mlflow_stack_users": [
+            {"name": "alice", "password": ALICE + "2"},
+            {"name": "bob", "state": "absent"},
+            {"name": "carol", "password": "carol-Yt5-password", "admin": True},
+        ]
+    }
+    run = api(f"runs/get?run_id={site.run}")
+    foretold = site.lab.play("site.yml", "--skip-tags", "verify", "--check", "--diff", **changed)
+    passes(foretold)
+    assert f"-EDIT on experiment {site.experiment}" in foretold.output
+    assert ask(site.lab, run, AS_ALICE)[0] == 200
+
+    passes(site.lab.play("site.yml", "--skip-tags", "verify", **changed))
+    # What a server remembers is over then.
+    time.sleep(REMEMBERED)
+    assert ask(site.lab, run, AS_ALICE)[0] == 401
+    assert ask(site.lab, run, ("alice", ALICE + "2"))[0] == 403
+    assert ask(site.lab, SEARCH, AS_BOB)[0] == 401
+    assert ask(site.lab, run, ("carol", "carol-Yt5-password"))[0] == 200
+    assert "changed=0" in passes(site.lab.play("site.yml", "--skip-tags", "verify", **changed))
+
+
+def test_another_password_of_the_administrator(site: Site) -> None:
+    """Also one that somebody has set in MLflow meanwhile."""
+    given = {"username": "admin", "password": "somebody has set", "current_password": ADMIN}
+    headers = {"Content-Type": "application/json"}
+    headers["Authorization"] = "Basic " + base64.b64encode(":".join(AS_ADMIN).encode()).decode()
+    url = f"http://127.0.0.1:{site.lab.port + 1}{api('users/update-password')}"
+    urlopen(Request(url, json.dumps(given).encode(), headers, method="PATCH")).close()
+    passes(site.lab.play("site.yml", mlflow_stack_auth_admin_password=ADMIN + "2"))
+    assert ask(site.lab, SEARCH, ("admin", ADMIN + "2"))[0] == 200
+    assert ask(site.lab, SEARCH, ("admin", "somebody has set"))[0] == 401
+
+
+def test_bad_users_are_refused_all_at_once(site: Site) -> None:
+    before = site.lab.containers()
+    users = [{"name": "alice", "password": "short"}, {"name": "alice", "password": ALICE}, {"name": ""}]
+    output = fails(site.lab.play("site.yml", mlflow_stack_users=users, mlflow_stack_bind="0.0.0.0"))
+    for part in (
+        "alice has a password of 5 characters",
+        "alice is declared 2 times",
+        "entry 3 has no name",
+        "mlflow_stack_bind is 0.0.0.0, where others reach MLflow without TLS",
+    ):
+        assert part in output
+    assert site.lab.containers() == before
+
+
+def test_off_and_on_again(site: Site) -> None:
+    passes(site.lab.play("site.yml", mlflow_stack_auth="none", mlflow_stack_users=[]))
+    assert ask(site.lab, SEARCH)[0] == 200
+    assert not (site.lab.stack / ".secrets/mlflow_login").exists()
+    passes(site.lab.play("site.yml", "--skip-tags", "verify"))
+    assert ask(site.lab, SEARCH)[0] == 401
+    assert ask(site.lab, api(f"runs/get?run_id={site.run}"), AS_ALICE)[0] == 200
+
+
+def test_the_training_image_s_client_says_who_it_is(site: Site) -> None:
+    """Outside of the stack, as the documentation says."""
+    code = "import mlflow; print(len(mlflow.search_experiments()))"
+    settings = ("--env=MLFLOW_TRACKING_USERNAME=alice", f"--env=MLFLOW_TRACKING_PASSWORD={ALICE}")
+    command = ["docker", "compose", "exec", "-T", *settings, "notebook", "python", "-c", code]
+    done = subprocess.run(command, cwd=site.lab.stack, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) == 1
