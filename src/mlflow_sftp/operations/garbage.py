@@ -25,6 +25,7 @@ from mlflow_sftp.database.location_columns import TRACE_LOCATION_TAGS
 from mlflow_sftp.errors import DatabaseError, JournalError, LocationError, StorageError
 from mlflow_sftp.location import Location
 from mlflow_sftp.operations.artifact_removal import ArtifactRemoval
+from mlflow_sftp.operations.login_schema import forget_experiment
 from mlflow_sftp.operations.references import (
     Entity,
     References,
@@ -278,6 +279,7 @@ class _Collector:
             for each in belongings:
                 if each.kind == "model":
                     self._store._hard_delete_logged_model(each.identifier)
+            forget_experiment(connection, identifier)
             self._store._hard_delete_experiment(identifier)
             removed = True
         if not removed:

@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 
 # Which migrations were made of the login's tables.
 REVISION_TABLE = "alembic_version_auth"
+_GRANTS = sa.table("role_permissions", sa.column("resource_type"), sa.column("resource_pattern"))
 
 
 def has_login(connection: sa.Connection) -> bool:
@@ -41,6 +42,14 @@ def make(connection: sa.Connection) -> None:
     ) as context:
         context.configure(connection=connection, version_table=REVISION_TABLE)
         context.run_migrations()
+
+
+def forget_experiment(connection: sa.Connection, identifier: str) -> None:
+    """Revoke what anybody was granted on an experiment that goes for good: SQLite gives its number to the next one."""
+    if not sa.inspect(connection).has_table(_GRANTS.name):
+        return
+    of_it = _GRANTS.c.resource_pattern == identifier
+    connection.execute(sa.delete(_GRANTS).where(_GRANTS.c.resource_type == "experiment", of_it))
 
 
 def _scripts() -> ScriptDirectory:

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations.artifact_removal import ArtifactRemoval
+from mlflow_sftp.operations.login_schema import forget_experiment
 from mlflow_sftp.operations.round_trip import OWN_NAME, SINGLE, translate_errors
 from mlflow_sftp.operations.round_trip_tag import TAG
 
@@ -112,6 +113,8 @@ class _Purge:
                 self._store.delete_experiment(identifier)
             if _holds_nothing_but(self._database, identifier, ()):
                 self._artifacts.remove_directories(experiment.artifact_location, [""])
+                with self._store.ManagedSessionMaker() as session:
+                    forget_experiment(session.connection(), identifier)
                 self._store._hard_delete_experiment(identifier)
                 return True
         return False
