@@ -105,7 +105,7 @@ def test_nobody_was_told_a_secret(site: Site) -> None:
     assert not [secret for secret in site.secrets() if secret in site.output]
     for service, container in site.lab.containers().items():
         shown = docker("container", "inspect", container)
-        processes = docker("top", container, "-eo", "args")
+        processes = docker("top", container, "-eo", "pid,args")
         assert not [secret for secret in site.secrets() if secret in shown + processes], service
     for path in (site.lab.stack / ".secrets/mlflow_login").iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
