@@ -415,6 +415,19 @@ _TABLE = (
         "compose up -d.",
     ),
     Cause(
+        "mlflow_login_refused",
+        "mlflow",
+        "The MLflow server does not accept this user and password, or wants some",
+        "Run site.yml, which gives the services' users their passwords again and recreates services that have old ones. "
+        "Elsewhere, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+    ),
+    Cause(
+        "mlflow_permission_denied",
+        "mlflow",
+        "The MLflow server does not let this user do that",
+        "Grant it in mlflow_stack_users, or for services in mlflow_stack_auth_service_permissions, and run site.yml.",
+    ),
+    Cause(
         "mlflow_host_policy",
         "mlflow",
         "The MLflow server refuses artifact locations on another host than its own artifact root",

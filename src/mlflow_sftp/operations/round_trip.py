@@ -35,6 +35,9 @@ REMEDIES = {
     "mlflow_unreachable": "See that the MLflow server runs, and that MLFLOW_TRACKING_URI names it as it can be "
     "reached from here.",
     "mlflow_host_refused": "Add the name and port it is asked under to the server's MLFLOW_SERVER_ALLOWED_HOSTS.",
+    "mlflow_login_refused": "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or see that "
+    "~/.mlflow/credentials holds the user's present password.",
+    "mlflow_permission_denied": "Have an administrator of MLflow's grant it to this user.",
     "mlflow_host_policy": "Let the location and the server's artifact root name the same host and port, or set "
     "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES=sftp for the server.",
     "mlflow_run_missing": "Check the run id, and that this is the server the run was made on.",
@@ -341,6 +344,10 @@ def _cause(error: Exception) -> str:
         return "plugin_not_active"
     if "Invalid Host header" in text:
         return "mlflow_host_refused"
+    if "You are not authenticated" in text:
+        return "mlflow_login_refused"
+    if "Permission denied" in text and "error code 403" in text:
+        return "mlflow_permission_denied"
     if "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES" in text:
         return "mlflow_host_policy"
     if "Max retries exceeded" in text or "failed with exception" in text:
