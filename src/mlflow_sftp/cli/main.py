@@ -45,6 +45,10 @@ COMMANDS = {
         "migrate.migrate_command",
         "Bring the database to the schema of the MLflow that is installed.",
     ),
+    "monitor": (
+        "monitor.monitor_command",
+        "Look at a stack by the clock, show Prometheus metrics, and tell somebody what changes.",
+    ),
     "prune": ("prune.prune_command", "Delete from SOURCE what a copy brought to TARGET."),
     "purge-roundtrips": (
         "purge_round_trips.purge_round_trips_command",
@@ -73,7 +77,12 @@ COMMANDS = {
 # Those that are MLflow's client, or use its store: they have no need of data frames.
 _LIGHT = frozenset({"entities", "purge-roundtrips", "read-back", "roundtrip"})
 # What brings a package that is not installed.
-_EXTRAS = {"sqlalchemy": "mlflow-sftp[database]", "mlflow": "mlflow", "alembic": "mlflow"}
+_EXTRAS = {
+    "sqlalchemy": "mlflow-sftp[database]",
+    "mlflow": "mlflow",
+    "alembic": "mlflow",
+    "prometheus_client": "mlflow-sftp[monitor]",
+}
 
 
 class _LazyGroup(ErrorReportingGroup):

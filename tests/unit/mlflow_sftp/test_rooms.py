@@ -20,6 +20,7 @@ _FLOORS = (
     ("transfer",),
     ("stores", "database", "storage"),
     ("operations",),
+    ("monitor",),
     ("cli", "mlflow_plugin"),
     ("__main__",),
 )
@@ -102,6 +103,8 @@ def test_mlflow_is_imported_by_those_alone_who_need_it(name: str) -> None:
         ("import mlflow_sftp.cli.audit", ("mlflow",)),
         ("import mlflow_sftp.cli.relocate", ("mlflow",)),
         ("import mlflow_sftp.cli.restore", ("mlflow",)),
+        ("import mlflow_sftp.cli.monitor", ("asyncssh", "mlflow", "sqlalchemy")),
+        ("import mlflow_sftp.monitor.server_check", ("asyncssh", "mlflow", "sqlalchemy", "click")),
     ],
 )
 def test_what_is_not_needed_is_not_loaded(statement: str, absent: tuple[str, ...]) -> None:

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Telling somebody: a webhook, and mail; what was told is kept in a file, so that a restart does not tell it again.
+
+Addresses hold secrets: no message of this file has more of them than a host's name.
+"""
+
+import json
+import logging
+import smtplib
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import formatdate
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from mlflow_sftp.database.durable_file import replaced_file
+from mlflow_sftp.errors import StorageError
+from mlflow_sftp.monitor.alerts import Change, Finding, after_telling, changes, stamp
+
+_log = logging.getLogger(__name__)
+_TIMEOUT = 15.0
+_PORTS = {"smtp": 25, "smtps": 465}
+
+
+@dataclass(frozen=True)
+class Addressees:
+    """Whom to tell.
+
+    Attributes:
+        url: Of a webhook; empty for none.
+        smtp_url: ``smtp://[user:password@]host[:port]``, which takes TLS where it is offered, or ``smtps://``.
+        mail_from: Who the mail is from.
+        mail_to: Who gets it; empty for nobody.
+    """
+
+    url: str = ""
+    smtp_url: str = ""
+    mail_from: str = ""
+    mail_to: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path | None) -> "Addressees":
+        """Read whom to tell; nobody where no file says so, and, with a line in the log, where it cannot be read."""
+        try:
+            told = json.loads(path.read_text()) if path else {}
+            return cls(
+                url=str(told.get("url") or ""),
+                smtp_url=str(told.get("smtp_url") or ""),
+                mail_from=str(told.get("mail_from") or ""),
+                mail_to=tuple(told.get("mail_to") or ()),
+            )
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            # What it holds may be secret.
+            _log.error("%s cannot be read (%s): nobody is told of anything", path, type(error).__name__)
+            return cls()
+
+
+class DeliveryError(Exception):
+    """Nobody was told; the message has no secret."""
+
+
+Send = Callable[[Sequence[Change]], None]
+
+
+class Messenger:
+    """Tells each addressee of each change once, and again until it has arrived."""
+
+    def __init__(self, stack: str, addressees: Path | None, state: Path) -> None:
+        self._stack = stack
+        self._addressees = addressees
+        self._state = state
+        self._told = _read_told(state)
+        self.untold = 0
+
+    def tell(self, found: Sequence[Finding], now: float) -> None:
+        """Tell of what is otherwise than told before, each addressee for itself; what fails stays to be told."""
+        untold = 0
+        for name, send in self._senders().items():
+            told = self._told.get(name, {})
+            news = changes(found, told, now)
+            if not news:
+                continue
+            try:
+                send(news)
+            except DeliveryError as error:
+                untold += len(news)
+                _log.error("%s was not told of %s: %s", name, ", ".join(each.subject for each in news), error)
+                continue
+            _log.info("%s was told: %s", name, "; ".join(map(str, news)))
+            self._told[name] = after_telling(told, news)
+            self._keep()
+        # At the end: who asks meanwhile gets the last known number.
+        self.untold = untold
+
+    def _senders(self) -> dict[str, Send]:
+        who = Addressees.read(self._addressees)
+        senders: dict[str, Send] = {}
+        if who.url:
+            senders["webhook"] = lambda news: post(who.url, body(self._stack, news))
+        if who.smtp_url and who.mail_to:
+            senders["mail"] = lambda news: mail(who, self._stack, news)
+        return senders
+
+    def _keep(self) -> None:
+        try:
+            with replaced_file(self._state) as temporary:
+                temporary.write_text(json.dumps({"contract": 1, "told": self._told}, indent=2) + "\n")
+        except StorageError as error:
+            _log.error("what was told cannot be kept, and a restart will tell it again: %s", error)
+
+
+def body(stack: str, news: Sequence[Change]) -> dict[str, Any]:
+    """Return what a webhook gets; `text` is what chat programs show."""
+    return {
+        "contract": 1,
+        "stack": stack,
+        "status": "failed" if any(each.status == "failed" for each in news) else "recovered",
+        "text": "\n".join(f"{stack}: {each}" for each in news),
+        "changes": [each.as_dict() for each in news],
+    }
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Take an answer that leads elsewhere for a failure: what is posted would be lost."""
+
+
+def post(url: str, told: Mapping[str, Any], timeout: float = _TIMEOUT) -> None:
+    """Post JSON; raises DeliveryError."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https"):
+            raise ValueError
+        host = parts.hostname
+        request = Request(url, json.dumps(told).encode(), {"Content-Type": "application/json"})  # noqa: S310
+        with build_opener(_NoRedirect()).open(request, timeout=timeout):
+            return
+    except HTTPError as error:
+        raise DeliveryError(f"{host} answered HTTP {error.code}") from None
+    except OSError as error:
+        # Of the host alone: what was asked for may hold the token.
+        raise DeliveryError(f"{host} was not reached: {_reason(error)}") from None
+    except (ValueError, HTTPException) as error:
+        raise DeliveryError(f"the address of the webhook cannot be used ({type(error).__name__})") from None
+
+
+def mail(who: Addressees, stack: str, news: Sequence[Change], timeout: float = _TIMEOUT) -> None:
+    """Send mail; raises DeliveryError."""
+    parts = urlsplit(who.smtp_url)
+    host = parts.hostname or "localhost"
+    message = EmailMessage()
+    message["Subject"] = f"{stack}: " + ", ".join(
+        f"{each.subject} {each.cause or 'is well again'}" for each in news
+    )
+    message["From"], message["To"] = who.mail_from, ", ".join(who.mail_to)
+    message["Date"] = formatdate()
+    message.set_content("\n".join(f"{stamp(each.since)} {each}" for each in news) + "\n")
+    try:
+        with _connect(parts.scheme, host, parts.port or _PORTS[parts.scheme], timeout) as server:
+            if parts.username:
+                server.login(unquote(parts.username), unquote(parts.password or ""))
+            server.send_message(message)
+    except smtplib.SMTPResponseException as error:
+        raise DeliveryError(f"{host} answered {error.smtp_code}") from None
+    except (OSError, smtplib.SMTPException) as error:
+        raise DeliveryError(f"{host} did not take the mail: {_reason(error)}") from None
+    except (ValueError, KeyError):
+        raise DeliveryError("the address of the mail server cannot be used") from None
+
+
+def _connect(scheme: str, host: str, port: int, timeout: float) -> smtplib.SMTP:
+    context = ssl.create_default_context()
+    if scheme == "smtps":
+        return smtplib.SMTP_SSL(host, port, timeout=timeout, context=context)
+    server = smtplib.SMTP(host, port, timeout=timeout)
+    server.ehlo()
+    if server.has_extn("starttls"):
+        server.starttls(context=context)
+    return server
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    return str(getattr(reason, "strerror", "") or type(reason).__name__)
+
+
+def _read_told(state: Path) -> dict[str, dict[str, str]]:
+    try:
+        told = json.loads(state.read_text())["told"]
+        return {
+            str(name): {str(key): str(value) for key, value in each.items()} for name, each in told.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _log.warning("%s cannot be read (%s): what is wrong now is told again", state, type(error).__name__)
+        return {}

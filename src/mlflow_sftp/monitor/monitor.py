@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watching: a thread for each check, one that tells of changes, and a page of metrics that waits for none of them."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from mlflow_sftp.monitor.alerts import Limits, findings
+from mlflow_sftp.monitor.board import Board
+from mlflow_sftp.monitor.checks import Check, pause, run_check
+from mlflow_sftp.monitor.delivery import Messenger
+from mlflow_sftp.monitor.metrics import StackCollector
+from mlflow_sftp.monitor.status import Status, read_status
+
+_log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """Watches a stack until it is stopped.
+
+    Args:
+        checks: What is looked at.
+        interval: Seconds between two quick checks, and at most between two looks at what else there is to tell.
+        limits: From when on something is worth an alert.
+        messenger: Who tells of changes.
+        status_directory: Where the Docker host writes of backups and cutovers; None for nowhere.
+        certificates: Files whose end is watched.
+    """
+
+    def __init__(
+        self,
+        checks: Iterable[Check],
+        interval: float,
+        limits: Limits,
+        messenger: Messenger,
+        status_directory: Path | None = None,
+        certificates: Iterable[Path] = (),
+    ) -> None:
+        self._checks = tuple(checks)
+        self._interval = interval
+        self._limits = limits
+        self._messenger = messenger
+        self._status_directory = status_directory
+        self._certificates = tuple(certificates)
+        self._board = Board()
+        self._stopped = threading.Event()
+
+    def serve(self, host: str, port: int) -> Callable[[], None]:
+        """Answer with the metrics from now on; returns what ends that. Raises OSError where the port is taken."""
+        registry = CollectorRegistry()
+        registry.register(StackCollector(self._board.snapshot, self._status, lambda: self._messenger.untold))
+        server, thread = start_http_server(port, host, registry)
+
+        def end() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return end
+
+    def run(self) -> None:
+        """Watch until `stop` is called."""
+        for check in self._checks:
+            threading.Thread(target=self._repeat, args=(check,), name=check.name, daemon=True).start()
+        while not self._stopped.is_set():
+            self._board.changed.wait(self._interval)
+            self._board.changed.clear()
+            self._tell()
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopped.set()
+        self._board.changed.set()
+
+    def _repeat(self, check: Check) -> None:
+        while not self._stopped.is_set():
+            self._board.begin(check.name)
+            outcome = run_check(check)
+            for stage in outcome.failed:
+                _log.warning("%s: %s: %s: %s", check.name, stage.name, stage.cause, stage.seen)
+            failing_for = self._board.end(outcome)
+            self._stopped.wait(pause(check, failing_for, self._interval, self._limits.patience))
+
+    def _tell(self) -> None:
+        found, now = self._board.snapshot(), time.time()
+        self._messenger.tell(
+            findings(found.outcomes, found.failing_since, self._status(), self._limits, now), now
+        )
+
+    def _status(self) -> Status:
+        return read_status(self._status_directory, self._certificates)
