@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import durable_file
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.status import tell
 
 FILE = "backup.json"
 
@@ -53,3 +54,4 @@ def _write(directory: Path, status: Mapping[str, Any]) -> None:
     text = json.dumps(status, indent=2, sort_keys=True) + "\n"
     # Whoever watches need not be root; it holds no secrets.
     durable_file.write(directory / FILE, text.encode(), mode=0o644)
+    tell(directory, FILE, status)

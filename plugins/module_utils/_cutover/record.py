@@ -7,12 +7,13 @@ After a power cut it decides what may be done.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import durable_file
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import durable_file, status
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 
 # Grows when an engine of before could not finish or undo what this one has begun.
@@ -157,3 +158,5 @@ def write(record: Record, directory: Path) -> None:
     """Replace the record in a directory, so that after a power cut the old one or the new one is there."""
     text = json.dumps(record.as_dict(), indent=2, sort_keys=True) + "\n"
     durable_file.write(directory / record.file(), text.encode())
+    told = {"contract": 1, "id": record.id, "kind": record.NAME, "state": record.state}
+    status.tell(directory.parent.parent, "cutover.json", {**told, "changed_seconds": int(time.time())})

@@ -15,6 +15,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.amount
     parse_amount,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_problems
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.monitor import monitor_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.paths import path_problem
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
     KeyTextError,
@@ -37,6 +38,7 @@ Specs = Mapping[str, Mapping[str, Any]]
 _BOOLEANS = ("true", "yes", "on", "y", "t", "1", "1.0", "false", "no", "off", "n", "f", "0", "0.0")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _PORTS = ("mlflow_stack_port", "mlflow_stack_notebook_port")
+_MONITOR_PORT = "mlflow_stack_monitor_port"
 _KEY_SOURCES = (
     "sftp_private_key (text, from a vault), sftp_private_key_file (a file on the controller) "
     "or sftp_client_generate_key"
@@ -78,7 +80,7 @@ def value_problems(
     usable = {name: option["default"] for name, option in specs.items() if "default" in option}
     usable |= {name: value for name, value in given.items() if name not in wrong and value is not None}
     found = [*wrong.values()]
-    for check in (_paths, _addresses, _exposure, _users, _pins, _database, _amounts):
+    for check in (_paths, _addresses, _exposure, _users, _pins, _database, _monitor, _amounts):
         found += check(usable, wrong)
     found += _key(usable, wrong, key_file)
     found += _key_file("mlflow_rotate_private_key_file", new_key_file)
@@ -131,7 +133,7 @@ def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
     if problem := _bind_problem(bind):
         yield f"mlflow_stack_bind is '{bind}'; {problem}"
-    for name in (*_PORTS, "sftp_port"):
+    for name in (*_PORTS, _MONITOR_PORT, "sftp_port"):
         if name in values and not 0 <= int(values[name]) <= 65535:
             yield f"{name} is {values[name]}; expected a TCP port, 1 to 65535."
     ports = {name: int(values[name]) for name in _PORTS if name in values}
@@ -142,6 +144,10 @@ def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
         and "notebook" in values["mlflow_stack_services"]
     ):
         yield f"{' and '.join(_PORTS)} are both {ports[_PORTS[0]]}; each needs a port of its own."
+
+    taken = [name for name, port in ports.items() if port and port == int(values.get(_MONITOR_PORT, 0))]
+    if taken and _is_true(values.get("mlflow_stack_monitor", False)):
+        yield f"{taken[0]} and {_MONITOR_PORT} are both {ports[taken[0]]}; each needs a port of its own."
 
 
 def _bind_problem(bind: str) -> str:
@@ -212,6 +218,10 @@ def _database(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
         str(values.get("mlflow_stack_postgres_image") or ""),
         values.get("mlflow_stack_memory_limits") or {},
     )
+
+
+def _monitor(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    return monitor_problems(values, _is_true(values.get("mlflow_stack_monitor", False)))
 
 
 def _amounts(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
@@ -285,7 +295,7 @@ def _text_problem(subject: str, text: str) -> Iterator[str]:
 
 
 def _is_true(value: object) -> bool:
-    return str(value).lower() in _BOOLEANS[:7]
+    return str(value).lower() in _BOOLEANS[: _BOOLEANS.index("false")]
 
 
 def _is_list(value: object) -> bool:

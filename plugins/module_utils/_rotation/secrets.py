@@ -185,6 +185,11 @@ class SecretRotation:
             raise self._gone_back(error, old) from error
         self._forget()
 
+    @property
+    def _observers(self) -> tuple[str, ...]:
+        """Services that hold secrets of others; one that does not hold this one is left alone."""
+        return tuple({"monitor"} & set(self._stack.project.services))
+
     def _forget_what_is_over(self) -> None:
         """Forget what an earlier rotation has left aside, where the present secret is in use and that one refused."""
         if not self.interrupted:
@@ -220,7 +225,7 @@ class SecretRotation:
         containers = [f"{self._stack.project.name}-{name}-1" for name in self._secret.services]
         with docker.complaining(*containers):
             # Each after those that it needs. With --no-deps, Compose would take them for others than those of its file.
-            for service in self._secret.services:
+            for service in (*self._secret.services, *self._observers):
                 self._stack.compose.run("up", "--detach", "--no-build", "--wait", limit, service)
 
     def _require_replaced(self, old: str, new: str) -> None:

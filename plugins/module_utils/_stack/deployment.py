@@ -120,12 +120,12 @@ class Project:
     @property
     def stopped(self) -> list[str]:
         """The services that do not run while MLflow is closed, the server aside."""
-        return [name for name in self.services if name not in ("mlflow", "train", "postgres")]
+        return [name for name in self.services if name not in ("mlflow", "train", "postgres", "monitor")]
 
     @property
     def clients(self) -> list[str]:
         """The services that read and write artifacts."""
-        return [name for name in self.services if name != "postgres"]
+        return [name for name in self.services if name not in ("postgres", "monitor")]
 
 
 def _published(port: Mapping[str, Any]) -> str:

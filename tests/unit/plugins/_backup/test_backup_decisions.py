@@ -130,6 +130,16 @@ def test_tags_hold_no_comma() -> None:
     assert set(FACTS.tags) >= {"project=mlflow", "collection=0.1.0", "mlflow=3.17.2", "schema=dc11669786a5"}
 
 
+def test_a_monitor_is_told_of_backups_where_there_is_one(tmp_path) -> None:
+    note_good(tmp_path, {"snapshot": "a"})
+    assert [path.name for path in tmp_path.iterdir()] == ["backup.json"]
+    (tmp_path / "status").mkdir()
+    note_failure(tmp_path, "no space")
+    told = tmp_path / "status/backup.json"
+    assert told.read_text() == (tmp_path / "backup.json").read_text()
+    assert told.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_failure_leaves_the_last_good_backup_known(tmp_path) -> None:
     assert age_of_last_good(read_status(tmp_path), 0) is None
     note_good(tmp_path, {"snapshot": "a"})

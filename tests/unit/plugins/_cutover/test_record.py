@@ -126,3 +126,21 @@ def test_nothing_planned(states: tuple[str, ...]) -> None:
     """What was planned before another cutover was carried out is forgotten."""
     records = [planned(str(number), state) for number, state in enumerate(states)]
     require_none_planned(records, Path("/switches"))
+
+
+def test_a_monitor_is_told_where_there_is_one_and_its_disk_keeps_nothing_from_going_on(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "switches" / RECORD.id
+    directory.mkdir(parents=True)
+    write(RECORD, directory)
+    assert [path.name for path in tmp_path.iterdir()] == ["switches"]
+    (tmp_path / "status").mkdir()
+    write(RECORD, directory)
+    told = json.loads((tmp_path / "status/cutover.json").read_text())
+    assert (told["kind"], told["state"], told["id"]) == ("switch", "opening", RECORD.id)
+    assert stat.S_IMODE((tmp_path / "status/cutover.json").stat().st_mode) == 0o644
+    (tmp_path / "status/cutover.json").unlink()
+    (tmp_path / "status/cutover.json").mkdir()
+    write(replace(RECORD, state="done"), directory)
+    assert load(directory / FILE, SwitchRecord).state == "done"

@@ -50,6 +50,43 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "more than all": ({"mlflow_stack_capacity_refuse": "101%"}, ["mlflow_stack_capacity_refuse is '101%'"]),
     "negative quota": ({"sftp_target_quota_bytes": -1}, ["sftp_target_quota_bytes is -1; expected"]),
     "negative days": ({"mlflow_tidy_upload_days": "-1"}, ["mlflow_tidy_upload_days is -1; expected"]),
+    "interval of nothing": (
+        {"mlflow_stack_monitor_interval": 0},
+        ["mlflow_stack_monitor_interval is 0; expected a number of minutes, 1 or more"],
+    ),
+    "negative age": ({"mlflow_stack_monitor_backup_hours": -1}, ["mlflow_stack_monitor_backup_hours is -1;"]),
+    "no webhook": (
+        {"mlflow_stack_alert_url": "chat.example.com/s3cret"},
+        ["mlflow_stack_alert_url is no address of the form https://host/path."],
+    ),
+    "webhook of a wrong port": (
+        {"mlflow_stack_alert_url": "https://host:s3cret/"},
+        ["mlflow_stack_alert_url is no"],
+    ),
+    "mail to nobody": (
+        {"mlflow_stack_alert_smtp_url": "smtp://user:s3cret@host", "mlflow_stack_alert_mail_from": "a@b.c"},
+        ["Mail needs all of", "mlflow_stack_alert_mail_to is empty"],
+    ),
+    "mail over HTTP": (
+        {
+            "mlflow_stack_alert_smtp_url": "https://user:s3cret@host",
+            "mlflow_stack_alert_mail_from": "a@b.c",
+            "mlflow_stack_alert_mail_to": ["a@b.c"],
+        },
+        ["mlflow_stack_alert_smtp_url is no address of the form smtp://"],
+    ),
+    "monitor on MLflow's port": (
+        {"mlflow_stack_monitor": "yes", "mlflow_stack_monitor_port": "5000"},
+        ["mlflow_stack_port and mlflow_stack_monitor_port are both 5000; each needs a port of its own"],
+    ),
+    "port of the monitor": (
+        {"mlflow_stack_monitor_port": 70000},
+        ["mlflow_stack_monitor_port is 70000; expected"],
+    ),
+    "monitor without a limit": (
+        {"mlflow_stack_monitor": True, "mlflow_stack_memory_limits": {"mlflow": "2g"}},
+        ["mlflow_stack_memory_limits has no entry for monitor"],
+    ),
     "no number": ({"sftp_port": "ssh"}, ["sftp_port is 'ssh'; expected a number"]),
     "no value": ({"mlflow_stack_dir": None}, ["mlflow_stack_dir has no value"]),
     "list as text": (
