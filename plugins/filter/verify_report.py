@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleFilterError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis import history
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.hosts import describe_host
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.report import build_report
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.results import collect_results
+
+_COLLECTION = Path(__file__).resolve().parents[2]
 
 
 def verify_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -30,8 +36,40 @@ def verify_results(
     return collect_results(docker_hosts, variables, groups, reached, may_be_empty)
 
 
+def verify_history(report: Mapping[str, Any], text: str, time: str) -> dict[str, Any]:
+    """Return the history with this report: the text of its file, and what is drawn of it."""
+    if not {"ok", "columns", "rows"} <= report.keys():
+        raise AnsibleFilterError("verify_history: the report is none of verify_report's")
+    lines = [*history.read_lines(text), history.line_of(report, time)]
+    return {"text": history.written(lines), "pictures": history.pictures(lines, report)}
+
+
+def verify_hosts(
+    docker_hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what is known of the Docker hosts themselves: capacity and versions."""
+    hosts = [describe_host(name, variables[name], _version()) for name in docker_hosts]
+    return [host for host in hosts if host["entries"]]
+
+
+def _version() -> str:
+    """The collection's: a checkout has the first file, an installed collection the second."""
+    for name, keys in {"galaxy.yml": ("version",), "MANIFEST.json": ("collection_info", "version")}.items():
+        if (_COLLECTION / name).exists():
+            found: Any = yaml.safe_load((_COLLECTION / name).read_text(encoding="utf-8"))
+            for key in keys:
+                found = found[key]
+            return str(found)
+    return ""
+
+
 class FilterModule:
     """Filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"verify_report": verify_report, "verify_results": verify_results}
+        return {
+            "verify_history": verify_history,
+            "verify_hosts": verify_hosts,
+            "verify_report": verify_report,
+            "verify_results": verify_results,
+        }

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis import history
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.report import build_report
+from PIL import Image
 
 from tests.integration.plugins.conftest import account
 from tests.support.ansible import REPOSITORY, run_module, run_playbook
@@ -30,6 +33,8 @@ _PLAY = f"""
       {{{{ results | freegee.mlflow_sftp.verify_report
          | combine({{'location': 'sftp://freegee@tajo.host.ch:2121/agent.freegee.ch/artifacts',
                      'time': '2026-11-24 10:00 UTC'}}) }}}}
+    verify_history: "{{{{ verify_report | freegee.mlflow_sftp.verify_history(history, verify_report.time) }}}}"
+    verify_hosts: "{{{{ ['docker-host'] | freegee.mlflow_sftp.verify_hosts({{'docker-host': host}}) }}}}"
   tasks:
     - ansible.builtin.template:
         src: {REPOSITORY}/playbooks/templates/report.html.j2
@@ -41,16 +46,17 @@ _PLAY = f"""
         mode: "0644"
 """
 
-Render = Callable[[list[dict[str, Any]]], Path]
+Render = Callable[..., Path]
 
 
 @pytest.fixture
 def render(tmp_path: Path) -> Render:
     """Write report.html and report.txt of results, and return the directory."""
 
-    def run(results: list[dict[str, Any]]) -> Path:
+    def run(results: list[dict[str, Any]], history: str = "", host: dict[str, Any] | None = None) -> Path:
         (tmp_path / "play.yml").write_text(_PLAY)
-        (tmp_path / "vars.json").write_text(json.dumps({"results": results, "directory": str(tmp_path)}))
+        given = {"results": results, "directory": str(tmp_path), "history": history, "host": host or {}}
+        (tmp_path / "vars.json").write_text(json.dumps(given))
         outcome = run_playbook(tmp_path / "play.yml", "-e", f"@{tmp_path / 'vars.json'}")
         assert not outcome.failed, outcome.output
         return tmp_path
@@ -102,6 +108,7 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.cells: dict[str, int] = {}
+        self.bars: dict[str, int] = {}
         self.causes: list[str] = []
         self.external: list[str] = []
         self.title = ""
@@ -110,7 +117,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
-        if tag == "td":
+        if tag == "rect":
+            self.bars[values["class"]] = self.bars.get(values["class"], 0) + 1
+        if tag == "td" and values["class"] != "strip":
             self.cells[values["class"]] = self.cells.get(values["class"], 0) + 1
         if tag == "section":
             self.causes.append(values["data-cause"])
@@ -122,6 +131,59 @@ class Page(HTMLParser):
         if self._in_title:
             self.title += data
             self._in_title = False
+
+
+def earlier(results: list[dict[str, Any]], bad: list[dict[str, Any]]) -> str:
+    """Forty verifications of before, every seventh with faults, two of them cut short."""
+    reports = [build_report(bad if number % 7 == 0 else results) for number in range(40)]
+    lines = [
+        json.dumps(history.line_of(report, f"2026-11-{number // 24 + 1:02} {number % 24:02}:00 UTC"))
+        for number, report in enumerate(reports)
+    ]
+    return "\n".join(["{", *lines, lines[0][:50]])
+
+
+# As mlflow_capacity_info and the commands of the role tell, the last of them with what is none of ours.
+_HOST = {
+    "__mlflow_stack_capacity": {"lines": ["the volume artifacts: 10.0 GiB of 20.0 GiB free"]},
+    "__mlflow_stack_engine_version": {"rc": 0, "stdout": "26.1.5\n"},
+    "__mlflow_stack_running_images": {
+        "rc": 0,
+        "stdout": "freegee/mlflow-server:1\nfreegee/mlflow-server:1\n",
+    },
+    "__mlflow_stack_schema_version": {
+        "rc": 0,
+        "stdout": json.dumps({"mlflow": _HOSTILE, "database": ["dc11669786a5"], "state": "current"}),
+    },
+}
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_history_capacity_and_versions(
+    width: int, dark: bool, sshd: SshServer, tmp_path: Path, render: Render
+) -> None:
+    good, bad = healthy(sshd), with_faults(sshd, tmp_path)
+    directory = render(good, earlier(good, bad), _HOST)
+    options = [f"--window-size={width},1400", f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
+    dom = browse(directory / "report.html", *options, "--dump-dom")
+    page = Page(dom)
+    assert page.external == []
+    assert "The last 30 verifications" in dom
+    # Of 29 of before, 4 had faults; each stage of each place has a bar for each that came to it.
+    assert page.bars["failed"] == 4 * len([row for row in bad if _has_failed(row["result"])])
+    assert page.bars["ok"] > 29 * 70
+    for text in ("10.0 GiB of 20.0 GiB free", "26.1.5", "dc11669786a5 (current)", "freegee/mlflow-server:1<"):
+        assert text in dom
+    assert "&lt;script&gt;" in dom
+    browse(directory / "report.html", *options, f"--screenshot={directory}/report.png")
+    with Image.open(directory / "report.png") as picture:
+        assert picture.width == width
+        assert (picture.convert("L").getpixel((3, 3)) < 80) is dark
+
+
+def _has_failed(result: dict[str, Any]) -> bool:
+    return any(stage["status"] == "failed" for stage in result.get("stages", ()))
 
 
 def test_healthy_report(sshd: SshServer, render: Render) -> None:
