@@ -69,10 +69,11 @@ class Watched:
             yield Check("server", program, self.interval, quick)
         if self.tracking_uri and self.round_trip_interval:
             arguments = ("roundtrip", "--tracking-uri", self.tracking_uri, "--experiment", self.experiment)
-            yield Check("round_trip", (*MLFLOW_SFTP, *arguments, "--json"), self.round_trip_interval, slow)
+            command = (*MLFLOW_SFTP, *arguments, "--json")
+            yield Check("round_trip", command, self.round_trip_interval, slow, heavy=True)
         if self.database:
-            yield Check("database", (*MLFLOW_SFTP, "info", "--json"), hourly, slow)
-            yield Check("schema", (*MLFLOW_SFTP, "schema", "--json"), hourly, slow)
+            yield Check("database", (*MLFLOW_SFTP, "info", "--json"), hourly, slow, heavy=True)
+            yield Check("schema", (*MLFLOW_SFTP, "schema", "--json"), hourly, slow, heavy=True)
 
     def _account_check(self, program: Path, limit: float) -> Check:
         uri = SftpUri.parse(self.store)

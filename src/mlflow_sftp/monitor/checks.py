@@ -29,6 +29,8 @@ class Check:
         limit: Seconds after which it is ended.
         told: Its standard input.
         environment: What it has besides the monitor's own.
+        heavy: Whether it takes seconds of a processor, and hundreds of megabytes: of those, one runs at a time, and
+            none while a stack starts.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Check:
     limit: float
     told: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    heavy: bool = False
 
 
 def run_check(check: Check) -> Outcome:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watching: a thread for each check, one that tells of changes, and a page of metrics that waits for none of them."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -15,6 +16,9 @@ from mlflow_sftp.monitor.checks import Check, pause, run_check
 from mlflow_sftp.monitor.delivery import Messenger
 from mlflow_sftp.monitor.metrics import StackCollector
 from mlflow_sftp.monitor.status import Status, read_status
+
+# Within which a stack that starts together with its monitor should answer.
+_START_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +52,7 @@ class Monitor:
         self._certificates = tuple(certificates)
         self._board = Board()
         self._stopped = threading.Event()
+        self._one_heavy = threading.Lock()
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Answer with the metrics from now on; returns what ends that. Raises OSError where the port is taken."""
@@ -77,9 +82,12 @@ class Monitor:
         self._board.changed.set()
 
     def _repeat(self, check: Check) -> None:
+        if check.heavy:
+            self._stopped.wait(min(_START_SECONDS, self._interval))
         while not self._stopped.is_set():
-            self._board.begin(check.name)
-            outcome = run_check(check)
+            with self._one_heavy if check.heavy else contextlib.nullcontext():
+                self._board.begin(check.name)
+                outcome = run_check(check)
             for stage in outcome.failed:
                 _log.warning("%s: %s: %s: %s", check.name, stage.name, stage.cause, stage.seen)
             failing_for = self._board.end(outcome)
