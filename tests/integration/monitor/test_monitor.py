@@ -18,6 +18,9 @@ from tests.support.sshd import SshServer
 
 pytestmark = [pytest.mark.sshd, pytest.mark.timeout(240)]
 
+# Of the faults: a server that is started anew, and time that has to pass.
+_SLOW = ("wrong port", "time-out", "MLflow away")
+
 
 @pytest.fixture(scope="module")
 def site(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -54,7 +57,9 @@ def watched(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounts a small file system, and changes what modes forbid")
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.full) if name in _SLOW else name for name in FAULTS]
+)
 def test_a_fault_is_shown_and_told_once_and_so_is_its_end(
     name: str, site: Site, watched: tuple[RunningMonitor, Webhook]
 ) -> None:
