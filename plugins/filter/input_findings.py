@@ -14,15 +14,21 @@ from ansible.utils.display import Display
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.names import unknown_names
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.values import (
-        KeyFile,
-        value_problems,
-    )
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.values import value_problems
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:
     IMPORT_ERROR = None
 
+# On the controller, as value_problems takes them.
+_FILES = (
+    "sftp_private_key_file",
+    "mlflow_rotate_private_key_file",
+    "sftp_certificate_file",
+    "mlflow_gateway_certificate_file",
+    "mlflow_gateway_key_file",
+)
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
@@ -46,10 +52,7 @@ def input_findings(variables: Mapping[str, Any], required: Collection[str] = ())
     missing = [
         f"{name} is not set; the inventory has to say it." for name in required if name not in variables
     ]
-    files = [
-        _key_file(str(given[name])) if given.get(name) else None
-        for name in ("sftp_private_key_file", "mlflow_rotate_private_key_file", "sftp_certificate_file")
-    ]
+    files = [_key_file(str(given[name])) if given.get(name) else None for name in _FILES]
     return [*missing, *value_problems(given, specs, *files)]
 
 

@@ -93,6 +93,16 @@ options:
         0 for any.
     type: dict
     default: {}
+  further_bind:
+    description:
+      - Address of the host that O(further_ports) are published on.
+    type: str
+    default: 0.0.0.0
+  further_ports:
+    description:
+      - As O(ports), on the address O(further_bind).
+    type: dict
+    default: {}
   uid:
     description:
       - User id that nobody may have on the host before there is a stack.
@@ -424,9 +434,10 @@ def bridge_mtu(module: AnsibleModule) -> int:
 def taken_ports(options: Mapping[str, Any], own: list[int]) -> list[Port]:
     """Return those of the ports that somebody else holds."""
     return [
-        Port(variable, options["bind"], int(number), holder(int(number)))
-        for variable, number in options["ports"].items()
-        if int(number) and int(number) not in own and is_taken(options["bind"], int(number))
+        Port(variable, options[bind], int(number), holder(int(number)))
+        for bind, ports in (("bind", "ports"), ("further_bind", "further_ports"))
+        for variable, number in options[ports].items()
+        if int(number) and int(number) not in own and is_taken(options[bind], int(number))
     ]
 
 
@@ -551,6 +562,8 @@ def main() -> None:
             "engine_expected": {"type": "bool", "default": True},
             "bind": {"type": "str", "default": "127.0.0.1"},
             "ports": {"type": "dict", "default": {}},
+            "further_bind": {"type": "str", "default": "0.0.0.0"},  # noqa: S104
+            "further_ports": {"type": "dict", "default": {}},
             "uid": {"type": "int"},
             "gid": {"type": "int"},
             "min_free_mb": {"type": "int"},

@@ -309,7 +309,7 @@ class Stack:
         self.compose.run("up", "--no-start", "--no-build")
         # The files may have changed since the project was read.
         present = Project.from_config(self.compose.config())
-        others = [f"{present.name}-{name}-1" for name in present.stopped]
+        others = [f"{present.name}-{name}-1" for name in (*present.stopped, *present.gateways)]
         if others:
             docker.run("container", "start", *others)
 

@@ -31,7 +31,7 @@ class Cause:
 
     Attributes:
         code: Stable name that plays and monitoring may compare with.
-        stage: The stage that finds it, one of `STAGES`, ``mlflow``, ``space`` or ``any``.
+        stage: The stage that finds it, one of `STAGES`, ``mlflow``, ``space``, ``gateway`` or ``any``.
         meaning: What is wrong, one sentence without a full stop.
         remedy: What to change, with placeholders for what is only known when it happens.
     """
@@ -621,6 +621,34 @@ _TABLE = (
         "So little space is free that no cutover is begun",
         "Make room, or have it enlarged, before the next switch or upgrade: playbooks/tidy.yml deletes what nothing "
         "needs any more. The limit is mlflow_stack_capacity_refuse.",
+    ),
+    Cause(
+        "gateway_unreachable",
+        "gateway",
+        "The gateway does not answer",
+        "See on the Docker host what docker compose logs gateway says, then run site.yml; something else may listen at "
+        "mlflow_gateway_bind and mlflow_gateway_https_port.",
+    ),
+    Cause(
+        "gateway_certificate",
+        "gateway",
+        "The gateway shows another certificate than the installed one, or one that does not hold",
+        "Put a valid certificate for {hostname} into mlflow_gateway_certificate_file and run site.yml, which also "
+        "reloads a gateway that goes on with an old one.",
+    ),
+    Cause(
+        "gateway_certificate_expiring",
+        "gateway",
+        "The gateway's certificate expires soon",
+        "Have the certificate for {hostname} renewed, and run site.yml; where mlflow_gateway_tls is self, site.yml "
+        "alone renews it.",
+    ),
+    Cause(
+        "gateway_closed",
+        "gateway",
+        "The gateway does not get an answer of MLflow",
+        "If a cutover is going on, wait for its end; otherwise look at the services (docker compose ps) and at what "
+        "docker compose logs gateway says of them.",
     ),
     Cause(
         "service_disk_full",

@@ -10,6 +10,8 @@ from typing import Any
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import CAUSES, STAGES
 
 _COLUMNS = (*STAGES, "space", "mlflow")
+# Of a part that not every stack has.
+_FURTHER_COLUMNS = ("gateway",)
 # What differs between vantage points although they saw the same: random names, ids, amounts and durations.
 _VARYING = re.compile(
     r"\btmp\w{8}\b|\b(?=\w*\d)[0-9a-f]{8,}\b|(?<=/)\d+(?=/)|\b[\d.]+ ?(?=(?:bytes|GB|MB/s|ms|s)\b)"
@@ -37,10 +39,12 @@ def build_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         stages = stages_of.setdefault(vantage, {})
         if stages.get(stage["name"], _NOT_CHECKED)["status"] != "failed":
             stages[stage["name"]] = stage
-    rows = [_row(vantage, stages) for vantage, stages in stages_of.items()]
+    names = {stage["name"] for _, stage in found}
+    columns = [*_COLUMNS, *(column for column in _FURTHER_COLUMNS if column in names)]
+    rows = [_row(vantage, stages, columns) for vantage, stages in stages_of.items()]
     return {
         "ok": all(row["ok"] for row in rows),
-        "columns": list(_COLUMNS),
+        "columns": columns,
         "rows": rows,
         "problems": _problems(found),
     }
@@ -70,8 +74,8 @@ def _round_trip_stage(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(vantage: str, stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    cells = [dict(stages.get(column, _NOT_CHECKED)) for column in _COLUMNS]
+def _row(vantage: str, stages: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
+    cells = [dict(stages.get(column, _NOT_CHECKED)) for column in columns]
     return {
         "vantage": vantage,
         "ok": all(cell["status"] != "failed" for cell in cells),

@@ -28,7 +28,8 @@ def collect_results(
     Args:
         docker_hosts: The Docker hosts to report.
         variables: The variables of every host of the inventory. ``verify_found`` is what there is on a Docker host,
-            ``verify_step_*`` is what a step returned, ``__mlflow_stack_capacity`` how much space there is;
+            ``verify_step_*`` is what a step returned, ``__mlflow_stack_capacity`` how much space there is,
+            ``__mlflow_gateway_seen`` what the gateway showed;
             ``mlflow_stack_docker_host``, ``mlflow_stack_service`` and ``ansible_host`` say which container it is.
         groups: The inventory's groups, of which ``docker_hosts``, ``verify_controllers`` and ``mlflow_containers``
             count.
@@ -116,6 +117,7 @@ def _account(variables: Variables) -> Iterator[Result]:
 def _docker_host(host: Variables) -> Iterator[Result]:
     yield from _account(host)
     yield from _space(host)
+    yield from _gateway(host)
     compared = _step(host, "containers")
     if compared is None:
         return
@@ -142,6 +144,20 @@ def _space(host: Variables) -> Iterator[Result]:
         cause = CAUSES[code]
         stage |= {"status": "warning", "detail": "; ".join(told["findings"]), "cause": code}
         stage |= {"meaning": cause.meaning, "remedy": cause.remedy}
+    yield {"stages": [stage]}
+
+
+def _gateway(host: Variables) -> Iterator[Result]:
+    """What mlflow_gateway_info told, if there is a gateway."""
+    told = host.get("__mlflow_gateway_seen")
+    if not told or told.get("skipped"):
+        return
+    if "stages" in told:
+        yield told
+        return
+    cause = CAUSES["gateway_unreachable"]
+    stage: Result = {"name": "gateway", "status": "failed", "seconds": 0.0, "cause": cause.code}
+    stage |= {"detail": str(told.get("msg", "not known")), "meaning": cause.meaning, "remedy": cause.remedy}
     yield {"stages": [stage]}
 
 

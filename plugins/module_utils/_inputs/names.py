@@ -10,6 +10,7 @@ _PREFIXES = (
     "artifact_storage_",
     "mlflow_backup_",
     "mlflow_database_move_",
+    "mlflow_gateway_",
     "mlflow_rotate_",
     "mlflow_stack_",
     "mlflow_tidy_",

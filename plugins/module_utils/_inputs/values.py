@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Any
@@ -15,6 +14,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.amount
     parse_amount,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_problems
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.gateway import gateway_problems
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.monitor import monitor_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.paths import path_problem
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
@@ -45,22 +46,14 @@ _KEY_SOURCES = (
 )
 
 
-@dataclass(frozen=True)
-class KeyFile:
-    """A private key's file on the controller that a variable names; `problem` is why its text could not be read."""
-
-    path: str
-    problem: str = ""
-    mode: int = 0o600
-    text: str = ""
-
-
 def value_problems(
     given: Values,
     specs: Specs,
     key_file: KeyFile | None = None,
     new_key_file: KeyFile | None = None,
     certificate_file: KeyFile | None = None,
+    gateway_certificate_file: KeyFile | None = None,
+    gateway_key_file: KeyFile | None = None,
 ) -> list[str]:
     """Return a sentence for each value that no role can use.
 
@@ -70,6 +63,8 @@ def value_problems(
         key_file: What sftp_private_key_file names, if it names anything.
         new_key_file: What mlflow_rotate_private_key_file names, if it names anything.
         certificate_file: What sftp_certificate_file names, if it names anything.
+        gateway_certificate_file: What mlflow_gateway_certificate_file names, if it names anything.
+        gateway_key_file: What mlflow_gateway_key_file names, if it names anything.
     """
     wrong = {
         name: text
@@ -84,7 +79,8 @@ def value_problems(
         found += check(usable, wrong)
     found += _key(usable, wrong, key_file)
     found += _key_file("mlflow_rotate_private_key_file", new_key_file)
-    return [*found, *_certificate(usable, certificate_file, key_file)]
+    found += _certificate(usable, certificate_file, key_file)
+    return [*found, *gateway_problems(usable, gateway_certificate_file, gateway_key_file)]
 
 
 def _wrong_type(name: str, value: Any, option: Mapping[str, Any]) -> str:

@@ -32,11 +32,12 @@ _LENGTH = 40
 _TRY_SECONDS = 60
 # Both read secrets by name, and print which of them are accepted; what is neither accepted nor refused is an error.
 _TRY_TOKENS = """
-import json, sys
+import json, os, sys
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
+path = os.environ.get("NOTEBOOK_PATH", "")
 def accepted(token):
-    question = Request("http://localhost:8888/api/kernels", headers={"Authorization": f"token {token}"})
+    question = Request(f"http://localhost:8888{path}/api/kernels", headers={"Authorization": f"token {token}"})
     try:
         return build_opener(ProxyHandler({})).open(question, timeout=10).status == 200
     except HTTPError as error:

@@ -77,6 +77,10 @@ def needed_accounts(places: Iterable[str], store: Store) -> list[str]:
     )
 
 
+# Services that hold no artifacts and go on while MLflow is closed.
+_BESIDE = ("postgres", "gateway", "monitor")
+
+
 @dataclass(frozen=True)
 class Project:
     """What a cutover needs of a Compose project.
@@ -120,12 +124,17 @@ class Project:
     @property
     def stopped(self) -> list[str]:
         """The services that do not run while MLflow is closed, the server aside."""
-        return [name for name in self.services if name not in ("mlflow", "train", "postgres", "monitor")]
+        return [name for name in self.services if name not in ("mlflow", "train", *_BESIDE)]
+
+    @property
+    def gateways(self) -> list[str]:
+        """The service that answers for the others, if there is one; it runs on, unless Compose makes it anew."""
+        return [name for name in self.services if name == "gateway"]
 
     @property
     def clients(self) -> list[str]:
         """The services that read and write artifacts."""
-        return [name for name in self.services if name not in ("postgres", "monitor")]
+        return [name for name in self.services if name not in _BESIDE]
 
 
 def _published(port: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def test_no_two_causes_share_a_meaning_or_a_remedy() -> None:
 
 
 def test_stages_are_known() -> None:
-    assert {cause.stage for cause in CAUSES.values()} <= {*STAGES, "mlflow", "space", "any"}
+    assert {cause.stage for cause in CAUSES.values()} <= {*STAGES, "mlflow", "space", "gateway", "any"}
 
 
 def test_remedy_is_filled_with_what_is_known() -> None:

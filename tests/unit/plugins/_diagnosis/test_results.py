@@ -375,3 +375,34 @@ def test_space(told: Variables, status: str, cause: str | None, detail: str) -> 
     # It is no reason to roll a deployment back.
     assert report["ok"]
     assert [problem["code"] for problem in report["problems"]] == ([cause] if cause else [])
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "cause"),
+    [
+        (
+            {"stages": [{"name": "gateway", "status": "ok", "seconds": 0.1, "detail": "d", "cause": None}]},
+            "ok",
+            None,
+        ),
+        (BROKEN, "failed", "gateway_unreachable"),
+    ],
+)
+def test_gateway(told: Variables, status: str, cause: str | None) -> None:
+    host = {
+        **found("compose.yml"),
+        "__mlflow_gateway_seen": told,
+        "__mlflow_stack_capacity": {"skipped": True},
+    }
+    report = verify_report(verify_results(["one"], {"one": host}, {"docker_hosts": ["one"]}, ["one"]))
+    (row,) = report["rows"]
+    shown = dict(zip(report["columns"], row["cells"], strict=True))["gateway"]
+    assert (shown["status"], shown["cause"]) == (status, cause)
+    assert report["ok"] == (cause is None)
+
+
+def test_no_gateway_no_column() -> None:
+    told: Variables = {"skipped": True}
+    host = {**found("compose.yml"), "__mlflow_gateway_seen": told, "__mlflow_stack_capacity": BROKEN}
+    report = verify_report(verify_results(["one"], {"one": host}, {"docker_hosts": ["one"]}, ["one"]))
+    assert "gateway" not in report["columns"]

@@ -253,6 +253,7 @@ def test_a_compose_project() -> None:
         "notebook": {},
         "train": {},
         "postgres": {},
+        "gateway": {},
     }
     networks = {"default": {"name": "shared"}, "database": {"name": "stack_database"}}
     project = Project.from_config({"name": "stack", "services": services, "networks": networks})
@@ -262,3 +263,4 @@ def test_a_compose_project() -> None:
     assert project.stopped == ["notebook"]
     assert project.images == ("server:1",)
     assert project.clients == ["mlflow", "notebook", "train"]
+    assert project.gateways == ["gateway"]

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with the values that describe a gateway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.server_certificate import (
+    certificate_problems,
+)
+
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
+_PATH = re.compile(r"/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+# What MLflow itself serves there.
+_MLFLOW = re.compile(
+    "ajax-api|api|gateway|get-artifact|graphql|health|login|logout|metrics|mlflow|model-versions|oidc|signup|"
+    "static-files|telemetry|v1|version|ws"
+)
+_PORTS = ("mlflow_gateway_https_port", "mlflow_gateway_http_port")
+_STACK_PORTS = ("mlflow_stack_port", "mlflow_stack_notebook_port", "mlflow_stack_monitor_port")
+_LENGTHS = {
+    "mlflow_gateway_hsts_seconds": 0,
+    "mlflow_gateway_retry_after": 1,
+    "mlflow_gateway_timeout": 1,
+    "mlflow_gateway_max_connections": 1,
+}
+
+
+def hostname_problem(name: str) -> str:
+    """Return what was expected of a host name; empty where nothing is wrong."""
+    if "://" in name:
+        return "expected a name alone, without a scheme."
+    host, colon, port = name.rpartition(":")
+    if colon and port.isdecimal() and ":" not in host:
+        return "expected a name alone; mlflow_gateway_https_port has the port."
+    try:
+        ip_address(name)
+    except ValueError:
+        labels = name.split(".")
+        fits = len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
+        return "" if fits else "expected a host name: letters, digits and hyphens, with dots between."
+    return "expected a name, which certificates are for, not an address."
+
+
+def gateway_problems(
+    values: Mapping[str, Any], certificate: KeyFile | None, key: KeyFile | None
+) -> Iterator[str]:
+    """Yield a sentence for each thing that is wrong with a gateway; nothing where none is asked for.
+
+    Args:
+        values: The variables by name, defaults among them.
+        certificate: What mlflow_gateway_certificate_file names, a `KeyFile`; None where it names nothing.
+        key: What mlflow_gateway_key_file names, likewise.
+    """
+    hostname = str(values.get("mlflow_gateway_hostname") or "")
+    if not hostname:
+        return
+    problem = hostname_problem(hostname)
+    if problem:
+        yield f"mlflow_gateway_hostname is '{hostname}'; {problem}"
+    notebook = str(values.get("mlflow_gateway_notebook") or "")
+    if said := _notebook_problem(notebook, hostname):
+        yield f"mlflow_gateway_notebook is '{notebook}'; {said}"
+    yield from _address_problems(values)
+    for name, least in _LENGTHS.items():
+        if name in values and int(values[name]) < least:
+            yield f"{name} is {values[name]}; expected a number of {least} or more."
+    names = [hostname, *([notebook] if notebook and not notebook.startswith("/") else [])]
+    if values.get("mlflow_gateway_tls") == "self":
+        if not values.get("mlflow_gateway_authority_dir"):
+            yield (
+                "mlflow_gateway_tls is self, and mlflow_gateway_authority_dir is empty: name a directory of the "
+                "controller for the certificate authority and its key."
+            )
+        return
+    yield from _file_problems(names if not problem else [], certificate, key)
+
+
+def _notebook_problem(notebook: str, hostname: str) -> str:
+    if not notebook:
+        return ""
+    if not notebook.startswith("/"):
+        if notebook.lower() == hostname.lower():
+            return "that is MLflow's own name; expected a path such as /notebook, or another name."
+        return hostname_problem(notebook)
+    if not _PATH.fullmatch(notebook) or ".." in notebook.split("/"):
+        return "expected a path such as /notebook, of letters, digits, dots, hyphens and underscores."
+    first = notebook.split("/")[1]
+    if _MLFLOW.fullmatch(first):
+        return f"MLflow itself serves /{first}; expected another path, such as /notebook."
+    return ""
+
+
+def _address_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    bind = str(values.get("mlflow_gateway_bind", "0.0.0.0"))  # noqa: S104  # To be published.
+    try:
+        ip_address(bind)
+    except ValueError:
+        yield (
+            f"mlflow_gateway_bind is '{bind}'; expected an address of the Docker host, or 0.0.0.0 for all of them."
+        )
+    stack = str(values.get("mlflow_stack_bind", "127.0.0.1"))
+    if not _is_loopback(stack):
+        yield (
+            f"mlflow_stack_bind is '{stack}'; with a gateway, MLflow's own port is for the Docker host alone, "
+            "expected 127.0.0.1 or ::1. Others come through mlflow_gateway_bind."
+        )
+    ports = {name: int(values[name]) for name in _PORTS if name in values}
+    for name, port in ports.items():
+        lowest = 0 if name == "mlflow_gateway_http_port" else 1
+        if not lowest <= port <= 65535:
+            yield f"{name} is {port}; expected a TCP port, 1 to 65535."
+    seen = {int(values[name]): name for name in _STACK_PORTS if name in values}
+    for name, port in ports.items():
+        if port and port in seen:
+            yield f"{seen[port]} and {name} are both {port}; each needs a port of its own."
+        seen[port] = name
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        # Of that, another sentence tells.
+        return True
+
+
+def _file_problems(names: Sequence[str], certificate: KeyFile | None, key: KeyFile | None) -> Iterator[str]:
+    yield from _unusable("mlflow_gateway_certificate_file", certificate)
+    yield from _unusable("mlflow_gateway_key_file", key)
+    if key is not None and not key.problem and key.mode & 0o077:
+        yield (
+            f"{key.path} has mode {key.mode:04o}: others can read the private key. Run `chmod 600 {key.path}`, and "
+            "have a new certificate made for a new key if others may have read it."
+        )
+    if certificate is None or key is None or certificate.problem or key.problem:
+        return
+    subjects = {"certificate": f"The certificate in {certificate.path}", "key": f"The key in {key.path}"}
+    for subject, problem in certificate_problems(certificate.text, key.text, names):
+        yield f"{subjects[subject]} {problem}."
+
+
+def _unusable(variable: str, file: KeyFile | None) -> Iterator[str]:
+    if file is None:
+        yield (
+            f"mlflow_gateway_tls is own, and {variable} is empty: name the file on the controller, or set "
+            "mlflow_gateway_tls to self for a certificate authority of the stack's own."
+        )
+    elif file.problem:
+        yield f"{variable} is {file.path}, and {file.problem}."

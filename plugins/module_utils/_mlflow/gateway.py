@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a gateway shows and answers, asked as a client would, and what that means."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import CAUSES
+
+_QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
+_TIMEOUT = 10.0
+_DAY = 86400
+# Without and with a login.
+_OPEN = (200, 401)
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # To be compared with.
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a gateway showed.
+
+    Attributes:
+        seconds: How long it took.
+        status: HTTP status of a question to MLflow; 0 for none.
+        protocol: Of TLS, such as ``TLSv1.3``.
+        days: Days until its certificate expires; None where that is not known.
+        refused: Why its certificate was not taken; empty where it was.
+        error: Why nothing came; empty where something did.
+    """
+
+    seconds: float
+    status: int = 0
+    protocol: str = ""
+    days: float | None = None
+    refused: str = ""
+    error: str = ""
+
+
+def ask(hostname: str, address: str, port: int, certificate: str) -> Seen:
+    """Ask MLflow a question through a gateway.
+
+    Args:
+        hostname: The name that the client expects.
+        address: Where the gateway's port is published, an address of this host.
+        port: Of HTTPS.
+        certificate: What it has to show, in PEM format: that alone is trusted, as long as name and dates hold.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # So that it need not be an authority's.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=_first(certificate))
+    began = time.monotonic()
+    connection = _Connection(_EVERYWHERE.get(address, address), port, timeout=_TIMEOUT, context=context)
+    connection.hostname = hostname
+    host = hostname if port == http.client.HTTPS_PORT else f"{hostname}:{port}"
+    try:
+        connection.request("GET", _QUESTION, headers={"Host": host})
+        shown: Any = connection.sock.getpeercert()
+        protocol = str(connection.sock.version())
+        days = (ssl.cert_time_to_seconds(str(shown["notAfter"])) - time.time()) / _DAY
+        status = connection.getresponse().status
+    except ssl.SSLCertVerificationError as error:
+        return Seen(_since(began), refused=error.verify_message)
+    except (OSError, http.client.HTTPException) as error:
+        return Seen(_since(began), error=str(error) or type(error).__name__)
+    finally:
+        connection.close()
+    return Seen(_since(began), status, protocol, days)
+
+
+def stage_of(seen: Seen, hostname: str, endpoint: str, warn_days: int) -> dict[str, Any]:
+    """Return a stage, as sftp_check's are, of what was seen; a warning below so many days until expiry."""
+    if seen.refused:
+        return _bad("gateway_certificate", seen, f"{endpoint}: {seen.refused}", hostname)
+    if seen.error:
+        return _bad("gateway_unreachable", seen, f"{endpoint}: {seen.error}", hostname)
+    days = f"certificate valid for {seen.days:.0f} days" if seen.days is not None else ""
+    detail = ", ".join(filter(None, (f"answered {seen.status}", seen.protocol, days)))
+    if seen.status not in _OPEN:
+        return _bad("gateway_closed", seen, detail, hostname)
+    if seen.days is not None and seen.days < warn_days:
+        return _bad("gateway_certificate_expiring", seen, detail, hostname, "warning")
+    return {"name": "gateway", "status": "ok", "seconds": seen.seconds, "detail": detail, "cause": None}
+
+
+def _bad(code: str, seen: Seen, detail: str, hostname: str, status: str = "failed") -> dict[str, Any]:
+    cause = CAUSES[code]
+    return {
+        "name": "gateway",
+        "status": status,
+        "seconds": seen.seconds,
+        "detail": detail,
+        "cause": code,
+        "meaning": cause.meaning,
+        "remedy": cause.remedy.format(hostname=hostname),
+    }
+
+
+class _Connection(http.client.HTTPSConnection):
+    """Goes to an address and expects a name."""
+
+    hostname = ""
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self.hostname)  # type: ignore[attr-defined]
+
+
+def _first(certificate: str) -> str:
+    end = "-----END CERTIFICATE-----"
+    return certificate[: certificate.index(end) + len(end)] + "\n" if end in certificate else certificate
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 4)

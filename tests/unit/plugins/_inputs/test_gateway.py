@@ -1,0 +1,234 @@
+"""What is wrong with a gateway's values and files is said in one sentence each, all at once."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.input_findings import _key_file, _specs
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.gateway import (
+    gateway_problems,
+    hostname_problem,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.server_certificate import (
+    certificate_problems,
+)
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tests.unit.plugins._inputs.test_values import GOOD
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+NAME = "mlflow.example.org"
+KEY = ec.generate_private_key(ec.SECP256R1())
+OTHER = ec.generate_private_key(ec.SECP256R1())
+
+
+def named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def certificate(
+    names: tuple[str, ...] = (NAME,),
+    days: tuple[int, int] = (-1, 90),
+    key: CertificateIssuerPrivateKeyTypes = KEY,
+    usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+    subject: str = "server",
+    issuer: str = "authority",
+) -> str:
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(named(subject))
+        .issuer_name(named(issuer))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW + timedelta(days=days[0]))
+        .not_valid_after(NOW + timedelta(days=days[1]))
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    )
+    if names:
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        builder = builder.add_extension(alternatives, critical=False)
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(key, algorithm).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def pem(key: Any, passphrase: bytes = b"", form: str = "PKCS8") -> str:
+    encryption = (
+        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM, getattr(serialization.PrivateFormat, form), encryption
+    ).decode()
+
+
+SMALL = rsa.generate_private_key(65537, 1024)
+LARGE = rsa.generate_private_key(65537, 2048)
+EDWARDS = ed25519.Ed25519PrivateKey.generate()
+# Certificate, key, and the words that are said.
+FILES: dict[str, tuple[str, str, list[str]]] = {
+    "good": (certificate(), pem(KEY), []),
+    "good RSA": (certificate(key=LARGE), pem(LARGE, form="TraditionalOpenSSL"), []),
+    "good wildcard": (certificate(("*.example.org",)), pem(KEY), []),
+    "good, in other case": (certificate(("MLflow.Example.ORG",)), pem(KEY), []),
+    "good with intermediate": (
+        certificate() + certificate((), subject="authority", issuer="root"),
+        pem(KEY),
+        [],
+    ),
+    "key of another": (certificate(), pem(OTHER), ["key is not the certificate's"]),
+    "expired": (certificate(days=(-90, -1)), pem(KEY), ["has expired at 2026-11-26"]),
+    "not yet valid": (certificate(days=(1, 90)), pem(KEY), ["is valid only from 2026-11-28"]),
+    "wrong name": (
+        certificate(("other.example.org", "www.example.org")),
+        pem(KEY),
+        ["is for other.example.org, www.example.org, not for mlflow.example.org"],
+    ),
+    "wildcard of another level": (certificate(("*.org",)), pem(KEY), ["is for *.org, not for"]),
+    "no name": (certificate(()), pem(KEY), ["is for no name, not for mlflow.example.org"]),
+    "for clients": (
+        certificate(usage=ExtendedKeyUsageOID.CLIENT_AUTH),
+        pem(KEY),
+        ["is not for servers"],
+    ),
+    "out of order": (
+        certificate() + certificate((), subject="root", issuer="root"),
+        pem(KEY),
+        ["out of order: after CN=server comes CN=root, and not CN=authority"],
+    ),
+    "key with a passphrase": (certificate(), pem(KEY, b"secret"), ["has a passphrase"]),
+    "old key with a passphrase": (
+        certificate(),
+        pem(KEY, b"secret", "TraditionalOpenSSL"),
+        ["has a passphrase"],
+    ),
+    "key for SSH": (certificate(), pem(KEY, form="OpenSSH"), ["is a key for SSH"]),
+    "small key": (certificate(key=SMALL), pem(SMALL), ["has 1024 bits"]),
+    "key of a kind that browsers do not take": (certificate(key=EDWARDS), pem(EDWARDS), ["is of a kind"]),
+    "damaged key": (certificate(), pem(KEY)[:60] + "\n", ["key is damaged"]),
+    "damaged certificate": (certificate()[:90], pem(KEY), ["certificate is damaged"]),
+    "exchanged": (pem(KEY), certificate(), ["certificate is no certificate", "key is no private key"]),
+    "several": (
+        certificate(("a.org",), days=(-9, -1)),
+        pem(OTHER),
+        ["has expired", "is for a.org", "key is not the certificate's"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files(case: str) -> None:
+    text, key, words = FILES[case]
+    found = [f"{about} {problem}" for about, problem in certificate_problems(text, key, [NAME], NOW)]
+    assert len(found) == len(words), found
+    assert [word for word, sentence in zip(words, found, strict=True) if word not in sentence] == [], found
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mlflow.example.org", ""),
+        ("mlflow", ""),
+        ("a-b.1x", ""),
+        ("https://mlflow", "without a scheme"),
+        ("mlflow:8443", "mlflow_gateway_https_port has the port"),
+        ("10.0.0.1", "not an address"),
+        ("::1", "not an address"),
+        ("ml_flow", "letters, digits and hyphens"),
+        ("-a.org", "letters, digits"),
+        ("a..org", "letters, digits"),
+        ("a b", "letters, digits"),
+        ("a" * 64, "letters, digits"),
+        ("x} { bind", "letters, digits"),
+        ("a.org\n", "letters, digits"),
+    ],
+)
+def test_hostnames(name: str, words: str) -> None:
+    found = hostname_problem(name)
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+SELF = {
+    "mlflow_gateway_hostname": NAME,
+    "mlflow_gateway_tls": "self",
+    "mlflow_gateway_authority_dir": "/lab/gateway",
+}
+VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing else": ({}, []),
+    "no gateway, whatever else is said": (
+        {"mlflow_gateway_hostname": "", "mlflow_gateway_https_port": -1},
+        [],
+    ),
+    "no HTTP": ({"mlflow_gateway_http_port": 0}, []),
+    "notebook of its own name": ({"mlflow_gateway_notebook": "notebook.example.org"}, []),
+    "no notebook": ({"mlflow_gateway_notebook": ""}, []),
+    "MLflow on IPv6": ({"mlflow_stack_bind": "::1"}, []),
+    "no name": (
+        {"mlflow_gateway_hostname": "a b"},
+        ["mlflow_gateway_hostname is 'a b'; expected a host name"],
+    ),
+    "no directory": ({"mlflow_gateway_authority_dir": ""}, ["mlflow_gateway_authority_dir is empty"]),
+    "no port": ({"mlflow_gateway_https_port": 0}, ["mlflow_gateway_https_port is 0; expected a TCP port"]),
+    "equal ports": (
+        {"mlflow_gateway_http_port": 443},
+        ["mlflow_gateway_https_port and mlflow_gateway_http_port are both 443"],
+    ),
+    "port of the notebook": (
+        {"mlflow_gateway_https_port": "8888"},
+        ["mlflow_stack_notebook_port and mlflow_gateway_https_port are both 8888"],
+    ),
+    "address that is a name": ({"mlflow_gateway_bind": "eth0"}, ["mlflow_gateway_bind is 'eth0'; expected"]),
+    "MLflow for everybody": (
+        {"mlflow_stack_bind": "0.0.0.0"},
+        ["mlflow_stack_bind is '0.0.0.0'; with a gateway"],
+    ),
+    "notebook at MLflow's name": ({"mlflow_gateway_notebook": NAME.upper()}, ["that is MLflow's own name"]),
+    "notebook at MLflow's path": ({"mlflow_gateway_notebook": "/api"}, ["MLflow itself serves /api"]),
+    "notebook everywhere": ({"mlflow_gateway_notebook": "/"}, ["expected a path such as /notebook"]),
+    "notebook with what HAProxy reads": ({"mlflow_gateway_notebook": "/a }"}, ["expected a path such as"]),
+    "negative time": ({"mlflow_gateway_timeout": 0}, ["mlflow_gateway_timeout is 0; expected a number of 1"]),
+    "three": (
+        {"mlflow_gateway_bind": "x", "mlflow_gateway_notebook": "a_b", "mlflow_gateway_retry_after": 0},
+        ["mlflow_gateway_notebook", "mlflow_gateway_bind", "mlflow_gateway_retry_after"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_values(case: str) -> None:
+    given, words = VALUES[case]
+    defaults = {name: option["default"] for name, option in _specs().items() if "default" in option}
+    found = list(gateway_problems(defaults | GOOD | SELF | given, None, None))
+    assert len(found) == len(words), found
+    assert [word for word, sentence in zip(words, found, strict=True) if word not in sentence] == [], found
+
+
+def test_own_files(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text(pem(OTHER))
+    (tmp_path / "key.pem").chmod(0o644)
+    (tmp_path / "certificate.pem").write_text(certificate(("a.org",)))
+    own = SELF | {"mlflow_gateway_tls": "own"}
+    files = [_key_file(str(tmp_path / name)) for name in ("certificate.pem", "key.pem")]
+    found = list(gateway_problems(own, *files))
+    assert [sentence for sentence in found if str(tmp_path) not in sentence] == []
+    assert "has mode 0644: others can read" in found[0]
+    assert f"is for a.org, not for {NAME}" in found[1]
+    assert "is not the certificate's" in found[2]
+    missing, none = _key_file(str(tmp_path / "nothing")), None
+    assert [sentence.partition(":")[0] for sentence in gateway_problems(own, missing, none)] == [
+        f"mlflow_gateway_certificate_file is {tmp_path}/nothing, and the controller has no such file.",
+        "mlflow_gateway_tls is own, and mlflow_gateway_key_file is empty",
+    ]
+    assert (
+        list(
+            gateway_problems(
+                own, KeyFile("c", text=certificate(days=(-1, 9999))), KeyFile("k", text=pem(KEY))
+            )
+        )
+        == []
+    )
