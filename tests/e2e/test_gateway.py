@@ -124,6 +124,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         "mlflow_stack_access": "proxied",
         "mlflow_gateway_hostname": NAME,
         "mlflow_gateway_bind": "0.0.0.0",
+        # No login.
+        "mlflow_stack_insecure": True,
         "mlflow_gateway_https_port": 58303,
         "mlflow_gateway_http_port": 58304,
     }

@@ -155,19 +155,29 @@ def _bind_problem(bind: str) -> str:
 
 
 def _exposure(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
-    bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
-    if _bind_problem(bind) or ip_address(bind).is_loopback or _is_true(values.get("mlflow_stack_insecure")):
+    """An address that others reach takes TLS, which the gateway alone has, and a login."""
+    if _is_true(values.get("mlflow_stack_insecure")):
         return
-    missing = {
-        "TLS (mlflow_gateway_hostname)": not values.get("mlflow_gateway_hostname"),
-        "a login (mlflow_stack_auth: basic)": values.get("mlflow_stack_auth", "none") == "none",
-    }
-    if any(missing.values()):
+    no_login = values.get("mlflow_stack_auth", "none") == "none"
+    bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
+    if _is_reached(bind):
         yield (
-            f"mlflow_stack_bind is {bind}, where others reach MLflow without "
-            f"{' and without '.join(name for name, lacks in missing.items() if lacks)}. Set what is missing, leave "
-            "mlflow_stack_bind at 127.0.0.1, or insist with mlflow_stack_insecure: true."
+            f"mlflow_stack_bind is {bind}, where others reach MLflow without TLS"
+            f"{' and without a login' if no_login else ''}. Leave it at 127.0.0.1 and put a gateway in front "
+            "(mlflow_gateway_hostname) with a login (mlflow_stack_auth: basic), or insist with "
+            "mlflow_stack_insecure: true."
         )
+    bind = str(values.get("mlflow_gateway_bind", "0.0.0.0"))  # noqa: S104  # As the role has it.
+    if values.get("mlflow_gateway_hostname") and no_login and _is_reached(bind):
+        yield (
+            f"mlflow_gateway_bind is {bind}, where others reach MLflow without a login. Set mlflow_stack_auth: basic, "
+            "bind the gateway to 127.0.0.1, or insist with mlflow_stack_insecure: true."
+        )
+
+
+def _is_reached(bind: str) -> bool:
+    """Whether others reach an address; of what is none, another sentence tells."""
+    return not _bind_problem(bind) and not ip_address(bind).is_loopback
 
 
 def _users(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
@@ -182,7 +192,7 @@ def _users(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     permissions = values.get("mlflow_stack_auth_service_permissions") or []
     for problem in permission_problems(permissions):
         yield f"mlflow_stack_auth_service_permissions: each service {problem}"
-    yield from user_problems(values.get("mlflow_stack_users") or [], values["mlflow_stack_services"], login)
+    yield from user_problems(values.get("mlflow_stack_users") or [], [*values["mlflow_stack_services"], "monitor"], login)
 
 
 def _pins(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:

@@ -25,6 +25,11 @@ GOOD: dict[str, Any] = {
     "sftp_client_generate_key": True,
     "artifact_storage": "sftp",
 }
+GATEWAY = {
+    "mlflow_gateway_hostname": "mlflow.example",
+    "mlflow_gateway_tls": "self",
+    "mlflow_gateway_authority_dir": "/srv/authority",
+}
 # What is given, and words of the one sentence.
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "choice misspelt": (
@@ -125,7 +130,11 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "an address of others without TLS": (
         {"mlflow_stack_bind": "fd00::1", "mlflow_stack_auth": "basic"},
-        ["without TLS (mlflow_gateway_hostname). Set"],
+        ["without TLS. Leave it at 127.0.0.1"],
+    ),
+    "a gateway for others without a login": (
+        GATEWAY,
+        ["mlflow_gateway_bind is 0.0.0.0, where others reach MLflow without a login", "mlflow_stack_auth: basic"],
     ),
     "users without a login": (
         {"mlflow_stack_users": [{"name": "alice", "password": "twelve chars"}]},
@@ -168,11 +177,9 @@ FINE: dict[str, dict[str, Any]] = {
     "first key seen": {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []},
     "amounts": {"mlflow_stack_capacity_warn": "5 GiB", "mlflow_stack_capacity_refuse": 0},
     "all addresses, insisted on": {"mlflow_stack_bind": "0.0.0.0", "mlflow_stack_insecure": True},
-    "all addresses, with TLS and a login": {
-        "mlflow_stack_bind": "0.0.0.0",
-        "mlflow_gateway_hostname": "mlflow.example",
-        "mlflow_stack_auth": "basic",
-    },
+    "a gateway for others with a login": GATEWAY | {"mlflow_stack_auth": "basic"},
+    "a gateway for others without a login, insisted on": GATEWAY | {"mlflow_stack_insecure": True},
+    "a gateway for the Docker host": GATEWAY | {"mlflow_gateway_bind": "127.0.0.1"},
     "IPv6": {"mlflow_stack_bind": "::1"},
     "no value where none is needed": {"sftp_address": None, "sftp_target_bootstrap_password": None},
     "one port, one service": {"mlflow_stack_port": 8888, "mlflow_stack_services": ["mlflow"]},
