@@ -418,7 +418,7 @@ _TABLE = (
         "mlflow_login_refused",
         "mlflow",
         "The MLflow server does not accept this user and password, or wants some",
-        "Run site.yml, which gives the services' users their passwords again and recreates services that have old ones. "
+        "Run site.yml, which gives the services' users their passwords again and recreates those that have old ones. "
         "Elsewhere, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
     ),
     Cause(

@@ -93,7 +93,8 @@ def _rows(database: Database, connection: sa.Connection) -> dict[str, int]:
         if owner is not None and owner[0] in tables:
             tags, key = tables[owner[0]].c, owner[1]
             column = tables[name].c[key]
-            own = sa.select(tags[key]).where(tags.key == TAG)
+            # The tables of the login hold numbers of experiments as text.
+            own = sa.select(sa.cast(tags[key], column.type)).where(tags.key == TAG)
             query = query.where(sa.or_(column.is_(None), column.not_in(own)))
         counts[name] = connection.scalar(query) or 0
     return counts

@@ -12,6 +12,7 @@ from mlflow_sftp.database.database import Database
 from mlflow_sftp.errors import DatabaseError
 from mlflow_sftp.operations import login_schema
 from mlflow_sftp.operations.database_copy import copy_database, empty_database
+from mlflow_sftp.operations.database_inventory import database_info
 from mlflow_sftp.operations.database_schema import schema
 from tests.integration.database_copy.conftest import Dump
 
@@ -72,3 +73,13 @@ def test_a_database_with_users_is_emptied(with_login: Path, empty: str) -> None:
     with Database(empty) as database:
         empty_database(database)
         assert schema(database).state == "empty"
+
+
+def test_rows_are_counted_on_either_kind(with_login: Path, empty: str) -> None:
+    """The login's tables hold numbers of experiments as text, which PostgreSQL does not compare with numbers."""
+    with Database(f"sqlite:///{with_login}") as source:
+        copy_database(source, empty)
+        before = database_info(source, rows=True)["rows"]
+    with Database(empty) as target:
+        assert database_info(target, rows=True)["rows"] == before
+    assert before["users"] == 1
