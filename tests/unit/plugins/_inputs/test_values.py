@@ -134,7 +134,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a gateway for others without a login": (
         GATEWAY,
-        ["mlflow_gateway_bind is 0.0.0.0, where others reach MLflow without a login", "mlflow_stack_auth: basic"],
+        [
+            "mlflow_gateway_bind is 0.0.0.0, where others reach MLflow without a login",
+            "mlflow_stack_auth: basic",
+        ],
     ),
     "users without a login": (
         {"mlflow_stack_users": [{"name": "alice", "password": "twelve chars"}]},
