@@ -83,6 +83,11 @@ lines:
   returned: success
   type: list
   elements: str
+versions:
+  description: Versions of MLflow and the Docker engine, and the images that run, as far as they answer.
+  returned: success
+  type: dict
+  sample: {MLflow: 3.17.2, Docker engine: 26.1.5, images: "freegee/mlflow-server:1"}
 findings:
   description: The places that are full or low, for people.
   returned: success
@@ -103,17 +108,20 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.space import places
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.versions import versions
 
 
 def look(module: AnsibleModule) -> dict:
     """Return what was found."""
     options = module.params
     limits = Limits.parse(options["warn"], options["refuse"])
-    found = places(Stack(settings_of(options)), options["quota_bytes"])
+    stack = Stack(settings_of(options))
+    found = places(stack, options["quota_bytes"])
     return {
         "level": worst(found, limits),
         "places": [{**vars(each), "level": each.level(limits)} for each in found],
         "lines": [str(each) for each in found],
+        "versions": versions(stack),
         "findings": list(findings(found, limits, "full", "low")),
     }
 

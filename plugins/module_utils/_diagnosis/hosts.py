@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,9 +12,7 @@ def describe_host(name: str, variables: Mapping[str, Any], project: str) -> dict
 
     Args:
         name: Its name.
-        variables: Its variables: ``__mlflow_stack_capacity`` is what mlflow_capacity_info returned, and
-            ``__mlflow_stack_engine_version``, ``__mlflow_stack_running_images`` and ``__mlflow_stack_schema_version``
-            are the results of commands.
+        variables: Its variables, of which ``__mlflow_stack_capacity`` is what mlflow_capacity_info returned.
         project: Version of the collection; empty where nobody knows.
 
     Returns:
@@ -35,26 +32,5 @@ def _capacity(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _versions(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    schema = _json(_said(variables, "__mlflow_stack_schema_version"))
-    if schema.get("mlflow"):
-        yield "MLflow", str(schema["mlflow"])
-    if schema.get("database"):
-        revisions = ", ".join(map(str, schema["database"]))
-        yield "schema of the database", f"{revisions} ({schema.get('state', 'unknown')})"
-    if engine := _said(variables, "__mlflow_stack_engine_version"):
-        yield "Docker engine", engine
-    if images := sorted(set(_said(variables, "__mlflow_stack_running_images").split())):
-        yield "images", ", ".join(images)
-
-
-def _said(variables: Mapping[str, Any], name: str) -> str:
-    result = variables.get(name) or {}
-    return str(result.get("stdout", "")).strip() if result.get("rc") == 0 else ""
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    told = variables.get("__mlflow_stack_capacity") or {}
+    yield from ((str(name), str(value)) for name, value in told.get("versions", {}).items())

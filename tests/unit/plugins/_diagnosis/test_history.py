@@ -70,25 +70,18 @@ def test_a_place_that_is_gone_is_still_drawn_and_one_that_was_not_there_has_gaps
     ("variables", "expected"),
     [
         ({}, {}),
-        ({"__mlflow_stack_engine_version": {"rc": 1, "stdout": "x"}}, {}),
-        ({"__mlflow_stack_engine_version": {"skipped": True}}, {}),
-        ({"__mlflow_stack_schema_version": {"rc": 0, "stdout": "Error"}}, {}),
         ({"__mlflow_stack_capacity": {"failed": True, "msg": "x"}}, {}),
         (
             {
-                "__mlflow_stack_capacity": {"lines": ["a: 1 B free", "b"]},
-                "__mlflow_stack_engine_version": {"rc": 0, "stdout": "26\n"},
-                "__mlflow_stack_running_images": {"rc": 0, "stdout": "b\na\nb\n"},
-                "__mlflow_stack_schema_version": {
-                    "rc": 0,
-                    "stdout": '{"mlflow": "3.17.2", "database": ["abc"], "state": "current"}',
+                "__mlflow_stack_capacity": {
+                    "lines": ["a: 1 B free", "b"],
+                    "versions": {"MLflow": "3.17.2", "Docker engine": "26", "images": "a, b"},
                 },
             },
             {
                 "a": "1 B free",
                 "space": "b",
                 "MLflow": "3.17.2",
-                "schema of the database": "abc (current)",
                 "Docker engine": "26",
                 "images": "a, b",
                 "freegee.mlflow_sftp": "0.1.0",
