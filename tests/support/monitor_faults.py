@@ -94,12 +94,17 @@ def _no_space(site: Site) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", site.store], check=True)
 
 
+class _Quiet(BaseHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
 @contextmanager
 def _other_server(site: Site) -> Iterator[None]:
     """The port is that of another service."""
     site.sshd.stop()
     HTTPServer.allow_reuse_address = True
-    with HTTPServer((site.sshd.host, site.sshd.port), BaseHTTPRequestHandler) as other:
+    with HTTPServer((site.sshd.host, site.sshd.port), _Quiet) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         try:
             yield
