@@ -159,6 +159,8 @@ def _direct(lab: Lab) -> http.client.HTTPConnection:
 def _secured(lab: Lab) -> http.client.HTTPConnection:
     context = ssl.create_default_context(cafile=str(lab.directory / "gateway" / "ca.crt"))
     plain = socket.create_connection(("127.0.0.1", lab.port + 3), timeout=300)
+    # As http.client does where it connects itself; otherwise each body waits for the acknowledgement of its header.
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection = http.client.HTTPSConnection(_NAME, lab.port + 3)
     connection.sock = context.wrap_socket(plain, server_hostname=_NAME)
     return connection
