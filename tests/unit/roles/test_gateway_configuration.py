@@ -1,0 +1,60 @@
+"""The configuration that the role of the gateway writes for HAProxy."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROLE = Path(__file__).parents[3] / "roles" / "mlflow_gateway"
+ALL = ["mlflow", "notebook", "experiment-service", "train"]
+
+
+def written(**given: Any) -> str:
+    variables: dict[str, Any] = {}
+    for file in (ROLE / "defaults/main.yml", ROLE / "vars/main.yml"):
+        variables |= {name: trusted(value) for name, value in yaml.safe_load(file.read_text()).items()}
+    variables |= {
+        "ansible_managed": "Ansible managed",
+        "mlflow_gateway_hostname": "mlflow.example.org",
+        "mlflow_stack_services": ALL,
+        "__mlflow_gateway_revision": "revision",
+        **given,
+    }
+    template = trust_as_template((ROLE / "templates/haproxy.cfg.j2").read_text())
+    return str(Templar(loader=DataLoader(), variables=variables).template(template))
+
+
+def trusted(value: Any) -> Any:
+    if isinstance(value, list):
+        return [trusted(each) for each in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def section(configuration: str, header: str) -> str:
+    """Return the lines of a section, which ends where the next one begins."""
+    found = re.search(rf"^{re.escape(header)}\n((?: .*\n|\n)*)", configuration, re.MULTILINE)
+    assert found, header
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("notebook", "services", "backends", "known"),
+    [
+        ("/notebook", ALL, ["mlflow", "notebook"], "mlflow.example.org"),
+        ("lab.example.org", ALL, ["mlflow", "notebook"], "mlflow.example.org lab.example.org"),
+        ("", ALL, ["mlflow"], "mlflow.example.org"),
+        ("/notebook", ["mlflow"], ["mlflow"], "mlflow.example.org"),
+        ("lab.example.org", ["mlflow"], ["mlflow"], "mlflow.example.org"),
+    ],
+)
+def test_requests_go_to_the_services_that_the_stack_offers(
+    notebook: str, services: list[str], backends: list[str], known: str
+) -> None:
+    configuration = written(mlflow_gateway_notebook=notebook, mlflow_stack_services=services)
+    assert re.findall(r"^backend (\w+)$", configuration, re.MULTILINE) == backends
+    assert set(re.findall(r"^    (?:use|default)_backend (\w+)", configuration, re.MULTILINE)) == set(backends)
+    assert f"unless {{ req.hdr(Host),field(1,:) -i {known} }}" in configuration
