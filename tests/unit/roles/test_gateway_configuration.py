@@ -58,3 +58,10 @@ def test_requests_go_to_the_services_that_the_stack_offers(
     assert re.findall(r"^backend (\w+)$", configuration, re.MULTILINE) == backends
     assert set(re.findall(r"^    (?:use|default)_backend (\w+)", configuration, re.MULTILINE)) == set(backends)
     assert f"unless {{ req.hdr(Host),field(1,:) -i {known} }}" in configuration
+
+
+@pytest.mark.parametrize(
+    "header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "X-Scheme"]
+)
+def test_what_clients_say_in_the_place_of_a_proxy_is_dropped(header: str) -> None:
+    assert f"    http-request del-header {header}\n" in section(written(), "frontend https")
