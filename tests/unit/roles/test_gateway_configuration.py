@@ -65,3 +65,10 @@ def test_requests_go_to_the_services_that_the_stack_offers(
 )
 def test_what_clients_say_in_the_place_of_a_proxy_is_dropped(header: str) -> None:
     assert f"    http-request del-header {header}\n" in section(written(), "frontend https")
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_errors_of_haproxy_itself_say_when_to_try_again(status: int) -> None:
+    (line,) = re.findall(rf"^    http-error status {status} .*$", written(), re.MULTILINE)
+    assert '"error_code": "TEMPORARILY_UNAVAILABLE"' in line
+    assert "hdr Retry-After 30" in line
