@@ -72,3 +72,14 @@ def test_errors_of_haproxy_itself_say_when_to_try_again(status: int) -> None:
     (line,) = re.findall(rf"^    http-error status {status} .*$", written(), re.MULTILINE)
     assert '"error_code": "TEMPORARILY_UNAVAILABLE"' in line
     assert "hdr Retry-After 30" in line
+
+
+def test_clients_do_not_take_the_connections_of_the_health_check() -> None:
+    configuration = written(mlflow_gateway_max_connections=70)
+    limits = {
+        header: int(re.findall(r"^    maxconn (\d+)$", section(configuration, header), re.MULTILINE)[0])
+        for header in ("global", "frontend http", "frontend https")
+    }
+    assert limits["frontend http"] == limits["frontend https"] == 70
+    assert limits.pop("global") > sum(limits.values())
+    assert "maxconn" not in section(configuration, "frontend revision")
