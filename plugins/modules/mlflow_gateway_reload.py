@@ -17,6 +17,7 @@ description:
     connection is refused or cut.
   - Waits until the new revision is served. Where the new worker does not start, HAProxy goes on with the one that it
     has, and the module fails with what HAProxy said.
+  - A gateway that does not run, or is not there yet, is left alone, since it reads the files when it starts.
   - Needs the Docker client, and the right to use the engine.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
@@ -59,7 +60,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 served:
-  description: The revision that was served before; empty where no gateway answered, which only check mode accepts.
+  description:
+    - The revision that was served before; empty where no gateway runs, and in check mode where none answers.
   returned: success
   type: str
 seconds:
@@ -68,6 +70,7 @@ seconds:
   type: float
 """
 
+import re
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -78,6 +81,16 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.revisi
 
 _PAUSE = 0.2
 _LINES = "15"
+# States of a container whose processes have read the files, and go on with them.
+_HOLDS_FILES = ("running", "paused")
+
+
+def starts_later(module: AnsibleModule) -> bool:
+    """Return whether no gateway runs, so that its start will read the files."""
+    named = f"--filter=name=^{re.escape(module.params['container'])}$"
+    command = ["docker", "container", "ls", "--all", named, "--format={{.State}}"]
+    _, output, _ = module.run_command(command, check_rc=not module.check_mode)
+    return output.strip() not in _HOLDS_FILES
 
 
 def served(module: AnsibleModule) -> str:
@@ -116,11 +129,14 @@ def reload(module: AnsibleModule) -> float:
 def run(module: AnsibleModule) -> dict[str, object]:
     """Compare, reload and return the results."""
     container, wanted = module.params["container"], module.params["revision"]
+    if starts_later(module):
+        return {"changed": False, "served": "", "seconds": 0.0, "diff": {}}
     before = served(module)
     if not before and not module.check_mode:
         module.fail_json(
             f"{container} does not tell which revision of its files it serves, so that it cannot be reloaded. See "
-            f"whether it runs (`docker container ls --all`); site.yml starts it. The end of its log:\n{log(module)}"
+            f"whether it is well (`docker container ls --all`); site.yml starts it anew. The end of its log:\n"
+            f"{log(module)}"
         )
     changed = bool(before) and before != wanted
     seconds = reload(module) if changed and not module.check_mode else 0.0

@@ -56,7 +56,9 @@ def test_requests_go_to_the_services_that_the_stack_offers(
 ) -> None:
     configuration = written(mlflow_gateway_notebook=notebook, mlflow_stack_services=services)
     assert re.findall(r"^backend (\w+)$", configuration, re.MULTILINE) == backends
-    assert set(re.findall(r"^    (?:use|default)_backend (\w+)", configuration, re.MULTILINE)) == set(backends)
+    assert set(re.findall(r"^    (?:use|default)_backend (\w+)", configuration, re.MULTILINE)) == set(
+        backends
+    )
     assert f"unless {{ req.hdr(Host),field(1,:) -i {known} }}" in configuration
 
 
