@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - With V(kept), archives the files of a stack whose MLflow server is healthy. Of one that is not, nothing is kept,
-    and what was kept before is removed.
+  - With V(kept), archives the files of a stack whose MLflow server is healthy, those of its gateway among them. Of
+    one that is not, nothing is kept, and what was kept before is removed.
   - With V(restored), gives the stack the files that were kept, starts the containers of them and waits for an answer.
     The message says how that went; it does not fail, so that the error of the deployment remains the one to report.
 extends_documentation_fragment:
@@ -93,7 +93,7 @@ def keep(settings: Settings, archive: Path, check: bool) -> dict:
     """Archive the files of a stack that answers."""
     answering = answers(settings)
     if answering and not check:
-        files.save(settings.directory, archive)
+        files.save(settings.directory, archive, gateway=True)
     elif not check:
         archive.unlink(missing_ok=True)
     return {
@@ -111,7 +111,7 @@ def restore(settings: Settings, archive: Path, seconds: int, check: bool) -> dic
         }
     if not check:
         try:
-            files.restore(archive, settings.directory)
+            files.restore(archive, settings.directory, gateway=True)
             Stack(settings).start(seconds, "--remove-orphans")
         except (CutoverError, OSError) as error:
             return {

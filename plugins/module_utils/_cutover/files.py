@@ -21,14 +21,16 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.login i
 FILES = (".other_stores.json", ".env", "compose.yml")
 CREDENTIALS = ("mlflow", ".secrets/mlflow_sftp_key")
 DIRECTORIES = (*CREDENTIALS, LOGIN, "postgres")
+# Of a deployment alone: a cutover leaves them, and undone weeks later, it must not bring back an expired certificate.
+GATEWAY = ("gateway", ".secrets/gateway")
 
 
-def save(stack: Path, archive: Path) -> None:
-    """Keep the files of a stack in an archive, completely or not at all."""
+def save(stack: Path, archive: Path, *, gateway: bool = False) -> None:
+    """Keep the files of a stack, and of its gateway if asked to, in an archive, completely or not at all."""
     temporary = archive.with_name(f".{archive.name}.new")
     with open(temporary, "wb", opener=_private) as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
-            for name in (*FILES, *DIRECTORIES):
+            for name in (*FILES, *DIRECTORIES, *(GATEWAY if gateway else ())):
                 if (stack / name).exists():
                     tar.add(stack / name, arcname=name)
         file.flush()
@@ -51,16 +53,30 @@ def _extract(archive: Path, directory: Path) -> None:
         tar.extractall(directory, numeric_owner=True)  # noqa: S202
 
 
-def restore(archive: Path, stack: Path, *, credentials: bool = True) -> None:
-    """Give a stack the files of an archive, and none that it did not have; credentials may stay as they are."""
+def restore(archive: Path, stack: Path, *, credentials: bool = True, gateway: bool = False) -> None:
+    """Give a stack the files of an archive, and none that it did not have.
+
+    Credentials may stay as they are. The gateway's files stay unless they were asked for, as they were at `save`.
+    """
     with tempfile.TemporaryDirectory(dir=archive.parent) as directory:
         extract(archive, Path(directory))
+        for name in GATEWAY if gateway else ():
+            _restore_directory(Path(directory) / name, stack / name)
         install(Path(directory), stack, credentials=credentials)
         for name in FILES:
             if not (Path(directory) / name).exists():
                 (stack / name).unlink(missing_ok=True)
         if not (Path(directory) / LOGIN).exists():
             shutil.rmtree(stack / LOGIN, ignore_errors=True)
+
+
+def _restore_directory(source: Path, target: Path) -> None:
+    if source.is_dir():
+        install_directory(source, target)
+        # A deployment may have given it to another user.
+        _copy_metadata(source, target)
+    elif target.exists():
+        shutil.rmtree(target)
 
 
 def install(source: Path, stack: Path, *, credentials: bool = True) -> None:

@@ -1,6 +1,7 @@
 """The stack's files, kept and replaced."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,42 @@ def test_what_was_not_there_before_is_not_there_again(tmp_path: Path) -> None:
     files.install(following, present)
     files.restore(tmp_path / "before.tar", present)
     assert content(present) == before
+
+
+def gateway(stack: Path, word: str) -> None:
+    for name in files.GATEWAY:
+        (stack / name).mkdir(parents=True, exist_ok=True)
+        (stack / name / "file").write_text(word)
+    (stack / files.GATEWAY[1]).chmod(0o700)
+
+
+@pytest.mark.parametrize("before", ["old", ""])
+@pytest.mark.parametrize("after", ["new", ""])
+def test_a_deployment_s_archive_gives_the_gateway_back(tmp_path: Path, before: str, after: str) -> None:
+    present = stack(tmp_path / "stack", "old")
+    if before:
+        gateway(present, before)
+    kept = content(present)
+    files.save(present, tmp_path / "before.tar", gateway=True)
+    for name in files.GATEWAY:
+        shutil.rmtree(present / name, ignore_errors=True)
+    if after:
+        gateway(present, after)
+        (present / files.GATEWAY[0] / "more").write_text(after)
+        (present / files.GATEWAY[1]).chmod(0o755)
+    files.restore(tmp_path / "before.tar", present, gateway=True)
+    assert content(present) == kept
+    assert [(present / name).exists() for name in files.GATEWAY] == [bool(before)] * 2
+    assert not before or (present / files.GATEWAY[1]).stat().st_mode & 0o777 == 0o700
+
+
+def test_undoing_a_cutover_leaves_the_gateway_as_it_is(tmp_path: Path) -> None:
+    present = stack(tmp_path / "stack", "old")
+    gateway(present, "old")
+    files.save(present, tmp_path / "before.tar")
+    gateway(present, "new")
+    files.restore(tmp_path / "before.tar", present)
+    assert [(present / name / "file").read_text() for name in files.GATEWAY] == ["new", "new"]
 
 
 def test_an_archive_that_is_cut_short_is_an_error_of_its_file(tmp_path: Path) -> None:
