@@ -126,7 +126,7 @@ def _crowd(lab: Lab, clients: int, minutes: float) -> None:
     for thread in threads:
         thread.start()
     began = time.monotonic()
-    for name in ("gateway.key", "gateway.crt"):
+    for name in (f"{_NAME}.key", f"{_NAME}.crt"):
         (lab.directory / "gateway" / name).unlink()
     passes(lab.play("site.yml", "--skip-tags", "verify"))
     print(f"certificate replaced after {time.monotonic() - began:.0f} s: {dict(seen)}", flush=True)

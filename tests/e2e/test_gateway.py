@@ -255,7 +255,7 @@ def test_second_run_changes_nothing(front: Front) -> None:
 def test_a_new_certificate_fails_no_request(front: Front) -> None:
     before = front.ask(SEARCH).certificate["serialNumber"]
     containers = front.lab.containers()
-    for name in ("gateway.key", "gateway.crt"):
+    for name in (f"{NAME}.key", f"{NAME}.crt"):
         (front.lab.directory / "gateway" / name).unlink()
     # Half sent when the certificate changes, and none the worse for it.
     with Asking(front) as asking:
