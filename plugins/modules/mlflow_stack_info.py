@@ -103,6 +103,11 @@ options:
       - As O(ports), on the address O(further_bind).
     type: dict
     default: {}
+  local_ports:
+    description:
+      - As O(ports), on 127.0.0.1.
+    type: dict
+    default: {}
   uid:
     description:
       - User id that nobody may have on the host before there is a stack.
@@ -342,6 +347,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.finding
 
 _DEFAULT_ROOT = "/var/lib/docker"
 _MTU = "com.docker.network.driver.mtu"
+_LOCAL = "127.0.0.1"
 _DEFAULT_MTU = 1500
 
 
@@ -434,10 +440,14 @@ def bridge_mtu(module: AnsibleModule) -> int:
 def taken_ports(options: Mapping[str, Any], own: list[int]) -> list[Port]:
     """Return those of the ports that somebody else holds."""
     return [
-        Port(variable, options[bind], int(number), holder(int(number)))
-        for bind, ports in (("bind", "ports"), ("further_bind", "further_ports"))
-        for variable, number in options[ports].items()
-        if int(number) and int(number) not in own and is_taken(options[bind], int(number))
+        Port(variable, bind, int(number), holder(int(number)))
+        for bind, ports in (
+            (options["bind"], options["ports"]),
+            (options["further_bind"], options["further_ports"]),
+            (_LOCAL, options["local_ports"]),
+        )
+        for variable, number in ports.items()
+        if int(number) and int(number) not in own and is_taken(bind, int(number))
     ]
 
 
@@ -564,6 +574,7 @@ def main() -> None:
             "ports": {"type": "dict", "default": {}},
             "further_bind": {"type": "str", "default": "0.0.0.0"},  # noqa: S104
             "further_ports": {"type": "dict", "default": {}},
+            "local_ports": {"type": "dict", "default": {}},
             "uid": {"type": "int"},
             "gid": {"type": "int"},
             "min_free_mb": {"type": "int"},
