@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mlflow_sftp.monitor.outcome import Outcome
+from mlflow_sftp.monitor.outcome import TIMEOUT, Outcome
 from mlflow_sftp.monitor.status import Status, age
 
 # Seconds after which a cutover that has not ended is one that was interrupted. Until then, MLflow may be closed.
 CUTOVER_SECONDS = 3600.0
 _HOUR, _DAY = 3600.0, 86400.0
-# What checks begin with that only ask for space: where nobody tells it is not known, and what is wrong, others find.
+# What checks begin with that only ask for space: where nobody tells it is not known, and what is wrong, others find,
+# but for a disk that does not answer.
 SPACE = "space_"
 
 
@@ -76,6 +77,7 @@ def findings(
     status: Status,
     limits: Limits,
     now: float,
+    watched_since: float | None = None,
 ) -> list[Finding]:
     """Return the states that are known.
 
@@ -85,29 +87,38 @@ def findings(
         status: What the Docker host tells.
         limits: From when on something is worth an alert.
         now: Seconds since 1970.
+        watched_since: When the stack was watched first, in seconds since 1970; None where nobody knows.
     """
     unfinished = status.unfinished_for(now)
     # What is closed on purpose does not answer; that it was closed too long is told instead.
     is_closed = unfinished is not None and unfinished < CUTOVER_SECONDS
+    opened = status.cutover_changed if unfinished is None else None
     found: list[Finding] = []
     for name, outcome in outcomes.items():
-        if name.startswith(SPACE):
+        if name.startswith(SPACE) and outcome.cause != TIMEOUT:
             continue
         if not outcome.cause:
             found.append(Finding(name))
-        elif not is_closed and now - failing_since.get(name, now) >= limits.patience:
+        elif not is_closed and _lasts(outcome, failing_since.get(name, now), opened, limits.patience, now):
             first = outcome.failed[0]
             found.append(Finding(name, outcome.cause, f"{first.name}: {first.seen}", first.remedy))
     return [
         *found,
-        *_backup(status, limits, now),
+        *_backup(status, limits, now, watched_since),
         *_cutover(status, now),
         *_certificates(status, limits, now),
     ]
 
 
-def _backup(status: Status, limits: Limits, now: float) -> Iterator[Finding]:
-    old = age(status.backup_at, now)
+def _lasts(outcome: Outcome, since: float, opened: float | None, patience: float, now: float) -> bool:
+    """Whether a failure has lasted; one of the time before MLflow was opened again says nothing of now."""
+    if opened is None:
+        return now - since >= patience
+    return outcome.finished > opened and now - max(since, opened) >= patience
+
+
+def _backup(status: Status, limits: Limits, now: float, watched_since: float | None) -> Iterator[Finding]:
+    old, watched = age(status.backup_at, now), age(watched_since, now)
     if status.backup_error:
         yield Finding("backup", "backup_failed", status.backup_error, "Run playbooks/backup.yml.")
     elif old is not None:
@@ -115,6 +126,11 @@ def _backup(status: Status, limits: Limits, now: float) -> Iterator[Finding]:
         seen = f"the last good backup is {old / _HOUR:.0f} hours old"
         remedy = "See why the timer makes none, or run playbooks/backup.yml."
         yield Finding("backup", "backup_old", seen, remedy) if is_old else Finding("backup")
+    elif limits.backup_hours and watched is not None and watched > limits.backup_hours * _HOUR:
+        seen = f"no backup was made in the {watched / _HOUR:.0f} hours for which the stack is watched"
+        yield Finding(
+            "backup", "backup_missing", seen, "Set mlflow_backup_schedule, or run playbooks/backup.yml."
+        )
 
 
 def _cutover(status: Status, now: float) -> Iterator[Finding]:

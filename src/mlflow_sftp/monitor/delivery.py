@@ -8,6 +8,7 @@ import json
 import logging
 import smtplib
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -26,6 +27,7 @@ from mlflow_sftp.monitor.alerts import Change, Finding, after_telling, changes, 
 _log = logging.getLogger(__name__)
 _TIMEOUT = 15.0
 _PORTS = {"smtp": 25, "smtps": 465}
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,12 @@ class Messenger:
         self._stack = stack
         self._addressees = addressees
         self._state = state
-        self._told = _read_told(state)
+        self._told, since = _read_state(state)
+        # When the stack was watched first, in seconds since 1970.
+        self.watched_since = time.time() if since is None else since
         self.untold = 0
+        if since is None:
+            self._keep()
 
     def tell(self, found: Sequence[Finding], now: float) -> None:
         """Tell of what is otherwise than told before, each addressee for itself; what fails stays to be told."""
@@ -110,9 +116,10 @@ class Messenger:
         return senders
 
     def _keep(self) -> None:
+        kept = {"contract": 1, "watched_since": self.watched_since, "told": self._told}
         try:
             with replaced_file(self._state) as temporary:
-                temporary.write_text(json.dumps({"contract": 1, "told": self._told}, indent=2) + "\n")
+                temporary.write_text(json.dumps(kept, indent=2) + "\n")
         except StorageError as error:
             _log.error("what was told cannot be kept, and a restart will tell it again: %s", error)
 
@@ -154,18 +161,14 @@ def post(url: str, told: Mapping[str, Any], timeout: float = _TIMEOUT) -> None:
 
 def mail(who: Addressees, stack: str, news: Sequence[Change], timeout: float = _TIMEOUT) -> None:
     """Send mail; raises DeliveryError."""
-    parts = urlsplit(who.smtp_url)
-    host = parts.hostname or "localhost"
-    message = EmailMessage()
-    message["Subject"] = f"{stack}: " + ", ".join(
-        f"{each.subject} {each.cause or 'is well again'}" for each in news
-    )
-    message["From"], message["To"] = who.mail_from, ", ".join(who.mail_to)
-    message["Date"] = formatdate()
-    message.set_content("\n".join(f"{stamp(each.since)} {each}" for each in news) + "\n")
+    host = "the mail server"
     try:
+        parts = urlsplit(who.smtp_url)
+        host = parts.hostname or "localhost"
+        message = _message(who, stack, news)
         with _connect(parts.scheme, host, parts.port or _PORTS[parts.scheme], timeout) as server:
             if parts.username:
+                _require_privacy(server, host)
                 server.login(unquote(parts.username), unquote(parts.password or ""))
             server.send_message(message)
     except smtplib.SMTPResponseException as error:
@@ -173,7 +176,25 @@ def mail(who: Addressees, stack: str, news: Sequence[Change], timeout: float = _
     except (OSError, smtplib.SMTPException) as error:
         raise DeliveryError(f"{host} did not take the mail: {_reason(error)}") from None
     except (ValueError, KeyError):
-        raise DeliveryError("the address of the mail server cannot be used") from None
+        raise DeliveryError("an address of the mail or of its server cannot be used") from None
+
+
+def _message(who: Addressees, stack: str, news: Sequence[Change]) -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"] = f"{stack}: " + ", ".join(
+        f"{each.subject} {each.cause or 'is well again'}" for each in news
+    )
+    message["From"], message["To"] = who.mail_from, ", ".join(who.mail_to)
+    message["Date"] = formatdate()
+    message.set_content("\n".join(f"{stamp(each.since)} {each}" for each in news) + "\n")
+    return message
+
+
+def _require_privacy(server: smtplib.SMTP, host: str) -> None:
+    """Refuse to tell a password to whoever listens; on this machine nobody does."""
+    if isinstance(server.sock, ssl.SSLSocket) or host in _LOOPBACK:
+        return
+    raise DeliveryError(f"{host} offers no TLS, and would be told the password in clear")
 
 
 def _connect(scheme: str, host: str, port: int, timeout: float) -> smtplib.SMTP:
@@ -192,14 +213,18 @@ def _reason(error: Exception) -> str:
     return str(getattr(reason, "strerror", "") or type(reason).__name__)
 
 
-def _read_told(state: Path) -> dict[str, dict[str, str]]:
+def _read_state(state: Path) -> tuple[dict[str, dict[str, str]], float | None]:
+    """Return what was told, and since when the stack is watched; None where nobody knows."""
     try:
-        told = json.loads(state.read_text())["told"]
-        return {
-            str(name): {str(key): str(value) for key, value in each.items()} for name, each in told.items()
+        kept = json.loads(state.read_text())
+        since = kept.get("watched_since")
+        told = {
+            str(name): {str(key): str(value) for key, value in each.items()}
+            for name, each in kept["told"].items()
         }
+        return told, None if since is None else float(since)
     except FileNotFoundError:
-        return {}
+        return {}, None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         _log.warning("%s cannot be read (%s): what is wrong now is told again", state, type(error).__name__)
-        return {}
+        return {}, None

@@ -15,6 +15,7 @@ from mlflow_sftp.monitor.board import Board
 from mlflow_sftp.monitor.checks import Check, pause, run_check
 from mlflow_sftp.monitor.delivery import Messenger
 from mlflow_sftp.monitor.metrics import StackCollector
+from mlflow_sftp.monitor.outcome import BROKEN, Outcome, Stage
 from mlflow_sftp.monitor.status import Status, read_status
 
 # Within which a stack that starts together with its monitor should answer.
@@ -87,7 +88,7 @@ class Monitor:
         while not self._stopped.is_set():
             with self._one_heavy if check.heavy else contextlib.nullcontext():
                 self._board.begin(check.name)
-                outcome = run_check(check)
+                outcome = _outcome_of(check)
             for stage in outcome.failed:
                 _log.warning("%s: %s: %s: %s", check.name, stage.name, stage.cause, stage.seen)
             failing_for = self._board.end(outcome)
@@ -96,8 +97,28 @@ class Monitor:
     def _tell(self) -> None:
         found, now = self._board.snapshot(), time.time()
         self._messenger.tell(
-            findings(found.outcomes, found.failing_since, self._status(), self._limits, now), now
+            findings(
+                found.outcomes,
+                found.failing_since,
+                self._status(),
+                self._limits,
+                now,
+                self._messenger.watched_since,
+            ),
+            now,
         )
 
     def _status(self) -> Status:
         return read_status(self._status_directory, self._certificates)
+
+
+def _outcome_of(check: Check) -> Outcome:
+    """Make a check; one that cannot be made is a finding, and the next time it is tried again."""
+    began = time.time()
+    try:
+        return run_check(check)
+    except Exception as error:
+        _log.exception("%s could not be made", check.name)
+        seconds = time.time() - began
+        stage = Stage(check.name, "failed", seconds, BROKEN, f"the check could not be made: {error!r}")
+        return Outcome(check.name, began + seconds, seconds, (stage,))

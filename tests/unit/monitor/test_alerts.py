@@ -1,5 +1,6 @@
 """Decisions of the monitor: what is wrong, what of that is told, when it is looked at again."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ def causes(
         (outcome("b", "a", "b"), NOW - 61, {"account": "a,b"}),
         # Space that nobody tells is another one's finding.
         (outcome("host_key_rejected", check="space_account"), NOW - 999, {}),
+        (outcome("check_timeout", check="space_artifacts"), NOW - 999, {"space_artifacts": "check_timeout"}),
     ],
 )
 def test_a_check_is_a_finding_once_patience_is_over(
@@ -65,6 +67,41 @@ def test_a_check_is_a_finding_once_patience_is_over(
 )
 def test_what_the_host_tells(status: Status, expected: dict[str, str]) -> None:
     assert causes({}, status=status) == expected
+
+
+@pytest.mark.parametrize(
+    ("opened", "finished", "expected"),
+    [
+        # Of the closed time, and not asked since.
+        (NOW - 300, NOW - 301, {"cutover": ""}),
+        # Asked since, but patience begins when MLflow is open again.
+        (NOW - 59, NOW - 1, {"cutover": ""}),
+        (NOW - 60, NOW - 1, {"cutover": "", "server": "mlflow_closed"}),
+    ],
+)
+def test_what_failed_while_mlflow_was_closed(
+    opened: float, finished: float, expected: dict[str, str]
+) -> None:
+    failed = replace(outcome("mlflow_closed", check="server"), finished=finished)
+    status = Status(cutover="restore", cutover_state="done", cutover_changed=opened)
+    assert causes({"server": failed}, {"server": NOW - 900}, status) == expected
+
+
+@pytest.mark.parametrize(
+    ("watched_for", "limits", "expected"),
+    [
+        (None, LIMITS, {}),
+        (23 * _HOUR, LIMITS, {}),
+        (25 * _HOUR, LIMITS, {"backup": "backup_missing"}),
+        (25 * _HOUR, Limits(), {}),
+    ],
+)
+def test_a_backup_that_was_never_made(
+    watched_for: float | None, limits: Limits, expected: dict[str, str]
+) -> None:
+    since = None if watched_for is None else NOW - watched_for
+    found = findings({}, {}, Status(), limits, NOW, since)
+    assert {finding.subject: finding.cause for finding in found} == expected
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_sftp.monitor import delivery
 from mlflow_sftp.monitor.alerts import Change, Finding
 from mlflow_sftp.monitor.delivery import Addressees, DeliveryError, Messenger, mail, post
 
@@ -22,6 +23,7 @@ class MailServer(socketserver.ThreadingTCPServer):
 
     def __init__(self) -> None:
         self.mails: list[str] = []
+        self.lines: list[str] = []
         super().__init__(("127.0.0.1", 0), _Talk)
 
 
@@ -31,6 +33,7 @@ class _Talk(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self._say("220 here")
         while line := self.rfile.readline().decode().strip().upper():
+            self.server.lines.append(line)
             if line.startswith("MAIL FROM:<REFUSED"):
                 self._say("550 not you")
             elif line == "DATA":
@@ -72,6 +75,26 @@ def test_mail_that_is_refused_is_told_without_the_password(mail_server: MailServ
     with pytest.raises(DeliveryError) as raised:
         mail(Addressees("", "smtp://user:s3cret@127.0.0.1:1", "a@x.y", ("a@x.y",)), "prod", [CHANGE])
     assert "s3cret" not in str(raised.value)
+
+
+def test_a_password_is_told_to_nobody_without_tls(
+    mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_LOOPBACK", ())
+    url = f"smtp://user:s3cret@127.0.0.1:{mail_server.server_address[1]}"
+    with pytest.raises(DeliveryError, match="offers no TLS"):
+        mail(Addressees("", url, "a@x.y", ("a@x.y",)), "prod", [CHANGE])
+    assert not [line for line in mail_server.lines if line.startswith("AUTH")]
+
+
+def test_an_address_with_a_line_break_is_an_error_of_the_delivery() -> None:
+    with pytest.raises(DeliveryError, match="cannot be used"):
+        mail(Addressees("", "smtp://127.0.0.1:1", "a@x.y\nBcc: e@x.y", ("a@x.y",)), "prod", [CHANGE])
+
+
+def test_since_when_a_stack_is_watched_outlives_a_restart(tmp_path: Path) -> None:
+    first = Messenger("prod", None, tmp_path / "told.json").watched_since
+    assert Messenger("prod", None, tmp_path / "told.json").watched_since == first
 
 
 @pytest.mark.parametrize(
