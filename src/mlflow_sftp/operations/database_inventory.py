@@ -4,7 +4,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location
+from mlflow_sftp.operations.login_schema import GRANTS
 from mlflow_sftp.operations.round_trip_tag import TAG
 from mlflow_sftp.uri import redact
 
@@ -88,16 +89,29 @@ def _rows(database: Database, connection: sa.Connection) -> dict[str, int]:
         if _OWN_TABLES.fullmatch(name):
             continue
         query = sa.select(sa.func.count()).select_from(tables[name])
-        # A run of its own may be in an experiment of others.
-        owner = next((each for each in _TAGGED.values() if each[1] in tables[name].c), None)
-        if owner is not None and owner[0] in tables:
-            tags, key = tables[owner[0]].c, owner[1]
-            column = tables[name].c[key]
-            # The tables of the login hold numbers of experiments as text.
-            own = sa.select(sa.cast(tags[key], column.type)).where(tags.key == TAG)
-            query = query.where(sa.or_(column.is_(None), column.not_in(own)))
-        counts[name] = connection.scalar(query) or 0
+        counts[name] = connection.scalar(query.where(_of_nobody_s_round_trip(tables, name))) or 0
     return counts
+
+
+def _of_nobody_s_round_trip(tables: Mapping[str, sa.Table], name: str) -> sa.ColumnElement[bool]:
+    """Which rows of a table belong to nothing that a round trip has made."""
+    columns = tables[name].c
+    if name == GRANTS:
+        # MLflow grants whoever makes an experiment MANAGE on it, by its number.
+        pattern = columns.resource_pattern
+        own = _tagged(tables, "experiments", pattern)
+        return sa.or_(columns.resource_type != "experiment", pattern.not_in(own))
+    # A run of its own may be in an experiment of others.
+    for owner, (tags, key) in _TAGGED.items():
+        if key in columns and tags in tables:
+            return sa.or_(columns[key].is_(None), columns[key].not_in(_tagged(tables, owner, columns[key])))
+    return sa.true()
+
+
+def _tagged(tables: Mapping[str, sa.Table], owner: str, column: sa.Column[Any]) -> sa.Select[Any]:
+    """What a round trip has made, to be compared with a column: the login's tables hold numbers as text."""
+    tags, key = tables[_TAGGED[owner][0]].c, _TAGGED[owner][1]
+    return sa.select(sa.cast(tags[key], column.type)).where(tags.key == TAG)
 
 
 def places(database: Database, connection: sa.Connection) -> list[dict[str, Any]]:

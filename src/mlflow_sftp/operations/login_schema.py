@@ -11,7 +11,9 @@ from alembic.script import ScriptDirectory
 
 # Which migrations were made of the login's tables.
 REVISION_TABLE = "alembic_version_auth"
-_GRANTS = sa.table("role_permissions", sa.column("resource_type"), sa.column("resource_pattern"))
+# The table of what is granted.
+GRANTS = "role_permissions"
+_GRANTS = sa.table(GRANTS, sa.column("resource_type"), sa.column("resource_pattern"))
 
 
 def has_login(connection: sa.Connection) -> bool:

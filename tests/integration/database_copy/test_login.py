@@ -14,6 +14,7 @@ from mlflow_sftp.operations import login_schema
 from mlflow_sftp.operations.database_copy import copy_database, empty_database
 from mlflow_sftp.operations.database_inventory import database_info
 from mlflow_sftp.operations.database_schema import schema
+from mlflow_sftp.operations.round_trip_tag import TAG
 from tests.integration.database_copy.conftest import Dump
 
 _ROWS = """
@@ -22,6 +23,13 @@ INSERT INTO roles (id, name, workspace) VALUES (3, '__user_7__', 'default');
 INSERT INTO role_permissions (id, role_id, resource_type, resource_pattern, permission)
   VALUES (5, 3, 'experiment', '*', 'READ');
 INSERT INTO user_role_assignments (id, user_id, role_id) VALUES (9, 7, 3);
+"""
+
+_OF_A_ROUND_TRIP = f"""
+INSERT INTO experiments (experiment_id, name, lifecycle_stage, workspace) VALUES (777, 'rt', 'active', 'default');
+INSERT INTO experiment_tags (experiment_id, key, value) VALUES (777, '{TAG}', 'single');
+INSERT INTO role_permissions (id, role_id, resource_type, resource_pattern, permission)
+  VALUES (6, 3, 'experiment', '777', 'MANAGE');
 """
 
 
@@ -83,3 +91,20 @@ def test_rows_are_counted_on_either_kind(with_login: Path, empty: str) -> None:
     with Database(empty) as target:
         assert database_info(target, rows=True)["rows"] == before
     assert before["users"] == 1
+
+
+def test_what_a_round_trip_s_maker_may_do_does_not_count(with_login: Path, empty: str) -> None:
+    with Database(f"sqlite:///{with_login}") as source:
+        before = database_info(source, rows=True)["rows"]
+    with closing(sqlite3.connect(with_login)) as connection, connection:
+        connection.executescript(_OF_A_ROUND_TRIP)
+    with Database(f"sqlite:///{with_login}") as source:
+        copy_database(source, empty)
+        assert database_info(source, rows=True)["rows"] == before
+    with Database(empty) as target:
+        assert database_info(target, rows=True)["rows"] == before
+    with closing(sqlite3.connect(with_login)) as connection, connection:
+        connection.execute("DELETE FROM role_permissions WHERE resource_pattern = '*'")
+    with Database(f"sqlite:///{with_login}") as source:
+        after = database_info(source, rows=True)["rows"]
+    assert after == before | {"role_permissions": before["role_permissions"] - 1}
