@@ -29,7 +29,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.user_cer
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users import (
     password_problem,
-    permission_problems,
+    service_permission_problems,
     user_problems,
 )
 
@@ -190,7 +190,7 @@ def _users(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     if seconds < 0:
         yield f"mlflow_stack_auth_cache_ttl is {seconds}; expected a number of seconds, or 0 to remember no password."
     permissions = values.get("mlflow_stack_auth_service_permissions") or []
-    for problem in permission_problems(permissions):
+    for problem in service_permission_problems(permissions):
         yield f"mlflow_stack_auth_service_permissions: each service {problem}"
     yield from user_problems(
         values.get("mlflow_stack_users") or [], [*values["mlflow_stack_services"], "monitor"], login

@@ -14,6 +14,8 @@ ADMIN = "admin"
 KINDS = ("experiment", "registered_model")
 # What takes a grant back: MLflow has no such grant.
 NO_PERMISSIONS = "NO_PERMISSIONS"
+# The name for all resources of a kind.
+ALL = "*"
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "DENY", NO_PERMISSIONS)
 # MLflow accepts no shorter one.
 MIN_PASSWORD = 12
@@ -114,6 +116,20 @@ def password_problem(password: Any) -> str:
     if _CONTROL.search(password) or password != password.strip():
         return "has a password with a control character or a space at an end."
     return ""
+
+
+def service_permission_problems(permissions: Any) -> Iterator[str]:
+    """Return `permission_problems`, and what only a user of the inventory can have: services are told at the start.
+
+    MLflow's server gives them what is listed before it knows any experiment, and cannot revoke what is not there.
+    """
+    yield from permission_problems(permissions)
+    entries = permissions if isinstance(permissions, Sequence) and not isinstance(permissions, str) else ()
+    for each in (each for each in entries if isinstance(each, Mapping)):
+        if each.get("permission") == NO_PERMISSIONS:
+            yield f"has the permission {NO_PERMISSIONS}, which grants nothing; leave the entry out."
+        if each.get("experiment") not in (None, "", ALL):
+            yield f"has a permission on experiment {each['experiment']}; expected {ALL}, all experiments."
 
 
 def permission_problems(permissions: Any) -> Iterator[str]:

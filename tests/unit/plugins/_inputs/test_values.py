@@ -159,6 +159,14 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"mlflow_stack_auth_service_permissions": [{"experiment": "*", "permission": "ALL"}]},
         ["mlflow_stack_auth_service_permissions: each service has the permission ALL on experiment *"],
     ),
+    "nothing permitted to services": (
+        {"mlflow_stack_auth_service_permissions": [{"experiment": "*", "permission": "NO_PERMISSIONS"}]},
+        ["each service has the permission NO_PERMISSIONS, which grants nothing; leave the entry out"],
+    ),
+    "services on one experiment": (
+        {"mlflow_stack_auth_service_permissions": [{"experiment": "churn", "permission": "EDIT"}]},
+        ["each service has a permission on experiment churn; expected *"],
+    ),
     "IPv6 in brackets": ({"mlflow_stack_bind": "[::1]"}, ["expected an address", "or ::1"]),
     "port too high": ({"mlflow_stack_port": 70000}, ["mlflow_stack_port is 70000; expected a TCP port"]),
     "equal ports": (
