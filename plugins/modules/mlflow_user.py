@@ -67,8 +67,8 @@ options:
   permissions:
     description:
       - What the user may do, besides what MLflow's default permission gives. What else was granted to the user alone on
-        experiments and registered models is revoked, but for V(MANAGE), which MLflow gives whoever makes one.
-        Permissions by a role of several users stay.
+        experiments and registered models is revoked, but for V(MANAGE) on a single one, which MLflow gives
+        whoever makes it. Permissions by a role of several users stay.
     type: list
     elements: dict
     default: []

@@ -6,7 +6,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users import NO_PERMISSIONS, Grant
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users import (
+    ALL,
+    NO_PERMISSIONS,
+    Grant,
+)
 
 # What MLflow grants whoever makes an experiment or a model.
 _OF_MAKERS = "MANAGE"
@@ -50,7 +54,7 @@ def changes(present: Present | None, wanted: Wanted) -> Changes:
     """Return what brings a user from how he is, None for not there, to how he is wanted.
 
     Whoever makes an experiment or a model has MANAGE on it, which nobody declares: that alone stays, unless
-    NO_PERMISSIONS is declared for it.
+    NO_PERMISSIONS is declared for it. On all of them, nobody has it by making one.
     """
     if present is None:
         granted = {grant for grant in wanted.grants if grant.permission != NO_PERMISSIONS}
@@ -73,7 +77,8 @@ def changes(present: Present | None, wanted: Wanted) -> Changes:
 
 def _unsaid(grant: Grant) -> str:
     """What a grant counts as that is not declared."""
-    return _OF_MAKERS if grant.permission == _OF_MAKERS else NO_PERMISSIONS
+    of_maker = grant.permission == _OF_MAKERS and grant.name != ALL
+    return _OF_MAKERS if of_maker else NO_PERMISSIONS
 
 
 def _sorted(grants: Collection[Grant]) -> tuple[Grant, ...]:

@@ -96,6 +96,7 @@ def test_users_without_a_login() -> None:
 READ, MANAGE = Grant("experiment", "1", "READ"), Grant("experiment", "1", "MANAGE")
 NONE = Grant("experiment", "1", "NO_PERMISSIONS")
 OTHER = Grant("registered_model", "*", "EDIT")
+MANAGE_ALL = Grant("experiment", "*", "MANAGE")
 
 
 def present(*grants: Grant, admin: bool = False, right: bool = True) -> Present:
@@ -122,6 +123,8 @@ def wanted(*grants: Grant, admin: bool = False, password: str = "declared") -> W
         (present(READ), wanted(MANAGE), Changes(revoke=(READ,), grant=(MANAGE,))),
         (present(MANAGE), wanted(READ), Changes(revoke=(MANAGE,), grant=(READ,))),
         (present(MANAGE), wanted(), Changes()),
+        (present(MANAGE_ALL, MANAGE), wanted(), Changes(revoke=(MANAGE_ALL,))),
+        (present(MANAGE_ALL), wanted(MANAGE_ALL), Changes()),
         (present(MANAGE), wanted(NONE), Changes(revoke=(MANAGE,))),
         (present(), wanted(NONE), Changes()),
     ],
