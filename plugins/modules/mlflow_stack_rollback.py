@@ -80,13 +80,18 @@ ARCHIVE = "before-deployment.tar"
 
 
 def answers(settings: Settings) -> bool:
-    """Return whether the stack's MLflow server is healthy."""
+    """Return whether the stack's MLflow server is healthy, and reaches its database."""
     try:
-        found = docker.inspect(f"{Stack(settings).project.name}-mlflow-1")
+        stack = Stack(settings)
+        server = f"{stack.project.name}-mlflow-1"
+        found = docker.inspect(server)
+        if found is None or found["State"].get("Health", {}).get("Status") != "healthy":
+            return False
+        # With a login, the health check asks what needs none, and no database.
+        return stack.answers(server, settings.directory)
     except (CutoverError, OSError):
         # Nothing is deployed, or there is no Docker yet.
         return False
-    return found is not None and found["State"].get("Health", {}).get("Status") == "healthy"
 
 
 def keep(settings: Settings, archive: Path, check: bool) -> dict:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import DBAPIError
 
 from mlflow_sftp.errors import LoginError
 
@@ -137,18 +138,27 @@ def prepare(login: Login, database_uri: str) -> None:
         # Reads the configuration as soon as it is imported.
         from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
-        store = SqlAlchemyStore()
-        store.init_db(database_uri)
         try:
-            provide_users(store, login.users)
-        finally:
-            store.engine.dispose()
+            _provide(SqlAlchemyStore(), database_uri, login.users)
+        except (MlflowException, DBAPIError):
+            # Another server may have begun at the same time, and is further now.
+            _provide(SqlAlchemyStore(), database_uri, login.users)
     except ModuleNotFoundError as error:
         raise LoginError(
             f"MLflow's login needs the package {error.name}", "pip install 'mlflow[auth]'"
         ) from error
     except MlflowException as error:
         raise LoginError(f"MLflow refuses a user: {error.message}") from error
+    except DBAPIError as error:
+        raise LoginError(f"the database does not take the login's tables: {error.orig}") from error
+
+
+def _provide(store: Any, database_uri: str, users: Sequence[LoginUser]) -> None:
+    store.init_db(database_uri)
+    try:
+        provide_users(store, users)
+    finally:
+        store.engine.dispose()
 
 
 def serve(arguments: Sequence[str]) -> None:
