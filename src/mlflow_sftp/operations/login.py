@@ -24,7 +24,8 @@ CONFIG_VARIABLE = "MLFLOW_AUTH_CONFIG_PATH"
 KEY_VARIABLE = "MLFLOW_FLASK_SERVER_SECRET_KEY"
 # Memory: the configuration may hold the database's password.
 _MEMORY = Path("/dev/shm")  # noqa: S108  # A directory of its own is made in it.
-_EXISTS = "RESOURCE_ALREADY_EXISTS"
+_EXISTS, _MISSING = "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"
+_KINDS, _ALL = ("experiment", "registered_model"), "*"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class Grant:
 
 @dataclass(frozen=True)
 class LoginUser:
-    """A user that is there, with this password, whenever the server starts; further grants of his stay."""
+    """A user that is there, with this password, whenever the server starts.
+
+    Further grants of his on single things stay, such as those of whoever makes one; on all of a kind, none does.
+    """
 
     name: str
     password: str
@@ -85,6 +89,11 @@ class UserStore(Protocol):
         self, username: str, resource_type: str, resource_pattern: str, permission: str
     ) -> None:
         """Grant a permission, or change it."""
+
+    def revoke_user_resource_permission(
+        self, username: str, resource_type: str, resource_pattern: str
+    ) -> None:
+        """Take a permission back; raises MlflowException where there is none."""
 
 
 def read_login(file: Path) -> Login:
@@ -143,10 +152,8 @@ def prepare(login: Login, database_uri: str) -> None:
         except (MlflowException, DBAPIError):
             # Another server may have begun at the same time, and is further now.
             _provide(SqlAlchemyStore(), database_uri, login.users)
-    except ModuleNotFoundError as error:
-        raise LoginError(
-            f"MLflow's login needs the package {error.name}", "pip install 'mlflow[auth]'"
-        ) from error
+    except ImportError as error:
+        raise LoginError(f"MLflow's login does not work here: {error}", "pip install 'mlflow[auth]'") from error
     except MlflowException as error:
         raise LoginError(f"MLflow refuses a user: {error.message}") from error
     except DBAPIError as error:
@@ -178,6 +185,19 @@ def provide_users(store: UserStore, users: Sequence[LoginUser]) -> None:
                 store.update_user(user.name, is_admin=user.admin)
         for grant in user.grants:
             store.grant_user_permission(user.name, grant.kind, grant.name, grant.permission)
+        general = {grant.kind for grant in user.grants if grant.name == _ALL}
+        for kind in _KINDS:
+            if kind not in general:
+                _revoke(store, user.name, kind)
+
+
+def _revoke(store: UserStore, user: str, kind: str) -> None:
+    """Take back what a user may do with all of a kind, if anything."""
+    try:
+        store.revoke_user_resource_permission(user, kind, _ALL)
+    except MlflowException as error:
+        if error.error_code != _MISSING:
+            raise
 
 
 def _made(store: UserStore, user: LoginUser) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST
 
 from mlflow_sftp.errors import LoginError
 from mlflow_sftp.operations.login import Grant, LoginUser, configuration, provide_users, read_login
@@ -68,6 +68,14 @@ class _Store:
     ) -> None:
         self.users[username].grants[resource_type, resource_pattern] = permission
 
+    def revoke_user_resource_permission(
+        self, username: str, resource_type: str, resource_pattern: str
+    ) -> None:
+        try:
+            del self.users[username].grants[resource_type, resource_pattern]
+        except KeyError:
+            raise MlflowException("there is none", RESOURCE_DOES_NOT_EXIST) from None
+
 
 _WANTED = [
     LoginUser("admin", "secret", admin=True),
@@ -89,6 +97,14 @@ def test_users_are_as_described(before: dict[str, _User]) -> None:
     store = _Store(before)
     provide_users(store, _WANTED)
     assert store.users == _AFTER
+
+
+def test_what_is_no_longer_granted_on_all_of_a_kind_is_taken_back() -> None:
+    made = {("experiment", "7"): "MANAGE"}
+    before = {("registered_model", "*"): "EDIT", ("experiment", "*"): "READ", **made}
+    store = _Store({"admin": _User("secret", True), "train": _User("secret too", False, before)})
+    provide_users(store, _WANTED)
+    assert store.users["train"].grants == {("experiment", "*"): "EDIT", **made}
 
 
 def test_others_stay() -> None:
