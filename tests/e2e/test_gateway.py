@@ -263,7 +263,7 @@ def test_a_new_certificate_fails_no_request(front: Front) -> None:
         time.sleep(2)
     assert "Reload the gateway" in output
     assert asking.errors == []
-    assert {answer.status for answer in asking.answers} == {200}
+    assert [answer for answer in asking.answers if answer.status != 200] == []
     serials = [answer.certificate["serialNumber"] for answer in asking.answers]
     assert {serials[0], serials[-1]} == {before, front.ask(SEARCH).certificate["serialNumber"]}
     assert before != serials[-1]
