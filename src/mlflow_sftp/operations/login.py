@@ -153,7 +153,9 @@ def prepare(login: Login, database_uri: str) -> None:
             # Another server may have begun at the same time, and is further now.
             _provide(SqlAlchemyStore(), database_uri, login.users)
     except ImportError as error:
-        raise LoginError(f"MLflow's login does not work here: {error}", "pip install 'mlflow[auth]'") from error
+        raise LoginError(
+            f"MLflow's login does not work here: {error}", "pip install 'mlflow[auth]'"
+        ) from error
     except MlflowException as error:
         raise LoginError(f"MLflow refuses a user: {error.message}") from error
     except DBAPIError as error:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of MLflow's own login, which may lie in MLflow's database beside the others."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
-import mlflow
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -55,5 +55,7 @@ def forget_experiment(connection: sa.Connection, identifier: str) -> None:
 
 
 def _scripts() -> ScriptDirectory:
-    # Looked up as a file: importing the login takes a second, and packages that not everybody has.
-    return ScriptDirectory(str(Path(str(mlflow.__file__)).parent / "server" / "auth" / "db" / "migrations"))
+    # Found and not imported: the login takes a second, and packages that not everybody has.
+    found = find_spec("mlflow")
+    assert found is not None, "MLflow is not installed"
+    return ScriptDirectory(str(Path(str(found.origin)).parent / "server" / "auth" / "db" / "migrations"))
