@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import (
+    bind_problem,
+    is_reached,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.server_certificate import (
     certificate_problems,
@@ -97,14 +101,10 @@ def _notebook_problem(notebook: str, hostname: str) -> str:
 
 def _address_problems(values: Mapping[str, Any]) -> Iterator[str]:
     bind = str(values.get("mlflow_gateway_bind", "0.0.0.0"))  # noqa: S104  # To be published.
-    try:
-        ip_address(bind)
-    except ValueError:
-        yield (
-            f"mlflow_gateway_bind is '{bind}'; expected an address of the Docker host, or 0.0.0.0 for all of them."
-        )
+    if problem := bind_problem(bind):
+        yield f"mlflow_gateway_bind is '{bind}'; {problem}"
     stack = str(values.get("mlflow_stack_bind", "127.0.0.1"))
-    if not _is_loopback(stack):
+    if is_reached(stack):
         yield (
             f"mlflow_stack_bind is '{stack}'; with a gateway, MLflow's own port is for the Docker host alone, "
             "expected 127.0.0.1 or ::1. Others come through mlflow_gateway_bind."
@@ -119,14 +119,6 @@ def _address_problems(values: Mapping[str, Any]) -> Iterator[str]:
         if port and port in seen:
             yield f"{seen[port]} and {name} are both {port}; each needs a port of its own."
         seen[port] = name
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        # Of that, another sentence tells.
-        return True
 
 
 def _file_problems(names: Sequence[str], certificate: KeyFile | None, key: KeyFile | None) -> Iterator[str]:

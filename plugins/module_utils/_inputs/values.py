@@ -6,9 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from ipaddress import ip_address
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import (
+    bind_problem,
+    is_reached,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.amounts import (
     EXPECTED,
     parse_amount,
@@ -127,7 +130,7 @@ def _paths(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
 
 def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
-    if problem := _bind_problem(bind):
+    if problem := bind_problem(bind):
         yield f"mlflow_stack_bind is '{bind}'; {problem}"
     for name in (*_PORTS, _MONITOR_PORT, "sftp_port"):
         if name in values and not 0 <= int(values[name]) <= 65535:
@@ -146,21 +149,13 @@ def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
         yield f"{taken[0]} and {_MONITOR_PORT} are both {ports[taken[0]]}; each needs a port of its own."
 
 
-def _bind_problem(bind: str) -> str:
-    try:
-        ip_address(bind)
-    except ValueError:
-        return "expected an address of the Docker host, such as 127.0.0.1 or ::1, or 0.0.0.0 for all."
-    return ""
-
-
 def _exposure(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     """An address that others reach takes TLS, which the gateway alone has, and a login."""
     if _is_true(values.get("mlflow_stack_insecure")):
         return
     no_login = values.get("mlflow_stack_auth", "none") == "none"
     bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
-    if _is_reached(bind):
+    if is_reached(bind):
         yield (
             f"mlflow_stack_bind is {bind}, where others reach MLflow without TLS"
             f"{' and without a login' if no_login else ''}. Leave it at 127.0.0.1 and put a gateway in front "
@@ -168,16 +163,11 @@ def _exposure(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
             "mlflow_stack_insecure: true."
         )
     bind = str(values.get("mlflow_gateway_bind", "0.0.0.0"))  # noqa: S104  # As the role has it.
-    if values.get("mlflow_gateway_hostname") and no_login and _is_reached(bind):
+    if values.get("mlflow_gateway_hostname") and no_login and is_reached(bind):
         yield (
             f"mlflow_gateway_bind is {bind}, where others reach MLflow without a login. Set mlflow_stack_auth: basic, "
             "bind the gateway to 127.0.0.1, or insist with mlflow_stack_insecure: true."
         )
-
-
-def _is_reached(bind: str) -> bool:
-    """Whether others reach an address; of what is none, another sentence tells."""
-    return not _bind_problem(bind) and not ip_address(bind).is_loopback
 
 
 def _users(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
