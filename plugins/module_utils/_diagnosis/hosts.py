@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -18,19 +18,14 @@ def describe_host(name: str, variables: Mapping[str, Any], project: str) -> dict
     Returns:
         ``name`` and ``entries``, each with ``name`` and ``value``; what is not known has no entry.
     """
-    entries = [*_capacity(variables), *_versions(variables)]
+    told = variables.get("__mlflow_stack_capacity") or {}
+    entries = [*_space(told.get("lines", ())), *told.get("versions", {}).items()]
     if entries and project:
         entries.append(("freegee.mlflow_sftp", project))
     return {"name": name, "entries": [{"name": key, "value": value} for key, value in entries]}
 
 
-def _capacity(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    told = variables.get("__mlflow_stack_capacity") or {}
-    for line in told.get("lines", ()):
-        place, separator, value = str(line).partition(": ")
+def _space(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        place, separator, value = line.partition(": ")
         yield (place, value) if separator else ("space", place)
-
-
-def _versions(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    told = variables.get("__mlflow_stack_capacity") or {}
-    yield from ((str(name), str(value)) for name, value in told.get("versions", {}).items())

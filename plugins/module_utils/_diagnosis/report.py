@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import CAUSES, STAGES
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import STAGES
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.stage import caused
 
 _COLUMNS = (*STAGES, "space", "mlflow")
 # Of a part that not every stack has.
@@ -63,15 +64,8 @@ def _round_trip_stage(result: Mapping[str, Any]) -> dict[str, Any]:
         detail = f"{len(result.get('files', []))} files stored, {how} and identical"
         return {"name": "mlflow", "status": "ok", "seconds": seconds, "detail": detail, "cause": None}
     code = result.get("cause") or "artifact_store_failed"
-    return {
-        "name": "mlflow",
-        "status": "failed",
-        "seconds": seconds,
-        "detail": result.get("seen") or result.get("msg", ""),
-        "cause": code,
-        "meaning": CAUSES[code].meaning,
-        "remedy": result.get("remedy", CAUSES[code].remedy),
-    }
+    detail = result.get("seen") or result.get("msg", "")
+    return caused("mlflow", code, detail, seconds=seconds, remedy=result.get("remedy", ""))
 
 
 def _row(vantage: str, stages: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> dict[str, Any]:

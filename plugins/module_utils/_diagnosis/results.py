@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import CAUSES
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.stage import caused
 
 Variables = Mapping[str, Any]
 Result = dict[str, Any]
@@ -141,9 +141,7 @@ def _space(host: Variables) -> Iterator[Result]:
     elif (code := {"low": "space_low", "full": "space_reserved"}.get(told["level"])) is None:
         stage |= {"status": "ok", "detail": "; ".join(told["lines"])}
     else:
-        cause = CAUSES[code]
-        stage |= {"status": "warning", "detail": "; ".join(told["findings"]), "cause": code}
-        stage |= {"meaning": cause.meaning, "remedy": cause.remedy}
+        stage = caused("space", code, "; ".join(told["findings"]), status="warning")
     yield {"stages": [stage]}
 
 
@@ -155,10 +153,7 @@ def _gateway(host: Variables) -> Iterator[Result]:
     if "stages" in told:
         yield told
         return
-    cause = CAUSES["gateway_unreachable"]
-    stage: Result = {"name": "gateway", "status": "failed", "seconds": 0.0, "cause": cause.code}
-    stage |= {"detail": str(told.get("msg", "not known")), "meaning": cause.meaning, "remedy": cause.remedy}
-    yield {"stages": [stage]}
+    yield {"stages": [caused("gateway", "gateway_unreachable", str(told.get("msg", "not known")))]}
 
 
 def container_results(docker_host: str, host: Variables, container: Variables) -> Iterator[Result]:

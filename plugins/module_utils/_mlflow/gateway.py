@@ -7,9 +7,10 @@ import http.client
 import ssl
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import CAUSES
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.stage import caused
 
 _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 _TIMEOUT = 10.0
@@ -54,8 +55,7 @@ def ask(hostname: str, address: str, port: int, certificate: str) -> Seen:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=_first(certificate))
     began = time.monotonic()
-    connection = _Connection(_EVERYWHERE.get(address, address), port, timeout=_TIMEOUT, context=context)
-    connection.hostname = hostname
+    connection = _Connection(_EVERYWHERE.get(address, address), port, hostname, context)
     host = hostname if port == http.client.HTTPS_PORT else f"{hostname}:{port}"
     try:
         connection.request("GET", _QUESTION, headers={"Host": host})
@@ -74,40 +74,32 @@ def ask(hostname: str, address: str, port: int, certificate: str) -> Seen:
 
 def stage_of(seen: Seen, hostname: str, endpoint: str, warn_days: int) -> dict[str, Any]:
     """Return a stage, as sftp_check's are, of what was seen; a warning below so many days until expiry."""
+    bad = partial(caused, "gateway", seconds=seen.seconds, hostname=hostname)
     if seen.refused:
-        return _bad("gateway_certificate", seen, f"{endpoint}: {seen.refused}", hostname)
+        return bad("gateway_certificate", f"{endpoint}: {seen.refused}")
     if seen.error:
-        return _bad("gateway_unreachable", seen, f"{endpoint}: {seen.error}", hostname)
+        return bad("gateway_unreachable", f"{endpoint}: {seen.error}")
     days = f"certificate valid for {seen.days:.0f} days" if seen.days is not None else ""
     detail = ", ".join(filter(None, (f"answered {seen.status}", seen.protocol, days)))
     if seen.status not in _OPEN:
-        return _bad("gateway_closed", seen, detail, hostname)
+        return bad("gateway_closed", detail)
     if seen.days is not None and seen.days < warn_days:
-        return _bad("gateway_certificate_expiring", seen, detail, hostname, "warning")
+        return bad("gateway_certificate_expiring", detail, status="warning")
     return {"name": "gateway", "status": "ok", "seconds": seen.seconds, "detail": detail, "cause": None}
 
 
-def _bad(code: str, seen: Seen, detail: str, hostname: str, status: str = "failed") -> dict[str, Any]:
-    cause = CAUSES[code]
-    return {
-        "name": "gateway",
-        "status": status,
-        "seconds": seen.seconds,
-        "detail": detail,
-        "cause": code,
-        "meaning": cause.meaning,
-        "remedy": cause.remedy.format(hostname=hostname),
-    }
+class _Connection(http.client.HTTPConnection):
+    """Goes to an address by TLS and expects a name."""
 
+    sock: ssl.SSLSocket
 
-class _Connection(http.client.HTTPSConnection):
-    """Goes to an address and expects a name."""
-
-    hostname = ""
+    def __init__(self, address: str, port: int, hostname: str, context: ssl.SSLContext) -> None:
+        super().__init__(address, port, timeout=_TIMEOUT)
+        self._hostname, self._tls = hostname, context
 
     def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self.hostname)  # type: ignore[attr-defined]
+        super().connect()
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._hostname)
 
 
 def _first(certificate: str) -> str:
