@@ -15,6 +15,7 @@ description:
   - Asks, through the running MLflow server, the SFTP account, the volumes and the database, and the disk of the stack's
     directory, how much is free, and compares that with two limits.
   - What nobody tells is C(unknown), never 0.
+  - Tells as well which versions run, since the server is asked already.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only

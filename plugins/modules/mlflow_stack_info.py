@@ -93,19 +93,9 @@ options:
         0 for any.
     type: dict
     default: {}
-  further_bind:
-    description:
-      - Address of the host that O(further_ports) are published on.
-    type: str
-    default: 0.0.0.0
   further_ports:
     description:
-      - As O(ports), on the address O(further_bind).
-    type: dict
-    default: {}
-  local_ports:
-    description:
-      - As O(ports), on 127.0.0.1.
+      - Ports as in O(ports) by the address of the host that they are published on, where that is another than O(bind).
     type: dict
     default: {}
   uid:
@@ -347,7 +337,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.finding
 
 _DEFAULT_ROOT = "/var/lib/docker"
 _MTU = "com.docker.network.driver.mtu"
-_LOCAL = "127.0.0.1"
 _DEFAULT_MTU = 1500
 
 
@@ -441,11 +430,7 @@ def taken_ports(options: Mapping[str, Any], own: list[int]) -> list[Port]:
     """Return those of the ports that somebody else holds."""
     return [
         Port(variable, bind, int(number), holder(int(number)))
-        for bind, ports in (
-            (options["bind"], options["ports"]),
-            (options["further_bind"], options["further_ports"]),
-            (_LOCAL, options["local_ports"]),
-        )
+        for bind, ports in ((options["bind"], options["ports"]), *options["further_ports"].items())
         for variable, number in ports.items()
         if int(number) and int(number) not in own and is_taken(bind, int(number))
     ]
@@ -572,9 +557,7 @@ def main() -> None:
             "engine_expected": {"type": "bool", "default": True},
             "bind": {"type": "str", "default": "127.0.0.1"},
             "ports": {"type": "dict", "default": {}},
-            "further_bind": {"type": "str", "default": "0.0.0.0"},  # noqa: S104
             "further_ports": {"type": "dict", "default": {}},
-            "local_ports": {"type": "dict", "default": {}},
             "uid": {"type": "int"},
             "gid": {"type": "int"},
             "min_free_mb": {"type": "int"},

@@ -60,23 +60,20 @@ def restore(archive: Path, stack: Path, *, credentials: bool = True, gateway: bo
     """
     with tempfile.TemporaryDirectory(dir=archive.parent) as directory:
         extract(archive, Path(directory))
+        kept = Path(directory)
         for name in GATEWAY if gateway else ():
-            _restore_directory(Path(directory) / name, stack / name)
-        install(Path(directory), stack, credentials=credentials)
+            if (kept / name).is_dir():
+                install_directory(kept / name, stack / name)
+                # A deployment may have given it to another user.
+                _copy_metadata(kept / name, stack / name)
+        install(kept, stack, credentials=credentials)
         for name in FILES:
-            if not (Path(directory) / name).exists():
+            if not (kept / name).exists():
                 (stack / name).unlink(missing_ok=True)
-        if not (Path(directory) / LOGIN).exists():
-            shutil.rmtree(stack / LOGIN, ignore_errors=True)
-
-
-def _restore_directory(source: Path, target: Path) -> None:
-    if source.is_dir():
-        install_directory(source, target)
-        # A deployment may have given it to another user.
-        _copy_metadata(source, target)
-    elif target.exists():
-        shutil.rmtree(target)
+        # What not every stack has, so that the archive's may have had none.
+        for name in (LOGIN, *(GATEWAY if gateway else ())):
+            if not (kept / name).exists() and (stack / name).exists():
+                shutil.rmtree(stack / name)
 
 
 def install(source: Path, stack: Path, *, credentials: bool = True) -> None:
