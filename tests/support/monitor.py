@@ -1,6 +1,7 @@
 """A monitor that runs as a program, the metrics that it shows, and a webhook that it tells."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -104,8 +105,10 @@ class RunningMonitor:
         return [f"--store={server.uri(path)}", f"--ssh-config={server.ssh_config}"]
 
     def __enter__(self) -> Self:
+        # MLflow tells programs that a process starts which server it has: whatever an earlier test has used.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         with self._log.open("a") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
         eventually(self._answers)
         return self
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location
-from mlflow_sftp.operations.login_schema import GRANTS
+from mlflow_sftp.operations.login_schema import GRANTS, REVISION_TABLE
 from mlflow_sftp.operations.round_trip_tag import TAG
 from mlflow_sftp.uri import redact
 
@@ -96,7 +96,7 @@ def _rows(database: Database, connection: sa.Connection) -> dict[str, int]:
 def _of_nobody_s_round_trip(tables: Mapping[str, sa.Table], name: str) -> sa.ColumnElement[bool]:
     """Which rows of a table belong to nothing that a round trip has made."""
     columns = tables[name].c
-    if name == GRANTS:
+    if name == GRANTS and REVISION_TABLE in tables:
         # MLflow grants whoever makes an experiment MANAGE on it, by its number.
         pattern = columns.resource_pattern
         own = _tagged(tables, "experiments", pattern)

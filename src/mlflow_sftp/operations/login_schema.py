@@ -48,7 +48,7 @@ def make(connection: sa.Connection) -> None:
 
 def forget_experiment(connection: sa.Connection, identifier: str) -> None:
     """Revoke what anybody was granted on an experiment that goes for good: SQLite gives its number to the next one."""
-    if not sa.inspect(connection).has_table(_GRANTS.name):
+    if not has_login(connection):
         return
     of_it = _GRANTS.c.resource_pattern == identifier
     connection.execute(sa.delete(_GRANTS).where(_GRANTS.c.resource_type == "experiment", of_it))

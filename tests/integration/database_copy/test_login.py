@@ -108,3 +108,15 @@ def test_what_a_round_trip_s_maker_may_do_does_not_count(with_login: Path, empty
     with Database(f"sqlite:///{with_login}") as source:
         after = database_info(source, rows=True)["rows"]
     assert after == before | {"role_permissions": before["role_permissions"] - 1}
+
+
+def test_a_table_of_somebody_else_with_such_a_name_is_no_login(filled: Path) -> None:
+    with closing(sqlite3.connect(filled)) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE role_permissions (role INTEGER); INSERT INTO role_permissions VALUES (1)"
+        )
+    with Database(f"sqlite:///{filled}") as database:
+        assert database_info(database, rows=True)["rows"]["role_permissions"] == 1
+    with sa.create_engine(f"sqlite:///{filled}", poolclass=sa.NullPool).begin() as connection:
+        login_schema.forget_experiment(connection, "1")
+        assert connection.exec_driver_sql("SELECT role FROM role_permissions").scalars().all() == [1]

@@ -19,6 +19,7 @@ from mlflow_sftp.operations.database_copy import schema
 from mlflow_sftp.operations.database_copy.tables import further_objects
 from mlflow_sftp.operations.database_copy.target import remove_unfinished
 from mlflow_sftp.operations.database_schema import look
+from mlflow_sftp.operations.login_schema import REVISION_TABLE
 
 # How often, and after how many seconds, it is looked whether whoever is connected has left.
 _LOOKS, _LOOK_SECONDS = 10, 0.3
@@ -64,7 +65,8 @@ def _further(database: Database) -> list[str]:
 
 
 def _require_no_others(database: Database, tables: frozenset[str], further: list[str]) -> None:
-    others = sorted(tables - _tables_of_mlflow()) + further
+    # Without the login, a table "users" is somebody else's.
+    others = sorted(tables - _tables_of_mlflow(login=REVISION_TABLE in tables)) + further
     if others:
         raise DatabaseError(
             f"{database.name} holds what the installed MLflow does not make: {', '.join(others)}",
@@ -87,10 +89,10 @@ def _require_nobody(database: Database) -> None:
     )
 
 
-def _tables_of_mlflow() -> frozenset[str]:
+def _tables_of_mlflow(*, login: bool) -> frozenset[str]:
     with tempfile.TemporaryDirectory(prefix="mlflow-sftp-schema-") as directory:
         engine = sa.create_engine(f"sqlite:///{Path(directory) / 'pristine.db'}", poolclass=sa.NullPool)
-        schema.make(engine, login=True)
+        schema.make(engine, login=login)
         return frozenset(sa.inspect(engine).get_table_names())
 
 
