@@ -12,13 +12,9 @@ ROLE = Path(__file__).parents[3] / "roles" / "mlflow_stack"
 READ = {"engine": "answers", "home": "/opt/mlflow-stack", "project": "mlflow"}
 
 
-def ownership() -> dict[str, Any]:
-    tasks = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
-    (found,) = [
-        task
-        for task in tasks
-        if (task.get("ansible.builtin.include_tasks") or {}).get("file") == "ownership.yml"
-    ]
+def task_of(file: str, action: str, included: str) -> dict[str, Any]:
+    tasks = yaml.safe_load((ROLE / "tasks" / file).read_text())
+    (found,) = [task for task in tasks if task.get(f"ansible.builtin.{action}") == included]
     return found
 
 
@@ -46,11 +42,12 @@ def trusted(value: Any) -> Any:
     ],
 )
 def test_what_no_preflight_has_checked_is_checked(found: dict[str, Any], checked: bool) -> None:
-    assert templar(**found).evaluate_conditional(trusted(ownership()["when"])) is checked
+    assert templar(**found).evaluate_conditional(trusted(task_of("main.yml", "include_tasks", "check.yml")["when"])) is checked
 
 
 def test_that_check_asks_for_the_database_and_the_store() -> None:
-    asked = {name: trusted(value) for name, value in ownership()["vars"].items()}
+    ownership = task_of("check.yml", "import_tasks", "ownership.yml")
+    asked = {name: trusted(value) for name, value in ownership["vars"].items()}
     for name in ("__mlflow_stack_keeps_database", "__mlflow_stack_keeps_store"):
         there = {"artifact_storage": "local", **asked}
         assert templar(**there).template(trusted(f"{{{{ {name} }}}}")) is True
