@@ -42,7 +42,12 @@ def trusted(value: Any) -> Any:
     ],
 )
 def test_what_no_preflight_has_checked_is_checked(found: dict[str, Any], checked: bool) -> None:
-    assert templar(**found).evaluate_conditional(trusted(task_of("main.yml", "include_tasks", "check.yml")["when"])) is checked
+    assert (
+        templar(**found).evaluate_conditional(
+            trusted(task_of("main.yml", "include_tasks", "check.yml")["when"])
+        )
+        is checked
+    )
 
 
 def test_that_check_asks_for_the_database_and_the_store() -> None:
