@@ -1,6 +1,7 @@
 """Fixtures for every test of the project."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,6 +49,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             values = item.callspec.params.values()
             if any(isinstance(value, str | type) and value in _FURTHER for value in values):
                 item.add_marker(pytest.mark.full)
+
+
+@pytest.fixture(autouse=True)
+def environment_of_mlflow() -> Iterator[None]:
+    """What a program that was run in this process, or MLflow itself, has set for MLflow ends with the test."""
+    before = _of_mlflow()
+    yield
+    for name in _of_mlflow().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _of_mlflow() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
 
 
 @pytest.fixture
