@@ -156,6 +156,16 @@ def test_each_service_has_a_user_and_the_server_knows_all(tmp_path: Path) -> Non
     assert server["users"][1]["grants"] == [{"kind": "experiment", "name": "*", "permission": "EDIT"}]
 
 
+def test_an_administrator_without_a_given_password_has_one_of_the_stack_s(tmp_path: Path) -> None:
+    server = json.loads(files(password="")[SERVER_FILE])
+    passwords = [user["password"] for user in server["users"]]
+    assert len(passwords[0]) == 40
+    assert len(set(passwords)) == len(passwords)
+    assert passwords == [user["password"] for user in json.loads(files(password="")[SERVER_FILE])["users"]]
+    other = json.loads(files("another secret", "")[SERVER_FILE])["users"]
+    assert passwords[0] != other[0]["password"]
+
+
 def test_a_container_is_made_anew_where_its_own_files_change() -> None:
     before, after = digests(files()), digests(files(password="another one"))
     assert sorted(before) == SERVICES
