@@ -39,6 +39,15 @@ SETTINGS: dict[str, object] = {
 }
 
 
+def change_password(lab: Lab, user: str, password: str, **further: str) -> None:
+    """Change a password as the administrator, in MLflow."""
+    given = {"username": user, "password": password, **further}
+    headers = {"Content-Type": "application/json"}
+    headers["Authorization"] = "Basic " + base64.b64encode(f"admin:{ADMIN}".encode()).decode()
+    url = f"http://127.0.0.1:{lab.port + 1}{api('users/update-password')}"
+    urlopen(Request(url, json.dumps(given).encode(), headers, method="PATCH")).close()
+
+
 @dataclass(frozen=True)
 class Site:
     """The lab, all that its deployment printed, and a run in the experiment churn."""
@@ -173,6 +182,17 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
     assert set(re.findall(r"changed=(\d+)", output)) == {"0"}
 
 
+def test_a_switch_that_closes_nothing_changes_no_user(site: Site) -> None:
+    """Not even a service's, whom a start of the server gives the stack's password again."""
+    change_password(site.lab, "service-notebook", "somebody has set")
+    job = site.lab.compose("run", "--detach", "--no-deps", "experiment-service", "sleep", "600").split()[-1]
+    try:
+        assert "Jobs are running" in fails(site.lab.play(SWITCH, artifact_storage="sftp"))
+    finally:
+        docker("container", "rm", "--force", job)
+    assert ask(site.lab, SEARCH, ("service-notebook", "somebody has set"))[0] == 200
+
+
 def test_a_switch_and_back(site: Site) -> None:
     """The candidate, what is read back, and the round trips of all services."""
     for storage in ("sftp", "local"):
@@ -207,11 +227,7 @@ def test_users_are_changed_as_declared(site: Site) -> None:
 
 def test_another_password_of_the_administrator(site: Site) -> None:
     """Also one that somebody has set in MLflow meanwhile."""
-    given = {"username": "admin", "password": "somebody has set", "current_password": ADMIN}
-    headers = {"Content-Type": "application/json"}
-    headers["Authorization"] = "Basic " + base64.b64encode(":".join(AS_ADMIN).encode()).decode()
-    url = f"http://127.0.0.1:{site.lab.port + 1}{api('users/update-password')}"
-    urlopen(Request(url, json.dumps(given).encode(), headers, method="PATCH")).close()
+    change_password(site.lab, "admin", "somebody has set", current_password=ADMIN)
     passes(site.lab.play("site.yml", mlflow_stack_auth_admin_password=ADMIN + "2"))
     assert ask(site.lab, SEARCH, ("admin", ADMIN + "2"))[0] == 200
     assert ask(site.lab, SEARCH, ("admin", "somebody has set"))[0] == 401
