@@ -182,6 +182,18 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
     assert set(re.findall(r"changed=(\d+)", output)) == {"0"}
 
 
+def test_a_service_that_is_off_has_no_user(site: Site) -> None:
+    """Its password, which somebody may have kept, would be right for ever; the check tells it and does nothing."""
+    left = {"username": "service-train", "password": "of an earlier deployment"}
+    as_left = (left["username"], left["password"])
+    assert ask(site.lab, api("users/create"), AS_ADMIN, dict(left))[0] == 200
+    foretold = passes(site.lab.play("site.yml", "--skip-tags", "verify", "--check"))
+    assert set(re.findall(r"changed=(\d+)", foretold)) == {"0", "1"}
+    assert ask(site.lab, SEARCH, as_left)[0] == 200
+    passes(site.lab.play("site.yml", "--skip-tags", "verify"))
+    assert ask(site.lab, api("users/get?username=service-train"), AS_ADMIN)[0] == 404
+
+
 def test_a_switch_that_closes_nothing_changes_no_user(site: Site) -> None:
     """Not even a service's, whom a start of the server gives the stack's password again."""
     change_password(site.lab, "service-notebook", "somebody has set")
