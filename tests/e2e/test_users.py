@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -278,3 +279,32 @@ def test_the_training_image_s_client_says_who_it_is(site: Site) -> None:
     done = subprocess.run(command, cwd=site.lab.stack, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1]) == 1
+
+
+def test_a_restore_lets_nobody_in_whom_the_inventory_has_deleted(site: Site, tmp_path: Path) -> None:
+    """Nor an old password; whom the inventory does not name, the result does."""
+    backup = {
+        "mlflow_backup_repository": str(tmp_path / "repository"),
+        "mlflow_backup_password": "a-password-that-nobody-may-see",
+    }
+    eve = {"username": "eve", "password": "eve-Ju3-password"}
+    assert ask(site.lab, api("users/create"), AS_ADMIN, dict(eve))[0] == 200
+    passes(site.lab.play("playbooks/backup.yml", **backup))
+    changed = {
+        "mlflow_stack_users": [
+            {"name": "alice", "password": ALICE + "3"},
+            {"name": "bob", "state": "absent"},
+            {"name": "eve", "state": "absent"},
+        ]
+    }
+    passes(site.lab.play("site.yml", "--skip-tags", "verify", **changed))
+    # The inventory forgets her, as somebody who deletes a user in MLflow never names him.
+    changed["mlflow_stack_users"].pop()
+    output = passes(site.lab.play("playbooks/restore.yml", **backup, **changed))
+    assert "were not there before: bob, eve." in output
+    time.sleep(REMEMBERED)
+    found = [ask(site.lab, SEARCH, who)[0] for who in (AS_ALICE, ("alice", ALICE + "3"), AS_BOB)]
+    assert found == [401, 200, 401]
+    # Users are nothing that came in.
+    passes(site.lab.play("playbooks/restore.yml", undo=True, **backup, **changed))
+    assert ask(site.lab, SEARCH, (eve["username"], eve["password"]))[0] == 401

@@ -21,6 +21,14 @@ def has_login(connection: sa.Connection) -> bool:
     return sa.inspect(connection).has_table(REVISION_TABLE)
 
 
+def user_names(connection: sa.Connection) -> list[str]:
+    """The names of those who may log in; none without a login."""
+    if not has_login(connection):
+        return []
+    name: sa.ColumnClause[str] = sa.column("username")
+    return sorted(connection.scalars(sa.select(name).select_from(sa.table("users"))))
+
+
 def revisions(connection: sa.Connection) -> list[str]:
     """The revisions that the login's tables of a database have."""
     column: sa.ColumnClause[str] = sa.column("version_num")

@@ -93,6 +93,16 @@ def test_rows_are_counted_on_either_kind(with_login: Path, empty: str) -> None:
     assert before["users"] == 1
 
 
+def test_who_may_log_in(with_login: Path) -> None:
+    with Database(f"sqlite:///{with_login}") as database:
+        assert database_info(database)["login_users"] == ["alice"]
+    with closing(sqlite3.connect(with_login)) as connection, connection:
+        connection.execute("DROP TABLE alembic_version_auth")
+    with Database(f"sqlite:///{with_login}") as database:
+        # A table of somebody else's.
+        assert database_info(database)["login_users"] == []
+
+
 def test_what_a_round_trip_s_maker_may_do_does_not_count(with_login: Path, empty: str) -> None:
     with Database(f"sqlite:///{with_login}") as source:
         before = database_info(source, rows=True)["rows"]
