@@ -12,7 +12,7 @@ from tests.support.ansible import REPOSITORY, run_playbook
 PLAYBOOK = REPOSITORY / "tests/playbooks/front.yml"
 DEFAULTS = yaml.safe_load((REPOSITORY / "roles/mlflow_stack/defaults/main.yml").read_text())
 GRANTS, SERVICES = DEFAULTS["mlflow_stack_auth_service_permissions"], DEFAULTS["mlflow_stack_services"]
-SECRET, GIVEN = "the secret", "given by hand"
+SECRET, GIVEN = "Wq8-derived-from", "Zt5-given-by-hand"
 PLAIN: dict[str, Any] = {"services": {"mlflow": {}, "notebook": {}}}
 OPEN: dict[str, Any] = {
     "services": {

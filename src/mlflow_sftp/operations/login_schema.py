@@ -40,6 +40,19 @@ def heads() -> list[str]:
     return sorted(_scripts().get_heads())
 
 
+def compare(connection: sa.Connection) -> dict[str, object]:
+    """Compare the login's tables of a database with the installed MLflow, as JSON.
+
+    `state` is none (there is no login), current, behind, or unknown, a revision that this MLflow does not know.
+    """
+    if not has_login(connection):
+        return {"state": "none", "database": [], "heads": heads()}
+    there, needed = revisions(connection), heads()
+    known = {script.revision for script in _scripts().walk_revisions()}
+    state = "current" if there == needed else "behind" if there and set(there) <= known else "unknown"
+    return {"state": state, "database": there, "heads": needed}
+
+
 def make(connection: sa.Connection) -> None:
     """Make the tables in the transaction of a connection, which stays open."""
     scripts = _scripts()
