@@ -76,8 +76,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack
 
 def describe(record: RestoreRecord) -> list[str]:
     """Return the result for people."""
+    users = (
+        f"The snapshot brought users back who were not there before: {', '.join(record.returned)}. Who is not to "
+        "log in, delete in MLflow, or declare with state: absent in mlflow_stack_users and run site.yml."
+        if record.returned
+        else ""
+    )
     return [
         f"MLflow goes on with the {record.snapshot}; {record.closed}.",
+        *([users] if users else []),
         "playbooks/restore.yml -e undo=true goes back to the database from before, as long as nothing is logged.",
     ]
 

@@ -71,6 +71,13 @@ schema:
       description: Tables of a migration that did not end.
       type: list
       elements: str
+    login:
+      description: The same of the tables of MLflow's login, V(none), V(current), V(behind) or V(unknown).
+      type: str
+    login_database:
+      description: Revisions that these have.
+      type: list
+      elements: str
 findings:
   description: Why MLflow cannot start on this database with that image, and what to do; empty where it can.
   returned: success

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -37,6 +38,15 @@ SETTINGS: dict[str, object] = {
     "mlflow_stack_auth_cache_ttl": REMEMBERED,
     "mlflow_stack_users": USERS,
 }
+
+
+def change_password(lab: Lab, user: str, password: str, **further: str) -> None:
+    """Change a password as the administrator, in MLflow."""
+    given = {"username": user, "password": password, **further}
+    headers = {"Content-Type": "application/json"}
+    headers["Authorization"] = "Basic " + base64.b64encode(f"admin:{ADMIN}".encode()).decode()
+    url = f"http://127.0.0.1:{lab.port + 1}{api('users/update-password')}"
+    urlopen(Request(url, json.dumps(given).encode(), headers, method="PATCH")).close()
 
 
 @dataclass(frozen=True)
@@ -173,6 +183,29 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
     assert set(re.findall(r"changed=(\d+)", output)) == {"0"}
 
 
+def test_a_service_that_is_off_has_no_user(site: Site) -> None:
+    """Its password, which somebody may have kept, would be right for ever; the check tells it and does nothing."""
+    left = {"username": "service-train", "password": "of an earlier deployment"}
+    as_left = (left["username"], left["password"])
+    assert ask(site.lab, api("users/create"), AS_ADMIN, dict(left))[0] == 200
+    foretold = passes(site.lab.play("site.yml", "--skip-tags", "verify", "--check"))
+    assert set(re.findall(r"changed=(\d+)", foretold)) == {"0", "1"}
+    assert ask(site.lab, SEARCH, as_left)[0] == 200
+    passes(site.lab.play("site.yml", "--skip-tags", "verify"))
+    assert ask(site.lab, api("users/get?username=service-train"), AS_ADMIN)[0] == 404
+
+
+def test_a_switch_that_closes_nothing_changes_no_user(site: Site) -> None:
+    """Not even a service's, whom a start of the server gives the stack's password again."""
+    change_password(site.lab, "service-notebook", "somebody has set")
+    job = site.lab.compose("run", "--detach", "--no-deps", "experiment-service", "sleep", "600").split()[-1]
+    try:
+        assert "Jobs are running" in fails(site.lab.play(SWITCH, artifact_storage="sftp"))
+    finally:
+        docker("container", "rm", "--force", job)
+    assert ask(site.lab, SEARCH, ("service-notebook", "somebody has set"))[0] == 200
+
+
 def test_a_switch_and_back(site: Site) -> None:
     """The candidate, what is read back, and the round trips of all services."""
     for storage in ("sftp", "local"):
@@ -207,11 +240,7 @@ def test_users_are_changed_as_declared(site: Site) -> None:
 
 def test_another_password_of_the_administrator(site: Site) -> None:
     """Also one that somebody has set in MLflow meanwhile."""
-    given = {"username": "admin", "password": "somebody has set", "current_password": ADMIN}
-    headers = {"Content-Type": "application/json"}
-    headers["Authorization"] = "Basic " + base64.b64encode(":".join(AS_ADMIN).encode()).decode()
-    url = f"http://127.0.0.1:{site.lab.port + 1}{api('users/update-password')}"
-    urlopen(Request(url, json.dumps(given).encode(), headers, method="PATCH")).close()
+    change_password(site.lab, "admin", "somebody has set", current_password=ADMIN)
     passes(site.lab.play("site.yml", mlflow_stack_auth_admin_password=ADMIN + "2"))
     assert ask(site.lab, SEARCH, ("admin", ADMIN + "2"))[0] == 200
     assert ask(site.lab, SEARCH, ("admin", "somebody has set"))[0] == 401
@@ -250,3 +279,32 @@ def test_the_training_image_s_client_says_who_it_is(site: Site) -> None:
     done = subprocess.run(command, cwd=site.lab.stack, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1]) == 1
+
+
+def test_a_restore_lets_nobody_in_whom_the_inventory_has_deleted(site: Site, tmp_path: Path) -> None:
+    """Nor an old password; whom the inventory does not name, the result does."""
+    backup = {
+        "mlflow_backup_repository": str(tmp_path / "repository"),
+        "mlflow_backup_password": "a-password-that-nobody-may-see",
+    }
+    eve = {"username": "eve", "password": "eve-Ju3-password"}
+    assert ask(site.lab, api("users/create"), AS_ADMIN, dict(eve))[0] == 200
+    passes(site.lab.play("playbooks/backup.yml", **backup))
+    changed = {
+        "mlflow_stack_users": [
+            {"name": "alice", "password": ALICE + "3"},
+            {"name": "bob", "state": "absent"},
+            {"name": "eve", "state": "absent"},
+        ]
+    }
+    passes(site.lab.play("site.yml", "--skip-tags", "verify", **changed))
+    # The inventory forgets her, as somebody who deletes a user in MLflow never names him.
+    changed["mlflow_stack_users"].pop()
+    output = passes(site.lab.play("playbooks/restore.yml", **backup, **changed))
+    assert "were not there before: bob, eve." in output
+    time.sleep(REMEMBERED)
+    found = [ask(site.lab, SEARCH, who)[0] for who in (AS_ALICE, ("alice", ALICE + "3"), AS_BOB)]
+    assert found == [401, 200, 401]
+    # Users are nothing that came in.
+    passes(site.lab.play("playbooks/restore.yml", undo=True, **backup, **changed))
+    assert ask(site.lab, SEARCH, (eve["username"], eve["password"]))[0] == 401

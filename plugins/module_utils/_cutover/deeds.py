@@ -235,13 +235,13 @@ class Deeds(Generic[Kind]):
         """The files from before, which the tools go on with once the stack has others."""
         return self._directory / "before"
 
-    def _start_candidate(self) -> None:
+    def _start_candidate(self, *options: str) -> None:
         """Start the server of the next files, which nobody else reaches, and wait until it answers."""
         docker.remove(self._stack.candidate)
         following = self._directory / "next"
         docker.Compose(str(following)).run(
             *("run", "--detach", "--no-deps", f"--name={self._stack.candidate}"),
-            *(f"--volume={self.work}:{WORK}:z", "mlflow"),
+            *(*options, f"--volume={self.work}:{WORK}:z", "mlflow"),
         )
         candidate = self._stack.candidate
         docker.wait_until_healthy(

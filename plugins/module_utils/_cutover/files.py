@@ -19,6 +19,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.login i
 
 # In this order: until compose.yml is there, the files before are what Compose reads.
 FILES = (".other_stores.json", ".env", "compose.yml")
+_OF_EVERY_STACK = (".env", "compose.yml")
 CREDENTIALS = ("mlflow", ".secrets/mlflow_sftp_key")
 DIRECTORIES = (*CREDENTIALS, LOGIN, "postgres")
 # Of a deployment alone: a cutover leaves them, and undone weeks later, it must not bring back an expired certificate.
@@ -54,9 +55,9 @@ def _extract(archive: Path, directory: Path) -> None:
 
 
 def restore(archive: Path, stack: Path, *, credentials: bool = True, gateway: bool = False) -> None:
-    """Give a stack the files of an archive, and none that it did not have.
+    """Give a stack the files of an archive, and none that it did not have; `install` says of which.
 
-    Credentials may stay as they are. The gateway's files stay unless they were asked for, as they were at `save`.
+    The gateway's files stay unless they were asked for, as they were at `save`.
     """
     with tempfile.TemporaryDirectory(dir=archive.parent) as directory:
         extract(archive, Path(directory))
@@ -67,23 +68,38 @@ def restore(archive: Path, stack: Path, *, credentials: bool = True, gateway: bo
                 # A deployment may have given it to another user.
                 _copy_metadata(kept / name, stack / name)
         install(kept, stack, credentials=credentials)
-        for name in FILES:
-            if not (kept / name).exists():
-                (stack / name).unlink(missing_ok=True)
-        # What not every stack has, so that the archive's may have had none.
-        for name in (LOGIN, *(GATEWAY if gateway else ())):
-            if not (kept / name).exists() and (stack / name).exists():
-                shutil.rmtree(stack / name)
+        for name in GATEWAY if gateway else ():
+            _remove_what_lacks(kept, stack, name)
 
 
 def install(source: Path, stack: Path, *, credentials: bool = True) -> None:
-    """Give a stack the files of a directory; what the directory does not have stays as it is."""
-    for name in DIRECTORIES:
-        if (source / name).is_dir() and (credentials or name not in CREDENTIALS):
+    """Give a stack the files of a directory, and none of `FILES` and `DIRECTORIES` that the directory does not have.
+
+    Credentials may stay as they are. What goes does so after compose.yml, which named it, has been replaced. Raises
+    OSError, also where the directory holds no stack: then nothing is changed.
+    """
+    for name in _OF_EVERY_STACK:
+        if not (source / name).exists():
+            raise FileNotFoundError(f"{source} holds no {name}")
+    names = [name for name in DIRECTORIES if credentials or name not in CREDENTIALS]
+    for name in names:
+        if (source / name).is_dir():
             install_directory(source / name, stack / name)
     for name in FILES:
         if (source / name).exists():
             install_file(source / name, stack / name)
+    for name in (*names, *FILES):
+        _remove_what_lacks(source, stack, name)
+
+
+def _remove_what_lacks(source: Path, stack: Path, name: str) -> None:
+    """Remove from a stack what its source does not have."""
+    if (source / name).exists():
+        return
+    if (stack / name).is_dir():
+        shutil.rmtree(stack / name)
+    else:
+        (stack / name).unlink(missing_ok=True)
 
 
 def text_of(archive: Path, name: str) -> str:
@@ -113,11 +129,11 @@ def complete(following: Path, stack: Path, client: Path | None, renamed: Mapping
     Args:
         following: The directory.
         stack: The stack's, whose credentials stay in use where there are no others.
-        client: The credentials of a second account; None for none.
+        client: The credentials of a second account; None for none. What else there is, is the stack's.
         renamed: Which paths those name, and what they are called once the account is the only one.
     """
     for name in DIRECTORIES:
-        source = (client or stack) / name
+        source = (client if client and name in CREDENTIALS else stack) / name
         if source.is_dir():
             (following / name).mkdir(parents=True, exist_ok=True)
             _copy_metadata(source.parent, (following / name).parent)

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
@@ -334,14 +335,28 @@ class Stack:
 
         `files` is the directory of the files that it was started with.
         """
+        return self._status(container, files) == HTTPStatus.OK
+
+    def lets_in(self, container: str, files: Path) -> bool:
+        """Return whether an MLflow server takes the password with which the stack logs in, as far as it answers."""
+        return self._status(container, files) != HTTPStatus.UNAUTHORIZED
+
+    def _status(self, container: str, files: Path) -> int | None:
+        """Return with what an MLflow server answers a question that reaches the database; None for no answer."""
         headers = {"Host": "localhost:5000", **login.authorization(files)}
         found = docker.inspect(container)
         networks = found["NetworkSettings"]["Networks"].values() if found else ()
         for address in filter(None, (network.get("IPAddress") for network in networks)):
             question = Request(f"http://{address}:5000{_QUESTION}", headers=headers)
-            with contextlib.suppress(OSError), build_opener(ProxyHandler({})).open(question, timeout=5):
-                return True
-        return False
+            try:
+                with build_opener(ProxyHandler({})).open(question, timeout=5) as answer:
+                    return int(answer.status)
+            except HTTPError as error:
+                with error:
+                    return error.code
+            except OSError:
+                continue
+        return None
 
     def _wait_for_answer(self, seconds: float) -> float:
         """Return when MLflow answered a question that reaches the database."""

@@ -182,9 +182,7 @@ def _users(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     permissions = values.get("mlflow_stack_auth_service_permissions") or []
     for problem in service_permission_problems(permissions):
         yield f"mlflow_stack_auth_service_permissions: each service {problem}"
-    yield from user_problems(
-        values.get("mlflow_stack_users") or [], [*values["mlflow_stack_services"], "monitor"], login
-    )
+    yield from user_problems(values.get("mlflow_stack_users") or [], login)
 
 
 def _pins(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:

@@ -39,13 +39,15 @@ def login_files(
 
     Args:
         secret: Random text that the services' passwords and the server's key are derived from.
-        admin_password: Of the administrator, as whom the server's own container logs in.
+        admin_password: Of the administrator, as whom the server's own container logs in; empty for one of the stack's
+            own. It stands nowhere but in these files, which a way back gives back together.
         services: Services of the stack; each has a file of its own name, and the server one more.
         permissions: Of the services' users.
         default_permission: Of users on what nobody has granted them.
         cache_seconds: How long a password that was right is not compared again.
     """
-    passwords = {name: derived(secret, f"service {name}") for name in services} | {"mlflow": admin_password}
+    passwords = {name: derived(secret, f"service {name}") for name in services}
+    passwords["mlflow"] = admin_password or derived(secret, "administrator")
     server = {
         "default_permission": default_permission,
         "cache_seconds": cache_seconds,

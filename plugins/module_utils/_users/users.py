@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 ADMIN = "admin"
+# All services that a stack may have, or could in an earlier release: their users are the stack's own.
+SERVICES = ("mlflow", "notebook", "experiment-service", "train", "monitor")
 # What a resource is called in a declaration, and by MLflow.
 KINDS = ("experiment", "registered_model")
 # What takes a grant back: MLflow has no such grant.
@@ -44,6 +46,11 @@ def service_user(service: str) -> str:
     return ADMIN if service == "mlflow" else f"service-{service}"
 
 
+def retired_users(services: Collection[str]) -> list[str]:
+    """Return the users of services that a stack does not have, of which the database may know from when it had."""
+    return [service_user(name) for name in SERVICES if name not in (*services, "mlflow")]
+
+
 def grants_of(permissions: Sequence[Mapping[str, Any]]) -> tuple[Grant, ...]:
     """Return the grants of a declaration that `permission_problems` finds nothing wrong with."""
     return tuple(
@@ -54,12 +61,11 @@ def grants_of(permissions: Sequence[Mapping[str, Any]]) -> tuple[Grant, ...]:
     )
 
 
-def user_problems(users: Sequence[Any], services: Sequence[str], login: bool) -> Iterator[str]:
+def user_problems(users: Sequence[Any], login: bool) -> Iterator[str]:
     """Return a sentence for each thing that is wrong with mlflow_stack_users; no password is shown.
 
     Args:
         users: The declarations.
-        services: The services whose users have names of their own.
         login: Whether MLflow's login is on.
     """
     where = "mlflow_stack_users"
@@ -70,21 +76,19 @@ def user_problems(users: Sequence[Any], services: Sequence[str], login: bool) ->
             yield f"{where}: entry {number} is no mapping; expected name, password and permissions."
             continue
         name = str(user.get("name") or "")
-        yield from (
-            f"{where}: {name or f'entry {number}'} {text}" for text in _problems(user, name, services)
-        )
+        yield from (f"{where}: {name or f'entry {number}'} {text}" for text in _problems(user, name))
     names = Counter(str(user.get("name") or "") for user in users if isinstance(user, Mapping))
     for name, count in names.items():
         if name and count > 1:
             yield f"{where}: {name} is declared {count} times; once is enough."
 
 
-def _problems(user: Mapping[str, Any], name: str, services: Sequence[str]) -> Iterator[str]:
+def _problems(user: Mapping[str, Any], name: str) -> Iterator[str]:
     if strange := sorted(map(str, set(user) - _KEYS)):
         yield f"has {', '.join(strange)}; expected {', '.join(sorted(_KEYS))}."
     if problem := name_problem(name):
         yield problem
-    if name in (ADMIN, *map(service_user, services)):
+    if name in (ADMIN, *map(service_user, SERVICES)):
         yield "is a user of the stack itself; choose another name."
     for key, choices in _CHOICES.items():
         if user.get(key, choices[0]) not in choices:

@@ -20,11 +20,17 @@ from mlflow_sftp.operations.login import prepare, read_login, serve
 @click.option(
     "--database", envvar="MLFLOW_BACKEND_STORE_URI", required=True, help="URI of MLflow's database."
 )
-def login_server_command(file: Path, arguments: tuple[str, ...], database: str) -> None:
+@click.option(
+    "--keep-users",
+    is_flag=True,
+    envvar="MLFLOW_SFTP_KEEP_USERS",
+    help="Leave users as they are, beside another server that has them.",
+)
+def login_server_command(file: Path, arguments: tuple[str, ...], database: str, keep_users: bool) -> None:
     """Run MLflow's server with its own login.
 
     FILE names the users that it begins with, and holds secrets. They get the passwords that it says, whatever they
     have changed; other users are left alone. The login's tables are made in MLflow's database.
     """
-    prepare(read_login(file), database)
+    prepare(read_login(file), database, keep_users=keep_users)
     serve(arguments)

@@ -6,7 +6,7 @@ import click
 from mlflow_sftp.cli.database_option import missing_database_option
 from mlflow_sftp.cli.output import ErrorReportingCommand, json_option, print_json, printable
 from mlflow_sftp.database.database import Database
-from mlflow_sftp.operations.database_schema import Schema, schema, schema_of
+from mlflow_sftp.operations.database_schema import Schema, login_schema_of, schema, schema_of
 
 
 @click.command("schema", cls=ErrorReportingCommand)
@@ -22,7 +22,9 @@ def schema_command(database: Database, revision: str | None, as_json: bool) -> N
     """
     found = schema(database) if revision is None else schema_of(revision)
     if as_json:
-        print_json(found.as_dict())
+        # Of another database, nobody knows.
+        login = {"login": login_schema_of(database)} if revision is None else {}
+        print_json({**found.as_dict(), **login})
     else:
         click.echo(_described(found))
 

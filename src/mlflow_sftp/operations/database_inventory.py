@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from mlflow_sftp.database.database import Database, location_rows
 from mlflow_sftp.errors import LocationError
 from mlflow_sftp.location import Location
-from mlflow_sftp.operations.login_schema import GRANTS, REVISION_TABLE
+from mlflow_sftp.operations.login_schema import GRANTS, REVISION_TABLE, user_names
 from mlflow_sftp.operations.round_trip_tag import TAG
 from mlflow_sftp.uri import redact
 
@@ -41,7 +41,7 @@ def database_info(database: Database, *, rows: bool = False) -> dict[str, Any]:
 
     `of_users` counts what no round trip has made, deleted or not; `rows`, if asked for, the same in every table that
     MLflow does not write of its own accord, tags, aliases and assessments among them; `bytes` is the size of the
-    database; `identity` is another one once a restore has replaced it.
+    database; `login_users` names those of MLflow's login; `identity` is another one once a restore has replaced it.
 
     A place is an SFTP account, a proxy, this machine, or what else a scheme and a host name; its `path` is what its
     locations have in common.
@@ -54,6 +54,7 @@ def database_info(database: Database, *, rows: bool = False) -> dict[str, Any]:
             },
             "of_users": _of_users(database, connection),
             **({"rows": _rows(database, connection)} if rows else {}),
+            "login_users": user_names(connection),
             "identity": database.identity(),
             "places": places(database, connection),
         }

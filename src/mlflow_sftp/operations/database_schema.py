@@ -15,6 +15,7 @@ from mlflow.version import VERSION
 
 from mlflow_sftp.database.database import Database
 from mlflow_sftp.errors import DatabaseError, MissingPackageError
+from mlflow_sftp.operations import login_schema
 
 State = Literal["empty", "current", "behind", "unknown", "several", "broken"]
 # Alembic builds a changed SQLite table under such a name, and renames it at the end.
@@ -121,6 +122,14 @@ def schema(database: Database) -> Schema:
 def schema_of(revision: str) -> Schema:
     """Compare a database that is not at hand, such as one in a backup, by its revision; raises as `schema`."""
     return compare(Seen((revision,), frozenset({_MLFLOW_TABLE})), installed_history())
+
+
+def login_schema_of(database: Database) -> dict[str, object]:
+    """Compare the tables of MLflow's login with the installed MLflow; see `login_schema.compare`."""
+    if database.is_sqlite and not database.file.exists():
+        return {"state": "none", "database": [], "heads": login_schema.heads()}
+    with database.reading() as connection:
+        return login_schema.compare(connection)
 
 
 def look(database: Database) -> Seen:

@@ -135,14 +135,22 @@ def configuration(login: Login, database_uri: str) -> str:
     return text.getvalue()
 
 
-def prepare(login: Login, database_uri: str) -> None:
-    """Let MLflow's server, started in this process afterwards, have this login; raises LoginError."""
+def prepare(login: Login, database_uri: str, *, keep_users: bool = False) -> None:
+    """Let MLflow's server, started in this process afterwards, have this login; raises LoginError.
+
+    With `keep_users`, nothing is written to the database: another server of this MLflow has provided them before.
+    """
     directory = tempfile.mkdtemp(prefix="mlflow-login-", dir=_MEMORY if _MEMORY.is_dir() else None)
     file = Path(directory) / "login.ini"
     file.touch(mode=0o600)
     file.write_text(configuration(login, database_uri))
     os.environ[CONFIG_VARIABLE] = str(file)
     os.environ[KEY_VARIABLE] = login.secret_key
+    if not keep_users:
+        _provide_tables_and_users(login, database_uri)
+
+
+def _provide_tables_and_users(login: Login, database_uri: str) -> None:
     try:
         # Reads the configuration as soon as it is imported.
         from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore

@@ -21,6 +21,14 @@ def has_login(connection: sa.Connection) -> bool:
     return sa.inspect(connection).has_table(REVISION_TABLE)
 
 
+def user_names(connection: sa.Connection) -> list[str]:
+    """The names of those who may log in; none without a login."""
+    if not has_login(connection):
+        return []
+    name: sa.ColumnClause[str] = sa.column("username")
+    return sorted(connection.scalars(sa.select(name).select_from(sa.table("users"))))
+
+
 def revisions(connection: sa.Connection) -> list[str]:
     """The revisions that the login's tables of a database have."""
     column: sa.ColumnClause[str] = sa.column("version_num")
@@ -30,6 +38,19 @@ def revisions(connection: sa.Connection) -> list[str]:
 def heads() -> list[str]:
     """The revisions that the installed MLflow works with."""
     return sorted(_scripts().get_heads())
+
+
+def compare(connection: sa.Connection) -> dict[str, object]:
+    """Compare the login's tables of a database with the installed MLflow, as JSON.
+
+    `state` is none (there is no login), current, behind, or unknown, a revision that this MLflow does not know.
+    """
+    if not has_login(connection):
+        return {"state": "none", "database": [], "heads": heads()}
+    there, needed = revisions(connection), heads()
+    known = {script.revision for script in _scripts().walk_revisions()}
+    state = "current" if there == needed else "behind" if there and set(there) <= known else "unknown"
+    return {"state": state, "database": there, "heads": needed}
 
 
 def make(connection: sa.Connection) -> None:

@@ -13,7 +13,7 @@ from mlflow_sftp.errors import DatabaseError
 from mlflow_sftp.operations import login_schema
 from mlflow_sftp.operations.database_copy import copy_database, empty_database
 from mlflow_sftp.operations.database_inventory import database_info
-from mlflow_sftp.operations.database_schema import schema
+from mlflow_sftp.operations.database_schema import login_schema_of, schema
 from mlflow_sftp.operations.round_trip_tag import TAG
 from tests.integration.database_copy.conftest import Dump
 
@@ -91,6 +91,31 @@ def test_rows_are_counted_on_either_kind(with_login: Path, empty: str) -> None:
     with Database(empty) as target:
         assert database_info(target, rows=True)["rows"] == before
     assert before["users"] == 1
+
+
+def test_who_may_log_in(with_login: Path) -> None:
+    with Database(f"sqlite:///{with_login}") as database:
+        assert database_info(database)["login_users"] == ["alice"]
+    with closing(sqlite3.connect(with_login)) as connection, connection:
+        connection.execute("DROP TABLE alembic_version_auth")
+    with Database(f"sqlite:///{with_login}") as database:
+        # A table of somebody else's.
+        assert database_info(database)["login_users"] == []
+
+
+@pytest.mark.parametrize(
+    ("revision", "state"), [(None, "current"), ("8606fa83a998", "behind"), ("ffffffffffff", "unknown")]
+)
+def test_the_schema_of_the_login_s_tables(with_login: Path, revision: str | None, state: str) -> None:
+    if revision:
+        with closing(sqlite3.connect(with_login)) as connection, connection:
+            connection.execute("UPDATE alembic_version_auth SET version_num = ?", [revision])
+    with Database(f"sqlite:///{with_login}") as database:
+        found = login_schema_of(database)
+        # The one of MLflow itself is another matter.
+        assert schema(database).state == "current"
+    assert found["state"] == state
+    assert (found["database"] == found["heads"]) == (state == "current")
 
 
 def test_what_a_round_trip_s_maker_may_do_does_not_count(with_login: Path, empty: str) -> None:

@@ -2,15 +2,21 @@
 
 import configparser
 import json
+import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST
 
+from mlflow_sftp.cli import login_server
 from mlflow_sftp.errors import LoginError
+from mlflow_sftp.operations import login
 from mlflow_sftp.operations.login import Grant, LoginUser, configuration, provide_users, read_login
 
 _GIVEN: dict[str, Any] = {
@@ -117,6 +123,36 @@ def test_another_server_makes_them_at_the_same_time() -> None:
     store = _Store({"admin": _User("old", True)}, hidden=True)
     provide_users(store, _WANTED[:1])
     assert store.users == {"admin": _User("secret", True)}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_server_beside_another_one_leaves_users_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keep: bool
+) -> None:
+    """MLflow's module of its login is a stand-in: it needs packages that only the server's image has."""
+    store, opened = _Store({"admin": _User("changed in MLflow", False)}), []
+    module = ModuleType("mlflow.server.auth.sqlalchemy_store")
+    store.init_db, store.engine = opened.append, SimpleNamespace(dispose=lambda: None)  # type: ignore[attr-defined]
+    module.SqlAlchemyStore = lambda: store  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow.server.auth", ModuleType("mlflow.server.auth"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name in (login.CONFIG_VARIABLE, login.KEY_VARIABLE):
+        monkeypatch.setenv(name, "")
+    (tmp_path / "login.json").write_text(json.dumps(_GIVEN))
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(login_server, "serve", started.append)
+    options = ["--keep-users"] if keep else []
+    arguments = [*options, str(tmp_path / "login.json"), "--port=5000"]
+    done = CliRunner().invoke(
+        login_server.login_server_command, arguments, env={"MLFLOW_BACKEND_STORE_URI": "sqlite:///a.db"}
+    )
+    assert done.exit_code == 0, done.output
+    assert started == [("--port=5000",)]
+    assert "database_uri = sqlite:///a.db" in Path(os.environ[login.CONFIG_VARIABLE]).read_text()
+    assert opened == ([] if keep else ["sqlite:///a.db"])
+    assert store.users["admin"] == (
+        _User("changed in MLflow", False) if keep else _User("p%ssword of admin", True)
+    )
 
 
 def test_mlflow_reads_the_configuration_back(tmp_path: Path) -> None:

@@ -9,6 +9,10 @@ from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 
+_UPGRADE = (
+    "Run playbooks/upgrade.yml: it backs up, migrates, tries and opens, and goes back where anything fails"
+)
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -21,6 +25,9 @@ class Schema:
         heads: Revisions that this MLflow needs.
         steps: How many revisions lie between; None where that is not known.
         left_over: Tables of a migration that did not end.
+        login: Of the tables of MLflow's login: ``none``, ``current``, ``behind`` or ``unknown``; ``none`` as well where
+            the program does not tell.
+        login_database: Revisions that these have.
     """
 
     mlflow: str
@@ -29,6 +36,8 @@ class Schema:
     heads: tuple[str, ...] = ()
     steps: int | None = None
     left_over: tuple[str, ...] = ()
+    login: str = "none"
+    login_database: tuple[str, ...] = ()
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> Schema:
@@ -40,6 +49,8 @@ class Schema:
             heads=tuple(answer["heads"]),
             steps=answer["steps"],
             left_over=tuple(answer["left_over"]),
+            login=answer.get("login", {}).get("state", "none"),
+            login_database=tuple(answer.get("login", {}).get("database", ())),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -92,6 +103,12 @@ def require_usable(schema: Schema, deployed_heads: tuple[str, ...]) -> None:
             "changed",
             "Restore the backup from before that migration",
         )
+    if schema.login == "unknown":
+        raise RefusedError(
+            f"The tables of MLflow's login have the schema {', '.join(schema.login_database) or 'of no revision'}, "
+            f"which MLflow {schema.mlflow} does not know. Nothing was changed",
+            "Deploy with the MLflow that made them, or restore a backup",
+        )
 
 
 def require_current(schema: Schema, deployed_heads: tuple[str, ...]) -> None:
@@ -106,7 +123,14 @@ def require_current(schema: Schema, deployed_heads: tuple[str, ...]) -> None:
         raise RefusedError(
             f"MLflow {schema.mlflow} needs the database's schema {', '.join(schema.heads)}, and the database has "
             f"{schema.revision}{steps}. Nothing was changed",
-            "Run playbooks/upgrade.yml: it backs up, migrates, tries and opens, and goes back where anything fails",
+            _UPGRADE,
+        )
+    if schema.login == "behind":
+        raise RefusedError(
+            f"MLflow {schema.mlflow} needs another schema of its login's tables than the database has "
+            f"({', '.join(schema.login_database)}), and would migrate them when it starts, on which the deployed one "
+            "could not start again. Nothing was changed",
+            _UPGRADE,
         )
 
 

@@ -34,6 +34,9 @@ class RestoreOperations(InPlaceOperations[RestoreRecord], Protocol):
     def identify(self, record: RestoreRecord) -> str:
         """Return what is another one once the database was replaced; empty where nobody can tell."""
 
+    def users(self, record: RestoreRecord) -> tuple[str, ...]:
+        """Return the users of MLflow's login; empty where there is none, and where nobody can tell."""
+
     def migrate(self, record: RestoreRecord) -> None:
         """Give the database the schema of the deployed MLflow."""
 
@@ -59,6 +62,7 @@ class RestoreEngine(InPlaceEngine[RestoreRecord]):
             self._step("Count what the restore gives up", self._require_consent)
         self._step("Back up the database", run.back_up)
         self._replace()
+        self._name_returned()
         self._step("Migrate the database", run.migrate)
         self._try()
 
@@ -68,9 +72,9 @@ class RestoreEngine(InPlaceEngine[RestoreRecord]):
     def _replace(self) -> None:
         tried = self.record.tried
         if not tried:
-            self._write(
-                tried=True, identity=self._step("Note which database it is", self._operations.identify)
-            )
+            identity = self._step("Note which database it is", self._operations.identify)
+            users = self._step("Note who may log in", self._operations.users)
+            self._write(tried=True, identity=identity, users=users)
         try:
             self._step("Restore the snapshot", self._operations.restore_snapshot)
         except StepError as error:
@@ -78,6 +82,12 @@ class RestoreEngine(InPlaceEngine[RestoreRecord]):
             if not tried and isinstance(error.__cause__, UnchangedError):
                 self._write(tried=False)
             raise
+
+    def _name_returned(self) -> None:
+        """Note who may log in again, whom somebody has deleted since the snapshot."""
+        if self.record.users:
+            users = self._step("Look who may log in again", self._operations.users)
+            self.record = self.record.updated(returned=tuple(sorted({*users} - {*self.record.users})))
 
     def _restore(self) -> None:
         if not self._is_from_before():

@@ -24,6 +24,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
 
 # The database of the snapshot.
 FETCHED = "database.snapshot"
+# Of MLflow's own login.
+_LOGIN_TABLES = ("users", "roles", "role_permissions", "user_role_assignments")
 
 
 class Restore(InPlaceDeeds[RestoreRecord]):
@@ -79,6 +81,14 @@ class Restore(InPlaceDeeds[RestoreRecord]):
     def identify(self, record: RestoreRecord) -> str:
         # An earlier version of the image tells none.
         return str(self._require_tool().call("info")["database"].get("identity", ""))
+
+    def users(self, record: RestoreRecord) -> tuple[str, ...]:
+        # An earlier version of the image tells none.
+        return tuple(self._require_tool().call("info")["database"].get("login_users", ()))
+
+    def count(self, record: RestoreRecord) -> Mapping[str, int]:
+        # Once MLflow is open, users become those of the inventory again: that is nothing that came in.
+        return {name: rows for name, rows in super().count(record).items() if name not in _LOGIN_TABLES}
 
     def migrate(self, record: RestoreRecord) -> None:
         self._require_tool().call("migrate")

@@ -64,6 +64,8 @@ class RestoreRecord(InPlaceRecord):
         consent: Whether what came in since the snapshot may be given up.
         planned_on: Digest of the stack's files when it was planned, which it leaves as they are.
         identity: Of the database from before; empty until it is noted, and where nobody can tell it.
+        users: Those of MLflow's login in it, likewise.
+        returned: Users whom the snapshot has brought back.
     """
 
     NAME: ClassVar[str] = "restore"
@@ -74,6 +76,8 @@ class RestoreRecord(InPlaceRecord):
     consent: bool = False
     planned_on: str = ""
     identity: str = ""
+    users: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

@@ -94,7 +94,9 @@ class Switch(Deeds[SwitchRecord]):
     def prepare(self, record: SwitchRecord) -> None:
         self._restart_tool()
         docker.remove(self._stack.copier)
-        self._start_candidate()
+        # MLflow serves still: nobody's password or permissions may become what they are at a start.
+        self._start_candidate("--env=MLFLOW_SFTP_KEEP_USERS=true")
+        self._require_entry()
         self._provide_maintenance()
         self._require_candidate().wait()
         self._require_tool().wait()
@@ -168,6 +170,15 @@ class Switch(Deeds[SwitchRecord]):
             *("relocate", "apply", *relocate_arguments(back)),
             *("--journal", f"{WORK}/logged-since.json", "--no-backup", "--skip-blocked"),
         )
+
+    def _require_entry(self) -> None:
+        """Require that the stack can log in to the candidate, before MLflow is closed for it."""
+        if not self._stack.lets_in(self._stack.candidate, self._directory / "next"):
+            raise CutoverError(
+                "MLflow takes another password of its administrator than the stack's: somebody has changed it in "
+                "MLflow",
+                "Start the server anew (docker compose restart mlflow), which gives it the stack's",
+            )
 
     def _store(self, record: SwitchRecord) -> Store:
         return record.target

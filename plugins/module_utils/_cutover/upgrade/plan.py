@@ -161,6 +161,8 @@ def _migration(found: Findings) -> Iterator[str]:
         )
     else:
         yield f"The database's schema stays {schema.revision}."
+    if schema.login == "behind":
+        yield "The tables of MLflow's login get the schema of the next version, when its server first starts."
     yield (
         f"Before that, a backup of {readable_size(found.bytes)} at most is made; {readable_size(found.free_bytes)} are "
         "free there."

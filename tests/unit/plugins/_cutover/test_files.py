@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder, locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 KEYS = ".secrets/mlflow_sftp_key"
 
@@ -51,6 +52,60 @@ def test_what_was_not_there_before_is_not_there_again(tmp_path: Path) -> None:
     files.save(present, tmp_path / "before.tar")
     files.install(following, present)
     files.restore(tmp_path / "before.tar", present)
+    assert content(present) == before
+
+
+def log_in(stack: Path, password: str) -> None:
+    made = login.login_files("secret", password, ["mlflow", "train"], [], "READ", 60)
+    (stack / files.LOGIN).mkdir(parents=True, exist_ok=True)
+    for name, text in made.items():
+        (stack / files.LOGIN / name).write_text(text)
+
+
+@pytest.mark.parametrize("before", ["password before", ""])
+@pytest.mark.parametrize("after", ["password after", ""])
+def test_the_login_is_that_of_the_files_there_and_back(tmp_path: Path, before: str, after: str) -> None:
+    """Where there is none, the stack has none; where there is one, its passwords all come from the same files."""
+    present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
+    for directory, password in ((present, before), (following, after)):
+        if password:
+            log_in(directory, password)
+    kept = content(present)
+    files.save(present, tmp_path / "before.tar")
+    files.install(following, present)
+    assert content(present) == content(following)
+    assert login.authorization(present) == (login.basic("admin", after) if after else {})
+    files.restore(tmp_path / "before.tar", present)
+    assert content(present) == kept
+    assert login.authorization(present) == (login.basic("admin", before) if before else {})
+
+
+@pytest.mark.parametrize("name", [*files.DIRECTORIES, ".other_stores.json"])
+@pytest.mark.parametrize("credentials", [True, False])
+def test_what_is_installed_is_what_the_source_has(tmp_path: Path, name: str, credentials: bool) -> None:
+    present, following = tmp_path / "stack", tmp_path / "next"
+    for directory in (stack(present, "old"), stack(following, "new")):
+        log_in(directory, "password of both")
+        (directory / "postgres").mkdir()
+        (directory / "postgres" / "start.sh").write_text("start")
+    lacking = following / name
+    if lacking.is_dir():
+        shutil.rmtree(lacking)
+    else:
+        lacking.unlink()
+    files.install(following, present, credentials=credentials)
+    assert (present / name).exists() == (name in files.CREDENTIALS and not credentials)
+    others = {each for each in (*files.DIRECTORIES, *files.FILES) if each != name}
+    assert {each for each in others if (present / each).exists()} == others
+
+
+@pytest.mark.parametrize("name", [".env", "compose.yml"])
+def test_what_is_no_stack_is_not_installed(tmp_path: Path, name: str) -> None:
+    present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
+    before = content(present)
+    (following / name).unlink()
+    with pytest.raises(OSError, match=f"holds no {name}"):
+        files.install(following, present)
     assert content(present) == before
 
 
@@ -127,6 +182,15 @@ def test_the_next_credentials_are_the_second_account_s_or_the_stack_s(tmp_path: 
         assert made["mlflow/ssh_config"] == content(present)["mlflow/ssh_config"]
     assert (tmp_path / "next" / KEYS).stat().st_mode & 0o777 == 0o700
     assert not (tmp_path / "next" / ".env").exists()
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_second_account_brings_nothing_but_credentials(tmp_path: Path, second: bool) -> None:
+    present, client = stack(tmp_path / "stack", "old"), stack(tmp_path / "client", "new")
+    log_in(present, "password of it")
+    (tmp_path / "next").mkdir()
+    files.complete(tmp_path / "next", present, client if second else None, {})
+    assert login.authorization(tmp_path / "next") == login.basic("admin", "password of it")
 
 
 def test_a_stack_without_credentials_has_none_next(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.decisions import (
     Changes,
     Present,
@@ -21,11 +22,16 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.login i
     login_files,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users import (
+    SERVICES as ALL_SERVICES,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users import (
     Grant,
     grants_of,
+    retired_users,
     user_problems,
 )
 
+ROLE = Path(__file__).parents[4] / "roles" / "mlflow_stack"
 SERVICES = ["mlflow", "notebook", "train"]
 GOOD: dict[str, Any] = {"name": "alice", "password": "twelve chars"}
 EDIT = {"experiment": "churn", "permission": "EDIT"}
@@ -38,6 +44,10 @@ MISTAKES: dict[str, tuple[list[Any], list[str]]] = {
     "name too long": ([GOOD | {"name": "a" * 256}], ["256 characters; MLflow takes 255"]),
     "twice": ([GOOD, GOOD], ["alice is declared 2 times"]),
     "the administrator": ([GOOD | {"name": "admin"}], ["admin is a user of the stack itself"]),
+    "of a service that is off": (
+        [GOOD | {"name": "service-monitor"}],
+        ["service-monitor is a user of the stack itself"],
+    ),
     "of a service": ([GOOD | {"name": "service-train"}], ["is a user of the stack itself"]),
     "no password": ([{"name": "alice"}], ["alice has no password"]),
     "password no text": ([GOOD | {"password": 123456789012}], ["has no password (text)"]),
@@ -63,7 +73,7 @@ MISTAKES: dict[str, tuple[list[Any], list[str]]] = {
 @pytest.mark.parametrize("case", MISTAKES)
 def test_one_mistake(case: str) -> None:
     users, words = MISTAKES[case]
-    (found,) = user_problems(users, SERVICES, login=True)
+    (found,) = user_problems(users, login=True)
     assert [word for word in words if word not in found] == [], found
     assert "twelve" not in found
     assert "eleven" not in found
@@ -80,16 +90,16 @@ def test_one_mistake(case: str) -> None:
     ],
 )
 def test_no_mistake(users: list[Any]) -> None:
-    assert list(user_problems(users, SERVICES, login=True)) == []
+    assert list(user_problems(users, login=True)) == []
 
 
 def test_all_mistakes_at_once() -> None:
     users = [GOOD | {"password": "short", "permissions": [EDIT | {"permission": "ALL"}]}, {"name": ""}, {}]
-    assert len(list(user_problems(users, SERVICES, login=True))) == 6
+    assert len(list(user_problems(users, login=True))) == 6
 
 
 def test_users_without_a_login() -> None:
-    (found,) = user_problems([GOOD], SERVICES, login=False)
+    (found,) = user_problems([GOOD], login=False)
     assert "Set mlflow_stack_auth to basic" in found
 
 
@@ -156,6 +166,16 @@ def test_each_service_has_a_user_and_the_server_knows_all(tmp_path: Path) -> Non
     assert server["users"][1]["grants"] == [{"kind": "experiment", "name": "*", "permission": "EDIT"}]
 
 
+def test_an_administrator_without_a_given_password_has_one_of_the_stack_s(tmp_path: Path) -> None:
+    server = json.loads(files(password="")[SERVER_FILE])
+    passwords = [user["password"] for user in server["users"]]
+    assert len(passwords[0]) == 40
+    assert len(set(passwords)) == len(passwords)
+    assert passwords == [user["password"] for user in json.loads(files(password="")[SERVER_FILE])["users"]]
+    other = json.loads(files("another secret", "")[SERVER_FILE])["users"]
+    assert passwords[0] != other[0]["password"]
+
+
 def test_a_container_is_made_anew_where_its_own_files_change() -> None:
     before, after = digests(files()), digests(files(password="another one"))
     assert sorted(before) == SERVICES
@@ -175,3 +195,23 @@ def test_the_header_of_the_server_s_own_user(tmp_path: Path) -> None:
 def test_grants_of_a_declaration() -> None:
     given = [{"experiment": "churn", "registered_model": None, "permission": "EDIT"}]
     assert grants_of(given) == (Grant("experiment", "churn", "EDIT"),)
+
+
+@pytest.mark.parametrize(
+    ("services", "retired"),
+    [
+        (ALL_SERVICES, []),
+        (["mlflow", "notebook", "train"], ["service-experiment-service", "service-monitor"]),
+        # The administrator is nobody's that could be off.
+        (["notebook", "experiment-service", "train"], ["service-monitor"]),
+    ],
+)
+def test_users_of_services_that_are_off(services: list[str], retired: list[str]) -> None:
+    assert retired_users(services) == retired
+
+
+def test_these_are_the_services_of_the_role() -> None:
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    assert {*specs["mlflow_stack_services"]["choices"], "monitor"} <= set(ALL_SERVICES)

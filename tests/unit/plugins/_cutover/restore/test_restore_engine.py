@@ -21,6 +21,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
     Snapshot,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
+from ansible_collections.freegee.mlflow_sftp.plugins.modules.mlflow_restore import describe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,11 @@ class Deeds(StoppedDeeds[World]):
         self._closed()
         self._do(None)
         return f"database {self.world.replaced}"
+
+    def users(self, record: RestoreRecord) -> tuple[str, ...]:
+        self._closed()
+        self._do(None)
+        return ("admin", "bob") if "since" in self.world.runs else ("admin", "eve", "alice")
 
     def migrate(self, record: RestoreRecord) -> None:
         self._closed()
@@ -176,6 +182,8 @@ def require_one_side(world: World) -> None:
     assert world.serving
     assert world.schema == "current"
     if world.record.state == "done":
+        # Whatever was interrupted, the result names them.
+        assert world.record.returned == ("alice", "eve")
         assert world.runs == {"old"} | world.logged
         assert world.backup == {"old", "since"}
     else:
@@ -187,7 +195,7 @@ def require_one_side(world: World) -> None:
 @pytest.mark.parametrize("resume", ["finish", "undo"])
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_whatever_stops_it_a_later_run_brings_one_side(resume: str, busy: bool) -> None:
-    for first, second in itertools.product(interruptions(22), repeat=2):
+    for first, second in itertools.product(interruptions(24), repeat=2):
         world = World(busy=busy)
         run(world, Deeds(world, *first), "finish")
         run(world, Deeds(world, *second), resume)
@@ -202,7 +210,7 @@ def test_whatever_stops_it_a_later_run_brings_one_side(resume: str, busy: bool) 
 
 @given(
     st.booleans(),
-    st.lists(st.tuples(st.integers(0, 22), st.sampled_from(KINDS), st.sampled_from(["finish", "undo"]))),
+    st.lists(st.tuples(st.integers(0, 24), st.sampled_from(KINDS), st.sampled_from(["finish", "undo"]))),
 )
 @settings(max_examples=1000, deadline=None)
 def test_interrupted_again_and_again(busy: bool, stops: list[tuple[int, str, str]]) -> None:
@@ -226,6 +234,12 @@ def test_what_fails_before_anybody_has_logged_is_undone() -> None:
             RestoreEngine(RECORD, Deeds(world, stop_at, "fails"), clock=lambda: 0.0).finish()
         require_one_side(world)
         assert world.record.state == "undone"
+
+
+def test_users_whom_the_snapshot_brings_back_are_named() -> None:
+    told = " ".join(describe(RestoreEngine(RECORD, Deeds(World()), clock=lambda: 0.0).finish()))
+    assert "users back who were not there before: alice, eve." in told
+    assert "users" not in " ".join(describe(RECORD))
 
 
 def test_what_came_in_after_the_plan_takes_consent() -> None:

@@ -1,5 +1,7 @@
 """What an upgrade is to do, and what it refuses."""
 
+from typing import Any
+
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import (
     Schema,
@@ -165,6 +167,7 @@ def test_what_site_yml_leaves_to_the_upgrade() -> None:
 
 def test_what_site_yml_goes_on_with() -> None:
     require_current(schema("current", "ccc"), ())
+    require_current(schema("current", "ccc", login="current"), ())
     require_current(schema("empty"), ())
     require_same_postgres("15", "15")
 
@@ -255,3 +258,30 @@ def test_plans_that_could_not_succeed(changes: dict[str, object], words: str) ->
 def test_the_record_is_read_as_it_was_written() -> None:
     record = plan.planned(upgrade(known={"runs": 3}), findings())
     assert UpgradeRecord.from_dict(record.as_dict()) == record
+
+
+def test_a_login_whose_tables_the_server_would_migrate_needs_an_upgrade() -> None:
+    behind = schema("current", "ccc", login="behind", login_database=("eee",))
+    with pytest.raises(RefusedError, match=r"its login's tables .*eee.*Run playbooks/upgrade\.yml"):
+        require_current(behind, ())
+    require_usable(behind, ())
+
+
+@pytest.mark.parametrize("require", [require_usable, require_current])
+def test_a_login_of_a_newer_mlflow_is_refused(require: Any) -> None:
+    with pytest.raises(
+        RefusedError, match=r"MLflow's login have the schema fff, which MLflow 3\.17\.2 does not know"
+    ):
+        require(schema("current", "ccc", login="unknown", login_database=("fff",)), ())
+
+
+def test_what_the_program_tells_of_a_login() -> None:
+    answer = {**schema("current", "ccc").as_dict(), "login": {"state": "behind", "database": ["eee"]}}
+    answer.pop("login_database")
+    assert (Schema.from_answer(answer).login, Schema.from_answer(answer).login_database) == (
+        "behind",
+        ("eee",),
+    )
+    # An earlier version of the image tells nothing.
+    answer.pop("login")
+    assert Schema.from_answer(answer).login == "none"

@@ -1,0 +1,55 @@
+"""What a switch does before MLflow is closed, on a docker client that only notes what it is asked for."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import deeds, docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.operations import Switch
+
+_KEEP = "--env=MLFLOW_SFTP_KEEP_USERS=true"
+
+
+class Candidate:
+    """A switch whose candidate takes the stack's password or not, and what it was started with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lets_in: bool) -> None:
+        self.started: list[tuple[str, ...]] = []
+        settings = SimpleNamespace(directory=tmp_path, switches=tmp_path / "switches", wait_timeout=1)
+        stack: Any = SimpleNamespace(
+            settings=settings,
+            tool="mlflow-storage",
+            candidate="mlflow-candidate",
+            copier="mlflow-storage-copy",
+            lets_in=lambda container, files: lets_in,
+        )
+        self.switch = Switch(stack, SimpleNamespace(id="now"))  # type: ignore[arg-type]
+        compose = SimpleNamespace(run=lambda *arguments: self.started.append(arguments))
+        monkeypatch.setattr(docker, "Compose", lambda directory: compose)
+        monkeypatch.setattr(docker, "remove", lambda *names: None)
+        monkeypatch.setattr(docker, "wait_until_healthy", lambda *_: None)
+        program = SimpleNamespace(wait=lambda: None)
+        monkeypatch.setattr(deeds, "Program", lambda container, preload: program)
+        monkeypatch.setattr(self.switch, "start", lambda name: None)
+        monkeypatch.setattr(self.switch, "_provide_maintenance", lambda: None)
+
+
+def test_a_candidate_beside_what_serves_leaves_users_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    candidate = Candidate(monkeypatch, tmp_path, lets_in=True)
+    candidate.switch.prepare(candidate.switch._record)
+    (started,) = candidate.started
+    assert _KEEP in started
+    assert started[-1] == "mlflow"
+
+
+def test_where_the_stack_cannot_log_in_mlflow_is_not_closed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    candidate = Candidate(monkeypatch, tmp_path, lets_in=False)
+    with pytest.raises(CutoverError, match="another password of its administrator") as error:
+        candidate.switch.prepare(candidate.switch._record)
+    assert "restart mlflow" in error.value.remedy
