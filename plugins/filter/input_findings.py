@@ -28,6 +28,7 @@ _FILES = (
     "sftp_certificate_file",
     "mlflow_gateway_certificate_file",
     "mlflow_gateway_key_file",
+    "mlflow_stack_server_ca_file",
 )
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 

@@ -17,20 +17,31 @@ _UNLIMITED = 1e12
 
 
 class Link:
-    """Forwards 127.0.0.1:`port` to `target_port` of the same machine.
+    """Forwards `port` to `target_port` of the same machine.
 
     Args:
         target_port: Where to forward to.
         round_trip: Seconds added to a round trip, half each way.
         bandwidth: Bytes a second each way, shared by all connections; 0 means no limit.
+        address: Where to listen.
+        port: The port to listen on; 0 for one that is free.
 
     Attributes: `held` is how many bytes of a connection the link takes in before it delivers them, `longest_queue` the
     most that it ever held.
     """
 
-    def __init__(self, target_port: int, *, round_trip: float = 0.0, bandwidth: float = 0.0) -> None:
+    def __init__(
+        self,
+        target_port: int,
+        *,
+        round_trip: float = 0.0,
+        bandwidth: float = 0.0,
+        address: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         self.target_port = target_port
-        self.port = 0
+        self.address = address
+        self.port = port
         self.delay = round_trip / 2
         self.bandwidth = bandwidth or _UNLIMITED
         self.accepted = 0
@@ -69,7 +80,7 @@ class Link:
     async def serve(self) -> asyncio.Server:
         """Start listening on the running loop."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Pipe(self, up=True), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: _Pipe(self, up=True), self.address, self.port)
         self.port = server.sockets[0].getsockname()[1]
         return server
 

@@ -31,8 +31,8 @@ def collect_results(
             ``verify_step_*`` is what a step returned, ``__mlflow_stack_capacity`` how much space there is,
             ``__mlflow_gateway_seen`` what the gateway showed;
             ``mlflow_stack_docker_host``, ``mlflow_stack_service`` and ``ansible_host`` say which container it is.
-        groups: The inventory's groups, of which ``docker_hosts``, ``verify_controllers`` and ``mlflow_containers``
-            count.
+        groups: The inventory's groups, of which ``docker_hosts``, ``mlflow_clients``, ``verify_controllers`` and
+            ``mlflow_containers`` count.
         reached: The Docker hosts that Ansible has not lost.
         may_be_empty: Whether a Docker host with nothing to verify beside others is as it should be.
 
@@ -42,11 +42,12 @@ def collect_results(
     """
     entries: list[dict[str, Any]] = []
     empty: list[dict[str, Any]] = []
+    is_alone = len(groups["docker_hosts"]) + len(groups.get("mlflow_clients", [])) == 1
     for docker_host in docker_hosts:
-        label = "" if len(groups["docker_hosts"]) == 1 else f"{docker_host}: "
+        label = "" if is_alone else f"{docker_host}: "
         found = list(_of_one_host(docker_host, label, variables, groups, docker_host in reached))
         entries += found
-        if not found and not may_be_empty and not _is_local(variables[docker_host]):
+        if not found and not may_be_empty and not _needs_no_account(variables[docker_host]):
             directory = variables[docker_host].get("mlflow_stack_dir")
             nothing = _unreachable(f"there is nothing to verify: {directory} holds no stack and no key")
             empty.append(_entry(f"{label}Docker host", {**nothing, "remedy": "Run site.yml first."}))
@@ -78,9 +79,10 @@ def _of_one_host(
         yield _entry(f"{label}Docker host", _unreachable(seen))
 
 
-def _is_local(host: Variables) -> bool:
-    """Whether there is a stack that has no account to check."""
-    return host.get("artifact_storage", "sftp") == "local" and "compose.yml" in _files(host)
+def _needs_no_account(host: Variables) -> bool:
+    """Whether there is a stack without an account to check: local storage, or a server elsewhere that has it."""
+    is_local = host.get("artifact_storage", "sftp") == "local"
+    return (is_local or bool(host.get("mlflow_stack_server_url"))) and "compose.yml" in _files(host)
 
 
 def _entry(vantage: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.amount
     EXPECTED,
     parse_amount,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.clients import client_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.gateway import gateway_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
@@ -57,6 +58,7 @@ def value_problems(
     certificate_file: KeyFile | None = None,
     gateway_certificate_file: KeyFile | None = None,
     gateway_key_file: KeyFile | None = None,
+    server_ca_file: KeyFile | None = None,
 ) -> list[str]:
     """Return a sentence for each value that no role can use.
 
@@ -68,6 +70,7 @@ def value_problems(
         certificate_file: What sftp_certificate_file names, if it names anything.
         gateway_certificate_file: What mlflow_gateway_certificate_file names, if it names anything.
         gateway_key_file: What mlflow_gateway_key_file names, if it names anything.
+        server_ca_file: What mlflow_stack_server_ca_file names, if it names anything.
     """
     wrong = {
         name: text
@@ -83,6 +86,7 @@ def value_problems(
     found += _key(usable, wrong, key_file)
     found += _key_file("mlflow_rotate_private_key_file", new_key_file)
     found += _certificate(usable, certificate_file, key_file)
+    found += client_problems(usable, server_ca_file)
     return [*found, *gateway_problems(usable, gateway_certificate_file, gateway_key_file)]
 
 

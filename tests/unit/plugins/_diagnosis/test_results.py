@@ -303,6 +303,38 @@ _LOCAL = found("compose.yml") | {"artifact_storage": "local"}
             id="one of two has nothing to verify",
         ),
         pytest.param(
+            ["one", "gpu"],
+            {
+                "one": _CHECKED,
+                # No account to check, and no stack that would be missing.
+                "gpu": found("compose.yml") | {"mlflow_stack_server_url": "https://mlflow.example.org"},
+                "gpu-train": container("gpu", "train", entered={"stdout": "entered"}, account=ACCOUNT),
+            },
+            {"docker_hosts": ["one"], "mlflow_clients": ["gpu"], "mlflow_containers": ["gpu-train"]},
+            ["one", "gpu"],
+            [("one: Docker host", ""), ("gpu: train", "")],
+            id="a client host without a key",
+        ),
+        pytest.param(
+            ["one", "gpu"],
+            {
+                "one": _CHECKED,
+                "gpu": found("compose.yml") | {"mlflow_stack_server_url": "https://mlflow.example.org"},
+            },
+            {"docker_hosts": ["one"], "mlflow_clients": ["gpu"]},
+            ["one", "gpu"],
+            [("one: Docker host", "")],
+            id="a client host at the quick level",
+        ),
+        pytest.param(
+            ["one", "gpu"],
+            {"one": _CHECKED, "gpu": _EMPTY | {"mlflow_stack_server_url": "https://mlflow.example.org"}},
+            {"docker_hosts": ["one"], "mlflow_clients": ["gpu"]},
+            ["one", "gpu"],
+            [("one: Docker host", ""), ("gpu: Docker host", _NOTHING)],
+            id="a client host that was not deployed",
+        ),
+        pytest.param(
             ["one", "two"],
             {"one": _LOCAL, "two": _EMPTY},
             {"docker_hosts": ["one", "two"]},

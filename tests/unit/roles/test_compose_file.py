@@ -1,0 +1,175 @@
+"""The Compose file that the role of the stack writes: of the server's host, and of hosts that use its server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.mlflow_login import mlflow_login
+
+ROLES = Path(__file__).parents[3] / "roles"
+CLIENTS = ["notebook", "experiment-service", "train"]
+GPU = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+URL = "https://mlflow.example.org:8443"
+HOST = {"adopted": [], "bridge_mtu": 1500, "present_files": [], "directory": {"known": []}}
+
+
+def written(name: str = "compose.yml", **given: Any) -> str:
+    """Return a file of the role as a host with the given variables gets it."""
+    return str(value((ROLES / f"mlflow_stack/templates/{name}.j2").read_text(), **given))
+
+
+def value(template: str, **given: Any) -> Any:
+    """Return what a template is on a host with the given variables."""
+    variables: dict[str, Any] = {}
+    for role in ("mlflow_gateway", "mlflow_stack"):
+        for file in (ROLES / role / "defaults/main.yml", ROLES / role / "vars/main.yml"):
+            variables |= {key: trusted(value) for key, value in yaml.safe_load(file.read_text()).items()}
+    variables |= {
+        "ansible_managed": "Ansible managed",
+        "inventory_hostname": "this",
+        "groups": {"docker_hosts": ["server"]},
+        "hostvars": {"server": {}},
+        "artifact_storage": "sftp",
+        "artifact_storage_uri": "sftp://u@h:22/a",
+        "base_image_postgresql_name": "postgres:x",
+        "base_image_haproxy_name": "haproxy:x",
+        "__mlflow_stack_host": HOST,
+        "__mlflow_stack_image_tag": "tag",
+        "__mlflow_stack_client_digest": "client digest",
+        "__mlflow_stack_postgres_digest": "postgres digest",
+        "__mlflow_stack_token": {"content": ""},
+        "__mlflow_stack_login_secret": {"content": "c2VjcmV0"},
+        **given,
+    }
+    templar = Templar(loader=DataLoader(), variables=variables)
+    templar.environment.filters["freegee.mlflow_sftp.mlflow_login"] = mlflow_login
+    return templar.template(trust_as_template(template))
+
+
+def client(**given: Any) -> str:
+    return written(**{"mlflow_stack_server_url": URL, "mlflow_stack_services": CLIENTS, **given})
+
+
+def trusted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: trusted(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [trusted(each) for each in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("access", ["direct", "proxied"])
+@pytest.mark.parametrize("storage", ["sftp", "local"])
+def test_the_servers_host_does_not_notice_its_client_hosts(storage: str, access: str) -> None:
+    given: dict[str, Any] = {
+        "artifact_storage": storage,
+        "mlflow_stack_access": access,
+        "mlflow_stack_auth": "basic",
+        "mlflow_gateway_hostname": "mlflow.example.org",
+        "mlflow_stack_backend_store": "postgresql",
+        "mlflow_stack_monitor": True,
+    }
+    alone = written(**given)
+    assert written(**given, groups={"docker_hosts": ["server"], "mlflow_clients": ["gpu"]}) == alone
+    assert not {"extra_hosts", "deploy", "server_ca"} & set(alone.replace(":", " ").split())
+
+
+def test_a_client_host_has_services_and_nothing_of_the_server() -> None:
+    found = yaml.safe_load(client(mlflow_gateway_hostname="mlflow.example.org"))
+    assert list(found["services"]) == CLIENTS
+    assert list(found["volumes"]) == ["notebooks"]
+    for service in found["services"].values():
+        assert service["environment"]["MLFLOW_TRACKING_URI"] == URL
+        assert service["environment"]["MLFLOW_UI_URL"] == URL
+        assert "MLFLOW_TRACKING_SERVER_CERT_PATH" not in service["environment"]
+        assert "depends_on" not in service
+        assert service["image"] == "freegee/mlflow-client:tag"
+    # Only a gateway of the same host shows the notebook below a path.
+    assert not any("base_url" in word for word in found["services"]["notebook"]["command"])
+
+
+@pytest.mark.parametrize("store", ["postgresql", "postgresql://u:secret@db/mlflow", "sqlite"])
+def test_a_client_host_is_not_told_of_the_database(store: str) -> None:
+    for file in ("compose.yml", "env"):
+        text = client(name=file, mlflow_stack_backend_store=store)
+        assert "BACKEND_STORE" not in text
+        assert "secret@" not in text
+        assert "postgres:" not in text
+        assert "ALLOWED_HOSTS" not in text
+
+
+@pytest.mark.parametrize(
+    ("storage", "access", "holds_key"),
+    [("sftp", "direct", True), ("sftp", "proxied", False), ("local", "proxied", False)],
+)
+def test_credentials_of_the_account_only_where_access_is_direct(
+    storage: str, access: str, holds_key: bool
+) -> None:
+    text = client(artifact_storage=storage, mlflow_stack_access=access)
+    for service in yaml.safe_load(text)["services"].values():
+        mounted = [volume.partition(":")[0] for volume in service.get("volumes", [])]
+        assert ("./.secrets/mlflow_sftp_key" in mounted) is holds_key
+        assert ("./mlflow" in mounted) is holds_key
+        assert "artifacts" not in mounted
+        assert "init_ssh_keys.sh" not in str(service.get("entrypoint")) or holds_key
+
+
+def test_services_of_a_client_host_log_in_as_themselves() -> None:
+    for name, service in yaml.safe_load(client(mlflow_stack_auth="basic"))["services"].items():
+        secrets = [volume for volume in service["volumes"] if "login" in volume]
+        assert secrets == [f"./.secrets/mlflow_login/{name}:/home/mlflow/.mlflow/credentials:ro,z"]
+
+
+def test_their_passwords_are_those_that_the_server_knows() -> None:
+    groups = {"docker_hosts": ["server"], "mlflow_clients": ["gpu"]}
+    given = {"mlflow_stack_auth": "basic", "groups": groups}
+    # A server without services beside it has users for those of its client hosts.
+    server = value("{{ __mlflow_stack_login }}", **given, mlflow_stack_services=["mlflow"])
+    users = [user["name"] for user in json.loads(server["files"]["server.json"])["users"]]
+    assert users == ["admin", *(f"service-{name}" for name in CLIENTS)]
+    for name, service in yaml.safe_load(client(**given))["services"].items():
+        assert service["labels"]["freegee.mlflow_sftp.login"] == server["digests"][name]
+
+
+def test_a_client_host_gets_the_login_of_its_own_services_alone() -> None:
+    asked = "{{ __mlflow_stack_login_files }}"
+    there = {"mlflow_stack_server_url": URL, "mlflow_stack_services": ["train"], "mlflow_stack_auth": "basic"}
+    assert value(asked, **there) == ["train"]
+    assert "server.json" in value(asked, mlflow_stack_auth="basic")
+
+
+def test_containers_trust_the_authority_of_the_front_door() -> None:
+    first, second = (
+        yaml.safe_load(
+            client(mlflow_stack_server_authority_file="/ca.crt", __mlflow_stack_server_authority_text=text)
+        )["services"]
+        for text in ("one", "another")
+    )
+    for name in CLIENTS:
+        path = first[name]["environment"]["MLFLOW_TRACKING_SERVER_CERT_PATH"]
+        assert f"./.secrets/server_ca.pem:{path}:ro,z" in first[name]["volumes"]
+        labels = [each[name]["labels"]["freegee.mlflow_sftp.server_ca"] for each in (first, second)]
+        # A container keeps the file that it was started with.
+        assert labels[0] != labels[1]
+
+
+@pytest.mark.parametrize("on_client", [True, False])
+def test_devices_are_passed_to_the_services_that_compute(on_client: bool) -> None:
+    devices = [GPU, {"driver": "cdi", "device_ids": ["vendor.com/gpu=$0"], "capabilities": ["gpu"]}]
+    text = (client if on_client else written)(mlflow_stack_devices=devices)
+    services = yaml.safe_load(text)["services"]
+    for name in CLIENTS:
+        reserved = services[name]["deploy"]["resources"]["reservations"]["devices"]
+        # Compose would take the dollar for a variable.
+        assert reserved == [GPU, devices[1] | {"device_ids": ["vendor.com/gpu=$$0"]}]
+    assert "deploy" not in services.get("mlflow", {})
+
+
+def test_names_that_no_dns_knows() -> None:
+    found = yaml.safe_load(client(mlflow_stack_extra_hosts={"mlflow.example.org": "10.1.2.3"}))
+    for name in CLIENTS:
+        assert found["services"][name]["extra_hosts"] == {"mlflow.example.org": "10.1.2.3"}
