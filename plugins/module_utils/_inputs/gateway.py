@@ -16,6 +16,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_fi
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.server_certificate import (
     certificate_problems,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.haproxy import release_problem
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
 _PATH = re.compile(r"/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
@@ -24,8 +25,6 @@ _MLFLOW = re.compile(
     "ajax-api|api|gateway|get-artifact|graphql|health|login|logout|metrics|mlflow|model-versions|oidc|signup|"
     "static-files|telemetry|v1|version|ws"
 )
-_PORTS = ("mlflow_gateway_https_port", "mlflow_gateway_http_port")
-_STACK_PORTS = ("mlflow_stack_port", "mlflow_stack_notebook_port", "mlflow_stack_monitor_port")
 _LENGTHS = {
     "mlflow_gateway_hsts_seconds": 0,
     "mlflow_gateway_retry_after": 1,
@@ -70,6 +69,7 @@ def gateway_problems(
     if said := _notebook_problem(notebook, hostname):
         yield f"mlflow_gateway_notebook is '{notebook}'; {said}"
     yield from _address_problems(values)
+    yield from _release_problem(values)
     for name, least in _LENGTHS.items():
         if name in values and int(values[name]) < least:
             yield f"{name} is {values[name]}; expected a number of {least} or more."
@@ -109,16 +109,16 @@ def _address_problems(values: Mapping[str, Any]) -> Iterator[str]:
             f"mlflow_stack_bind is '{stack}'; with a gateway, MLflow's own port is for the Docker host alone, "
             "expected 127.0.0.1 or ::1. Others come through mlflow_gateway_bind."
         )
-    ports = {name: int(values[name]) for name in _PORTS if name in values}
-    for name, port in ports.items():
-        lowest = 0 if name == "mlflow_gateway_http_port" else 1
-        if not lowest <= port <= 65535:
-            yield f"{name} is {port}; expected a TCP port, 1 to 65535."
-    seen = {int(values[name]): name for name in _STACK_PORTS if name in values}
-    for name, port in ports.items():
-        if port and port in seen:
-            yield f"{seen[port]} and {name} are both {port}; each needs a port of its own."
-        seen[port] = name
+
+
+def _release_problem(values: Mapping[str, Any]) -> Iterator[str]:
+    """Of an image that is named, its container is asked."""
+    suite = str(values.get("base_image_suite", ""))
+    if not values.get("mlflow_gateway_image") and (problem := release_problem(suite)):
+        yield (
+            f"base_image_suite is {suite}: {problem}. Leave it at trixie, or name an image of the gateway "
+            "(mlflow_gateway_image)."
+        )
 
 
 def _file_problems(names: Sequence[str], certificate: KeyFile | None, key: KeyFile | None) -> Iterator[str]:

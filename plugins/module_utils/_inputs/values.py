@@ -22,6 +22,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.gatewa
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.monitor import monitor_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.paths import path_problem
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.ports import port_problems
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth import FALSE, TRUE, is_true
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
     KeyTextError,
     parse_key_text,
@@ -40,10 +42,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users i
 Values = Mapping[str, Any]
 Specs = Mapping[str, Mapping[str, Any]]
 
-_BOOLEANS = ("true", "yes", "on", "y", "t", "1", "1.0", "false", "no", "off", "n", "f", "0", "0.0")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
-_PORTS = ("mlflow_stack_port", "mlflow_stack_notebook_port")
-_MONITOR_PORT = "mlflow_stack_monitor_port"
 _KEY_SOURCES = (
     "sftp_private_key (text, from a vault), sftp_private_key_file (a file on the controller) "
     "or sftp_client_generate_key"
@@ -81,7 +80,7 @@ def value_problems(
     usable = {name: option["default"] for name, option in specs.items() if "default" in option}
     usable |= {name: value for name, value in given.items() if name not in wrong and value is not None}
     found = [*wrong.values()]
-    for check in (_paths, _addresses, _exposure, _users, _pins, _database, _monitor, _amounts):
+    for check in (_paths, _addresses, _ports, _exposure, _users, _pins, _database, _monitor, _amounts):
         found += check(usable, wrong)
     found += _key(usable, wrong, key_file)
     found += _key_file("mlflow_rotate_private_key_file", new_key_file)
@@ -99,7 +98,7 @@ def _wrong_type(name: str, value: Any, option: Mapping[str, Any]) -> str:
         return missing if option.get("required") or option.get("default") else ""
     # What may hold a password stays out of the message.
     shown = "..." if option.get("no_log") or kind == "dict" else value
-    if kind == "bool" and str(value).lower() not in _BOOLEANS:
+    if kind == "bool" and str(value).lower() not in (*TRUE, *FALSE):
         return f"{name} is '{value}'; expected true or false."
     if kind == "int" and not re.fullmatch(r"-?\d+", str(value)):
         return f"{name} is '{value}'; expected a number."
@@ -136,26 +135,15 @@ def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
     if problem := bind_problem(bind):
         yield f"mlflow_stack_bind is '{bind}'; {problem}"
-    for name in (*_PORTS, _MONITOR_PORT, "sftp_port"):
-        if name in values and not 0 <= int(values[name]) <= 65535:
-            yield f"{name} is {values[name]}; expected a TCP port, 1 to 65535."
-    ports = {name: int(values[name]) for name in _PORTS if name in values}
-    if (
-        len(ports) == 2
-        and len(set(ports.values())) == 1
-        and any(ports.values())
-        and "notebook" in values["mlflow_stack_services"]
-    ):
-        yield f"{' and '.join(_PORTS)} are both {ports[_PORTS[0]]}; each needs a port of its own."
 
-    taken = [name for name, port in ports.items() if port and port == int(values.get(_MONITOR_PORT, 0))]
-    if taken and _is_true(values.get("mlflow_stack_monitor", False)):
-        yield f"{taken[0]} and {_MONITOR_PORT} are both {ports[taken[0]]}; each needs a port of its own."
+
+def _ports(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    return port_problems(values)
 
 
 def _exposure(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     """An address that others reach takes TLS, which the gateway alone has, and a login."""
-    if _is_true(values.get("mlflow_stack_insecure")):
+    if is_true(values.get("mlflow_stack_insecure")):
         return
     no_login = values.get("mlflow_stack_auth", "none") == "none"
     bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
@@ -221,7 +209,7 @@ def _database(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
 
 
 def _monitor(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
-    return monitor_problems(values, _is_true(values.get("mlflow_stack_monitor", False)))
+    return monitor_problems(values, is_true(values.get("mlflow_stack_monitor", False)))
 
 
 def _amounts(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
@@ -240,7 +228,7 @@ def _key(values: Values, wrong: Mapping[str, str], file: KeyFile | None) -> Iter
     if "sftp_host" not in values:
         return
     text = str(values.get("sftp_private_key") or "")
-    generated = _is_true(values.get("sftp_client_generate_key"))
+    generated = is_true(values.get("sftp_client_generate_key"))
     sources = [bool(text), file is not None, generated]
     if "sftp_client_generate_key" not in wrong and sources.count(True) != 1:
         several = "More than one key" if any(sources) else "No key"
@@ -292,10 +280,6 @@ def _text_problem(subject: str, text: str) -> Iterator[str]:
         parse_key_text(text)
     except KeyTextError as error:
         yield f"{subject} {error}."
-
-
-def _is_true(value: object) -> bool:
-    return str(value).lower() in _BOOLEANS[: _BOOLEANS.index("false")]
 
 
 def _is_list(value: object) -> bool:

@@ -13,10 +13,11 @@ import click
 
 from mlflow_sftp.cli.output import FILE, ErrorReportingCommand
 from mlflow_sftp.errors import StorageError
-from mlflow_sftp.monitor.alerts import SPACE, Limits
+from mlflow_sftp.monitor.alerts import SPACE, Limits, subjects
 from mlflow_sftp.monitor.checks import MLFLOW_SFTP, Check
 from mlflow_sftp.monitor.delivery import Messenger
 from mlflow_sftp.monitor.monitor import Monitor
+from mlflow_sftp.monitor.space import Amount
 from mlflow_sftp.operations.client_waits import shorten_waits
 from mlflow_sftp.uri import SftpUri
 
@@ -66,14 +67,18 @@ class Watched:
             yield self._space_check(name, path)
         if self.tracking_uri:
             program = (sys.executable, "-m", "mlflow_sftp.monitor.server_check", self.tracking_uri)
-            yield Check("server", program, self.interval, quick)
+            yield Check("server", program, self.interval, quick, asks_mlflow=True)
         if self.tracking_uri and self.round_trip_interval:
             arguments = ("roundtrip", "--tracking-uri", self.tracking_uri, "--experiment", self.experiment)
             command = (*MLFLOW_SFTP, *arguments, "--json")
-            yield Check("round_trip", command, self.round_trip_interval, slow, heavy=True)
+            yield Check("round_trip", command, self.round_trip_interval, slow, heavy=True, asks_mlflow=True)
         if self.database:
-            yield Check("database", (*MLFLOW_SFTP, "info", "--json"), hourly, slow, heavy=True)
-            yield Check("schema", (*MLFLOW_SFTP, "schema", "--json"), hourly, slow, heavy=True)
+            yield Check(
+                "database", (*MLFLOW_SFTP, "info", "--json"), hourly, slow, heavy=True, asks_mlflow=True
+            )
+            yield Check(
+                "schema", (*MLFLOW_SFTP, "schema", "--json"), hourly, slow, heavy=True, asks_mlflow=True
+            )
 
     def _account_check(self, program: Path, limit: float) -> Check:
         uri = SftpUri.parse(self.store)
@@ -147,7 +152,7 @@ class Watched:
     type=click.FloatRange(min=0),
     default=60,
     show_default=True,
-    help="Seconds of failing until an alert.",
+    help="Seconds of failing until an alert, and of another state until the next.",
 )
 @click.option("--status", type=_DIRECTORY, help="Directory with backup.json and cutover.json.")
 @click.option(
@@ -158,6 +163,20 @@ class Watched:
 )
 @click.option(
     "--expiry-days", type=float, default=14, show_default=True, help="Days before a certificate ends."
+)
+@click.option(
+    "--space-warn",
+    callback=lambda _, option, text: _amount(str(option.name), text),
+    default="0",
+    show_default=True,
+    help="Free space below which somebody is told, as 10% or in bytes.",
+)
+@click.option(
+    "--space-refuse",
+    callback=lambda _, option, text: _amount(str(option.name), text),
+    default="0",
+    show_default=True,
+    help="Free space below which no cutover is begun, likewise.",
 )
 @click.option(
     "--alerts", type=FILE, help="JSON file that names whom to tell: url, smtp_url, mail_from, mail_to."
@@ -181,6 +200,8 @@ def monitor_command(
     certificates: tuple[Path, ...],
     backup_hours: float,
     expiry_days: float,
+    space_warn: Amount,
+    space_refuse: Amount,
     alerts: Path | None,
     state: Path,
 ) -> None:
@@ -207,14 +228,11 @@ def monitor_command(
     if ssh_config:
         os.environ["MLFLOW_SFTP_SSH_CONFIG"] = str(ssh_config)
     shorten_waits(sftp=5, http=20)
-    monitor = Monitor(
-        watched.checks(),
-        interval,
-        Limits(patience, backup_hours, expiry_days),
-        Messenger(stack, alerts, state),
-        status,
-        certificates,
-    )
+    checks = tuple(watched.checks())
+    known = subjects((check.name for check in checks), (path.name for path in certificates))
+    limits = Limits(patience, backup_hours, expiry_days, space_warn, space_refuse)
+    messenger = Messenger(stack, alerts, state, patience, known)
+    monitor = Monitor(checks, interval, limits, messenger, status, certificates)
     host, port = _address(listen)
     try:
         end = monitor.serve(host, port)
@@ -234,6 +252,15 @@ def _place(text: str) -> tuple[str, str]:
     if not (name and separator and path):
         raise click.UsageError(f"--place {text}: expected NAME=PATH")
     return name, path
+
+
+def _amount(name: str, text: str) -> Amount:
+    try:
+        return Amount.parse(text)
+    except ValueError as error:
+        raise click.UsageError(
+            f"{name} {text}: expected a percentage as 10%, or a number of bytes"
+        ) from error
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -31,6 +31,7 @@ class Check:
         environment: What it has besides the monitor's own.
         heavy: Whether it takes seconds of a processor, and hundreds of megabytes: of those, one runs at a time, and
             none while a stack starts.
+        asks_mlflow: Whether it asks MLflow or its database, which a cutover closes.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Check:
     told: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     heavy: bool = False
+    asks_mlflow: bool = False
 
 
 def run_check(check: Check) -> Outcome:
@@ -75,16 +77,16 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.communicate(timeout=_LAST_SECONDS)
 
 
-def pause(check: Check, failing_for: float | None, interval: float, patience: float) -> float:
+def pause(check: Check, settled_for: float | None, interval: float, patience: float) -> float:
     """Return the seconds until a check is made again.
 
     Args:
         check: The check.
-        failing_for: Seconds since it failed first; None where all is well.
+        settled_for: Seconds for which it has found the same; None where it never failed, or has recovered.
         interval: Seconds between two quick checks: what fails is looked at no less often.
-        patience: Seconds for which something may fail before anybody is told.
+        patience: Seconds for which something has to last before anybody is told.
     """
-    if failing_for is None:
+    if settled_for is None:
         return check.every
     again = min(check.every, interval)
-    return again if failing_for >= patience else min(again, max(1.0, patience / 2))
+    return again if settled_for >= patience else min(again, max(1.0, patience / 2))

@@ -9,7 +9,7 @@ import logging
 import smtplib
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate
@@ -22,7 +22,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from mlflow_sftp.database.durable_file import replaced_file
 from mlflow_sftp.errors import StorageError
-from mlflow_sftp.monitor.alerts import Change, Finding, after_telling, changes, stamp
+from mlflow_sftp.monitor.alerts import Change, Finding, Told, after_telling, changes, stamp
 
 _log = logging.getLogger(__name__)
 _TIMEOUT = 15.0
@@ -47,22 +47,23 @@ class Addressees:
     mail_to: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, path: Path | None) -> "Addressees":
-        """Read whom to tell; nobody where no file says so, and, with a line in the log, where it cannot be read."""
+    def read(cls, path: Path) -> "Addressees":
+        """Read whom to tell; raises AddresseesError."""
         try:
-            told = json.loads(path.read_text()) if path else {}
+            told = json.loads(path.read_text())
             return cls(
                 url=str(told.get("url") or ""),
                 smtp_url=str(told.get("smtp_url") or ""),
                 mail_from=str(told.get("mail_from") or ""),
                 mail_to=tuple(told.get("mail_to") or ()),
             )
-        except FileNotFoundError:
-            return cls()
         except (OSError, ValueError, AttributeError, TypeError) as error:
             # What it holds may be secret.
-            _log.error("%s cannot be read (%s): nobody is told of anything", path, type(error).__name__)
-            return cls()
+            raise AddresseesError(f"{path} cannot be read ({type(error).__name__})") from None
+
+
+class AddresseesError(Exception):
+    """Nobody knows whom to tell; the message has no secret."""
 
 
 class DeliveryError(Exception):
@@ -73,25 +74,46 @@ Send = Callable[[Sequence[Change]], None]
 
 
 class Messenger:
-    """Tells each addressee of each change once, and again until it has arrived."""
+    """Tells each addressee of each change once, and again until it has arrived.
 
-    def __init__(self, stack: str, addressees: Path | None, state: Path) -> None:
+    Args:
+        stack: What the stack is called.
+        addressees: File that says whom to tell, read anew each time; None where nobody is to be told.
+        state: File that keeps what was told.
+        patience: Seconds for which another state than was told has to last.
+        watched: Subjects that there may be findings of: of others, what was told is forgotten; None for all.
+
+    Attributes:
+        watched_since: When the stack was watched first, in seconds since 1970.
+        untold: How many changes somebody could not be told of.
+        readable: Whether it is known whom to tell; None where nobody is to be told.
+    """
+
+    def __init__(
+        self,
+        stack: str,
+        addressees: Path | None,
+        state: Path,
+        patience: float = 0.0,
+        watched: Collection[str] | None = None,
+    ) -> None:
         self._stack = stack
         self._addressees = addressees
         self._state = state
+        self._patience = patience
         self._told, since = _read_state(state)
-        # When the stack was watched first, in seconds since 1970.
         self.watched_since = time.time() if since is None else since
         self.untold = 0
-        if since is None:
+        self.readable: bool | None = None
+        if self._forget(watched) or since is None:
             self._keep()
 
     def tell(self, found: Sequence[Finding], now: float) -> None:
         """Tell of what is otherwise than told before, each addressee for itself; what fails stays to be told."""
         untold = 0
         for name, send in self._senders().items():
-            told = self._told.get(name, {})
-            news = changes(found, told, now)
+            news, known = changes(found, self._told.get(name, {}), now, self._patience)
+            self._told[name] = known
             if not news:
                 continue
             try:
@@ -101,13 +123,26 @@ class Messenger:
                 _log.error("%s was not told of %s: %s", name, ", ".join(each.subject for each in news), error)
                 continue
             _log.info("%s was told: %s", name, "; ".join(map(str, news)))
-            self._told[name] = after_telling(told, news)
+            self._told[name] = after_telling(known, news)
             self._keep()
         # At the end: who asks meanwhile gets the last known number.
         self.untold = untold
 
+    def _forget(self, watched: Collection[str] | None) -> set[str]:
+        """Forget what nobody watches any more, as nobody would ever find that it is well again."""
+        gone = {subject for each in self._told.values() for subject in each if watched is not None} - set(
+            watched or ()
+        )
+        if gone:
+            _log.info("no longer watched: %s", ", ".join(sorted(gone)))
+        self._told = {
+            name: {subject: told for subject, told in each.items() if subject not in gone}
+            for name, each in self._told.items()
+        }
+        return gone
+
     def _senders(self) -> dict[str, Send]:
-        who = Addressees.read(self._addressees)
+        who = self._who()
         senders: dict[str, Send] = {}
         if who.url:
             senders["webhook"] = lambda news: post(who.url, body(self._stack, news))
@@ -115,8 +150,27 @@ class Messenger:
             senders["mail"] = lambda news: mail(who, self._stack, news)
         return senders
 
+    def _who(self) -> Addressees:
+        """Whom to tell; nobody where the file does not say, which the log has once until it does again."""
+        if self._addressees is None:
+            return Addressees()
+        was_readable, self.readable = self.readable, False
+        try:
+            who = Addressees.read(self._addressees)
+        except AddresseesError as error:
+            if was_readable is not False:
+                _log.error("%s: nobody is told of anything", error)
+            return Addressees()
+        self.readable = True
+        return who
+
     def _keep(self) -> None:
-        kept = {"contract": 1, "watched_since": self.watched_since, "told": self._told}
+        told = {
+            name: {subject: each.cause for subject, each in told.items()}
+            for name, told in self._told.items()
+            if told
+        }
+        kept = {"contract": 1, "watched_since": self.watched_since, "told": told}
         try:
             with replaced_file(self._state) as temporary:
                 temporary.write_text(json.dumps(kept, indent=2) + "\n")
@@ -213,13 +267,13 @@ def _reason(error: Exception) -> str:
     return str(getattr(reason, "strerror", "") or type(reason).__name__)
 
 
-def _read_state(state: Path) -> tuple[dict[str, dict[str, str]], float | None]:
+def _read_state(state: Path) -> tuple[dict[str, dict[str, Told]], float | None]:
     """Return what was told, and since when the stack is watched; None where nobody knows."""
     try:
         kept = json.loads(state.read_text())
         since = kept.get("watched_since")
         told = {
-            str(name): {str(key): str(value) for key, value in each.items()}
+            str(name): {str(key): Told(str(value)) for key, value in each.items()}
             for name, each in kept["told"].items()
         }
         return told, None if since is None else float(since)

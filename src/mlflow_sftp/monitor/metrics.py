@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prometheus metrics of what is known. What is not known is not there."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -43,6 +44,7 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "mlflow_stack_cutover_state": ("1 for kind and state of the last cutover", ("kind", "state")),
     "mlflow_stack_cutover_unfinished_seconds": ("For how long a cutover has been unfinished, or 0", ()),
     "mlflow_stack_alerts_untold": ("Changes of state that nobody could be told of yet", ()),
+    "mlflow_stack_alerts_readable": ("Whether the file that says whom to tell can be read", ()),
 }
 
 
@@ -53,14 +55,20 @@ class StackCollector(Collector):
         snapshot: Returns what the checks have found.
         status: Returns what the Docker host tells.
         untold: Returns how many changes nobody could be told of.
+        readable: Returns whether what says whom to tell can be read; None where nobody is to be told.
     """
 
     def __init__(
-        self, snapshot: Callable[[], Snapshot], status: Callable[[], Status], untold: Callable[[], int]
+        self,
+        snapshot: Callable[[], Snapshot],
+        status: Callable[[], Status],
+        untold: Callable[[], int],
+        readable: Callable[[], bool | None],
     ) -> None:
         self._snapshot = snapshot
         self._status = status
         self._untold = untold
+        self._readable = readable
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is known by the time of the registration."""
@@ -71,6 +79,8 @@ class StackCollector(Collector):
         now = time.time()
         values = [*_of_checks(self._snapshot(), now), *_of_status(self._status(), now)]
         values.append(("mlflow_stack_alerts_untold", (), float(self._untold())))
+        if (readable := self._readable()) is not None:
+            values.append(("mlflow_stack_alerts_readable", (), float(readable)))
         families = {
             name: GaugeMetricFamily(name, meaning, labels=labels)
             for name, (meaning, labels) in METRICS.items()
@@ -87,7 +97,9 @@ def _of_checks(found: Snapshot, now: float) -> Iterator[_Value]:
     for name, since in found.running_since.items():
         yield "mlflow_stack_check_running_seconds", (VANTAGE, name), max(0.0, now - since)
     for name, since in found.failing_since.items():
-        yield "mlflow_stack_failing_seconds", (VANTAGE, name), max(0.0, now - since)
+        # One that is well again may not have recovered yet.
+        if found.outcomes[name].cause:
+            yield "mlflow_stack_failing_seconds", (VANTAGE, name), max(0.0, now - since)
     for name, outcome in found.outcomes.items():
         yield "mlflow_stack_up", (VANTAGE, name), 0.0 if outcome.cause else 1.0
         yield "mlflow_stack_check_seconds", (VANTAGE, name), outcome.seconds
@@ -136,7 +148,8 @@ def _of_status(status: Status, now: float) -> Iterator[_Value]:
     if old is not None or status.backup_error:
         yield "mlflow_stack_backup_failed", (), float(bool(status.backup_error))
     for name, end in status.expiries.items():
-        yield "mlflow_stack_expiry_days", (name,), (end - now) / _DAY
+        if math.isfinite(end):
+            yield "mlflow_stack_expiry_days", (name,), (end - now) / _DAY
     if status.cutover_state:
         yield "mlflow_stack_cutover_state", (status.cutover, status.cutover_state), 1.0
         unfinished = status.unfinished_for(now)

@@ -20,6 +20,8 @@ from mlflow_sftp.monitor.status import Status, read_status
 
 # Within which a stack that starts together with its monitor should answer.
 _START_SECONDS = 60.0
+# After which a check that asks MLflow sees whether a cutover still has it closed.
+_CLOSED_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -51,14 +53,19 @@ class Monitor:
         self._messenger = messenger
         self._status_directory = status_directory
         self._certificates = tuple(certificates)
-        self._board = Board()
+        self._board = Board(limits.patience)
         self._stopped = threading.Event()
         self._one_heavy = threading.Lock()
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Answer with the metrics from now on; returns what ends that. Raises OSError where the port is taken."""
         registry = CollectorRegistry()
-        registry.register(StackCollector(self._board.snapshot, self._status, lambda: self._messenger.untold))
+        messenger = self._messenger
+        registry.register(
+            StackCollector(
+                self._board.snapshot, self._status, lambda: messenger.untold, lambda: messenger.readable
+            )
+        )
         server, thread = start_http_server(port, host, registry)
 
         def end() -> None:
@@ -87,12 +94,19 @@ class Monitor:
             self._stopped.wait(min(_START_SECONDS, self._interval))
         while not self._stopped.is_set():
             with self._one_heavy if check.heavy else contextlib.nullcontext():
-                self._board.begin(check.name)
-                outcome = _outcome_of(check)
-            for stage in outcome.failed:
-                _log.warning("%s: %s: %s: %s", check.name, stage.name, stage.cause, stage.seen)
-            failing_for = self._board.end(outcome)
-            self._stopped.wait(pause(check, failing_for, self._interval, self._limits.patience))
+                seconds = self._look(check)
+            self._stopped.wait(seconds)
+
+    def _look(self, check: Check) -> float:
+        """Make a check, but not on what a cutover has closed; returns the seconds until the next time."""
+        if check.asks_mlflow and self._status().is_closed(time.time()):
+            return min(_CLOSED_SECONDS, self._interval)
+        self._board.begin(check.name)
+        outcome = _outcome_of(check)
+        for stage in outcome.failed:
+            _log.warning("%s: %s: %s: %s", check.name, stage.name, stage.cause, stage.seen)
+        settled_for = self._board.end(outcome)
+        return pause(check, settled_for, self._interval, self._limits.patience)
 
     def _tell(self) -> None:
         found, now = self._board.snapshot(), time.time()

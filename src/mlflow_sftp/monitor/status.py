@@ -2,6 +2,7 @@
 """What the Docker host tells of the stack: its backups, its cutovers, and when certificates end. Unknown is None."""
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,11 @@ from typing import Any
 
 # In which MLflow is closed, or about to open, and the way may still be back.
 UNFINISHED = ("cutting", "opening", "undoing")
+# Seconds after which a cutover that has not ended is one that was interrupted. Until then, MLflow may be closed.
+CUTOVER_SECONDS = 3600.0
+# No chain of certificates is longer, and what is longer is none.
+_MOST_BYTES = 1 << 20
+_PEM = b"-----BEGIN CERTIFICATE-----"
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Status:
         cutover: Kind of the last cutover, as `switch`; empty where none is known.
         cutover_state: Its state.
         cutover_changed: When it got that state, in seconds since 1970.
-        expiries: When a certificate ends, in seconds since 1970, by its file's name.
+        expiries: When a certificate ends, in seconds since 1970, by its file's name; infinity where it never does.
     """
 
     backup_at: float | None = None
@@ -37,6 +43,11 @@ class Status:
         if self.cutover_state not in UNFINISHED or self.cutover_changed is None:
             return None
         return max(0.0, now - self.cutover_changed)
+
+    def is_closed(self, now: float) -> bool:
+        """Whether a cutover has closed MLflow, as far as is known."""
+        unfinished = self.unfinished_for(now)
+        return unfinished is not None and unfinished < CUTOVER_SECONDS
 
 
 def read_status(directory: Path | None, certificates: Iterable[Path]) -> Status:
@@ -54,21 +65,38 @@ def read_status(directory: Path | None, certificates: Iterable[Path]) -> Status:
 
 
 def expiry(path: Path) -> float | None:
-    """Return when a certificate ends, in seconds since 1970; None where it never does, or nobody can tell."""
+    """Return when a certificate ends, in seconds since 1970.
+
+    Of several in a file, the one that ends first counts, as it does for clients. Infinity is for one that never ends,
+    None for a file that is not there, only half written, or no certificate.
+    """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     try:
-        content = path.read_bytes()
-        if content.startswith(b"-----BEGIN CERTIFICATE"):
-            return x509.load_pem_x509_certificate(content).not_valid_after_utc.timestamp()
+        content = _content(path)
+        if _PEM in content:
+            chain = x509.load_pem_x509_certificates(content)
+            return min(each.not_valid_after_utc.timestamp() for each in chain)
         # The comment is no part of it.
         found = serialization.load_ssh_public_identity(b" ".join(content.split()[:2]))
     except (OSError, ValueError, UnsupportedAlgorithm):
         return None
-    end = getattr(found, "valid_before", None)
-    return None if end is None or end >= 2**63 else float(end)
+    if not isinstance(found, serialization.SSHCertificate):
+        return None
+    return math.inf if found.valid_before >= 2**63 else float(found.valid_before)
+
+
+def _content(path: Path) -> bytes:
+    """Read a file; raises OSError, also where it is none, so that nothing is waited for, or far too long."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise OSError(f"{path} is too long")
+    return content
 
 
 def age(moment: float | None, now: float | None = None) -> float | None:

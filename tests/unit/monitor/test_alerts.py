@@ -1,13 +1,18 @@
 """Decisions of the monitor: what is wrong, what of that is told, when it is looked at again."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.space_amount import space_amount
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import capacity
 
-from mlflow_sftp.monitor.alerts import Finding, Limits, after_telling, changes, findings
+from mlflow_sftp.monitor.alerts import Finding, Limits, Told, after_telling, changes, findings, subjects
 from mlflow_sftp.monitor.checks import Check, pause
+from mlflow_sftp.monitor.course import Course
 from mlflow_sftp.monitor.outcome import Outcome, Stage, read_outcome
+from mlflow_sftp.monitor.space import Amount
 from mlflow_sftp.monitor.status import Status
 
 NOW = 1_000_000.0
@@ -63,6 +68,7 @@ def test_a_check_is_a_finding_once_patience_is_over(
         (Status(expiries={"c": NOW + 15 * _DAY}), {"certificate c": ""}),
         (Status(expiries={"c": NOW + 13 * _DAY}), {"certificate c": "certificate_expires"}),
         (Status(expiries={"c": NOW - 1}), {"certificate c": "certificate_expired"}),
+        (Status(expiries={"c": math.inf}), {"certificate c": ""}),
     ],
 )
 def test_what_the_host_tells(status: Status, expected: dict[str, str]) -> None:
@@ -119,37 +125,187 @@ def test_what_fails_during_a_cutover(changed: float, expected: dict[str, str]) -
     assert causes({"server": closed}, {"server": NOW - 999}, status) == expected
 
 
+GIB = 1 << 30
+ROOM = Limits(60, space_warn=Amount(fraction=0.1), space_refuse=Amount(5 * GIB))
+
+
 @pytest.mark.parametrize(
-    ("cause", "told", "expected"),
+    ("place", "free", "total", "expected"),
     [
-        ("", {}, []),
-        ("x", {}, [("failed", "x", "")]),
-        ("x", {"account": "x"}, []),
-        ("y", {"account": "x"}, [("failed", "y", "x")]),
-        ("", {"account": "x"}, [("recovered", "", "x")]),
-        ("", {"other": "x"}, []),
+        ("artifacts", 10 * GIB, 100 * GIB, ""),
+        ("artifacts", 10 * GIB - 1, 100 * GIB, "space_low"),
+        ("artifacts", 5 * GIB, 100 * GIB, "space_low"),
+        ("artifacts", 5 * GIB - 1, 100 * GIB, "space_reserved"),
+        ("artifacts", 0, 100 * GIB, "space_reserved"),
+        # A fraction of what nobody knows.
+        ("artifacts", 6 * GIB, None, ""),
+        ("artifacts", 4 * GIB, None, "space_reserved"),
+        # What nobody tells, and what cannot be.
+        ("artifacts", None, None, None),
+        ("artifacts", None, 100 * GIB, None),
+        ("artifacts", 0, 0, None),
+        ("artifacts", 101 * GIB, 100 * GIB, None),
+        ("artifacts", -1, 100 * GIB, None),
+        # Servers tell of no free byte where they do not know.
+        ("account", 0, 100 * GIB, None),
+        ("account", 1, 100 * GIB, "space_reserved"),
     ],
 )
-def test_a_change_is_told_once(
-    cause: str, told: dict[str, str], expected: list[tuple[str, str, str]]
+def test_free_space_is_judged_as_a_verification_judges_it(
+    place: str, free: int | None, total: int | None, expected: str | None
 ) -> None:
-    finding = Finding("account", cause, "seen", "do")
-    news = changes([finding], told, NOW)
-    assert [(each.status, each.cause, each.before) for each in news] == expected
-    assert changes([finding], after_telling(told, news), NOW) == []
+    facts = {"store": {"free_bytes": free, "total_bytes": total}}
+    found = replace(outcome(check=f"space_{place}"), facts=facts)
+    told = {each.subject: each for each in findings({found.check: found}, {}, Status(), ROOM, NOW)}
+    assert told.pop(found.check).cause == ""
+    assert {subject: each.cause for subject, each in told.items()} == (
+        {} if expected is None else {f"free space of {place}": expected}
+    )
+    assert all(bool(each.remedy) == bool(each.cause) and each.at == NOW for each in told.values())
+
+
+@pytest.mark.parametrize("free", [None, 0, 1, 5 * GIB - 1, 5 * GIB, 10 * GIB - 1, 10 * GIB, 101 * GIB])
+@pytest.mark.parametrize("total", [None, 100 * GIB])
+def test_monitor_and_verification_agree(free: int | None, total: int | None) -> None:
+    by_verification = capacity.Place("artifacts", free, total).level(capacity.Limits.parse("10%", "5G"))
+    facts = {"store": {"free_bytes": free, "total_bytes": total}}
+    found = replace(outcome(check="space_artifacts"), facts=facts)
+    room = Limits(60, space_warn=amount("10%"), space_refuse=amount("5G"))
+    levels = {"": "ok", "space_low": "low", "space_reserved": "full"}
+    by_monitor = [
+        levels[each.cause]
+        for each in findings({found.check: found}, {}, Status(), room, NOW)
+        if each.subject == "free space of artifacts"
+    ]
+    assert (by_monitor or ["unknown"]) == [by_verification]
+
+
+def amount(text: str) -> Amount:
+    """As the Compose file gives it to the monitor."""
+    return Amount.parse(space_amount(text))
+
+
+@pytest.mark.parametrize("text", ["", "ten", "-1", "101%", "-1%", "1.5", "nan", "inf", "nan%", "5G"])
+def test_what_is_no_amount(text: str) -> None:
+    with pytest.raises(ValueError, match=r"convert|^(inf|nan|-?[0-9.]+)?%?$"):
+        Amount.parse(text)
+
+
+# What one subject is found to be by the clock, and what is told of it: moment, cause, and what is told then.
+STORIES: dict[str, list[tuple[float, str, list[tuple[str, str, str]]]]] = {
+    "well": [(0, "", []), (300, "", [])],
+    "failed and recovered": [
+        (0, "x", [("failed", "x", "")]),
+        (300, "x", []),
+        (600, "", []),
+        (630, "", []),
+        (660, "", [("recovered", "", "x")]),
+        (900, "", []),
+    ],
+    "well for a moment now and then": [
+        (0, "x", [("failed", "x", "")]),
+        (30, "", []),
+        (60, "x", []),
+        (90, "", []),
+        (120, "", []),
+        (149, "x", []),
+        (180, "", []),
+        (240, "", [("recovered", "", "x")]),
+    ],
+    "another cause": [
+        (0, "x", [("failed", "x", "")]),
+        (30, "y", []),
+        (60, "y", []),
+        (90, "y", [("failed", "y", "x")]),
+        (300, "y", []),
+        (600, "x", []),
+        (660, "x", [("failed", "x", "y")]),
+    ],
+    "causes that alternate": [
+        (0, "x", [("failed", "x", "")]),
+        *((300.0 * number, ("x", "y", "z")[number % 3], []) for number in range(1, 12)),
+    ],
+    "another cause, and then well": [
+        (0, "x", [("failed", "x", "")]),
+        (50, "y", []),
+        (100, "", []),
+        (160, "", [("recovered", "", "x")]),
+        (200, "y", [("failed", "y", "")]),
+    ],
+    # Nothing is known of what is not looked at again.
+    "one look is none that lasts": [
+        (0, "x", [("failed", "x", "")]),
+        (600, "", []),
+        (600, "", []),
+    ],
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_what_is_told_of_a_subject_as_time_goes_by(story: str) -> None:
+    told: dict[str, Told] = {}
+    for at, cause, expected in STORIES[story]:
+        news, known = changes([Finding("account", cause, "seen", "do", at)], told, NOW, 60)
+        assert [(each.status, each.cause, each.before) for each in news] == expected, at
+        told = after_telling(known, news)
 
 
 def test_what_was_told_of_others_stays_until_they_are_well() -> None:
-    told = {"server": "x"}
-    assert after_telling(told, changes([Finding("account", "y")], told, NOW)) == {
-        "server": "x",
-        "account": "y",
-    }
-    assert after_telling(told, changes([Finding("server")], told, NOW)) == {}
+    told = {"server": Told("x")}
+    news, known = changes([Finding("account", "y")], told, NOW, 0)
+    assert after_telling(known, news) == {"server": Told("x"), "account": Told("y")}
+    news, known = changes([Finding("server")], told, NOW, 0)
+    assert after_telling(known, news) == {}
+
+
+def test_a_change_that_could_not_be_told_is_told_the_next_time() -> None:
+    told = {"server": Told("x")}
+    for at, number in ((0, 0), (60, 1), (61, 1)):
+        # Nobody was told: what is known goes on.
+        news, told = changes([Finding("server", at=at)], told, NOW, 60)
+        assert len(news) == number
+    assert news[0].since == 0
 
 
 @pytest.mark.parametrize(
-    ("failing_for", "every", "expected"),
+    ("found", "expected"),
+    [
+        # Moment and what is found; since when the check fails, and for how long it has found the same.
+        ([(0, "")], (None, None)),
+        ([(0, "x")], (0, 0)),
+        ([(0, "x"), (30, "x"), (70, "x")], (0, 70)),
+        ([(0, "x"), (30, "y"), (70, "y")], (0, 40)),
+        # Well again, but not for long: the failure goes on.
+        ([(0, "x"), (30, "")], (0, 0)),
+        ([(0, "x"), (30, ""), (60, "")], (0, 30)),
+        ([(0, "x"), (30, ""), (60, "x")], (0, 0)),
+        ([(0, "x"), (30, ""), (60, "x"), (90, ""), (120, "x")], (0, 0)),
+        ([(0, "x"), (30, ""), (90, "")], (None, None)),
+        ([(0, "x"), (30, ""), (90, ""), (120, "x")], (120, 0)),
+    ],
+)
+def test_the_course_of_a_check(
+    found: list[tuple[float, str]], expected: tuple[float | None, float | None]
+) -> None:
+    course = Course()
+    for moment, cause in found:
+        course = course.after(cause, moment, 60)
+    assert (course.failing_since, course.settled_for(found[-1][0])) == expected
+
+
+def test_what_is_watched() -> None:
+    assert subjects(["server", "space_account"], ["gateway.crt"]) == {
+        "server",
+        "space_account",
+        "free space of account",
+        "backup",
+        "cutover",
+        "certificate gateway.crt",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settled_for", "every", "expected"),
     [
         (None, 300, 300),
         (None, 86400, 86400),
@@ -161,8 +317,8 @@ def test_what_was_told_of_others_stays_until_they_are_well() -> None:
         (0.0, 10, 10),
     ],
 )
-def test_when_a_check_is_made_again(failing_for: float | None, every: float, expected: float) -> None:
-    assert pause(Check("c", ("true",), every, 60), failing_for, 300, 60) == expected
+def test_when_a_check_is_made_again(settled_for: float | None, every: float, expected: float) -> None:
+    assert pause(Check("c", ("true",), every, 60), settled_for, 300, 60) == expected
 
 
 @pytest.mark.parametrize(

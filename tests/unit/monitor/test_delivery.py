@@ -11,7 +11,14 @@ import pytest
 
 from mlflow_sftp.monitor import delivery
 from mlflow_sftp.monitor.alerts import Change, Finding
-from mlflow_sftp.monitor.delivery import Addressees, DeliveryError, Messenger, mail, post
+from mlflow_sftp.monitor.delivery import (
+    Addressees,
+    AddresseesError,
+    DeliveryError,
+    Messenger,
+    mail,
+    post,
+)
 
 CHANGE = Change("account", "failed", "auth_refused", "", "authenticate: no", "Authorize the key", 0.0)
 
@@ -114,14 +121,45 @@ def test_a_webhook_that_cannot_be_reached_is_told_without_its_address(url: str) 
     assert "s3cret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"url": 1, "mail_to": 5}'])
-def test_a_file_that_says_nothing_of_use_is_nobody(
-    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"url": 1, "mail_to": 5}'])
+def test_a_file_that_says_nothing_of_use_is_told_once_until_it_does(
+    text: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "alerts.json").write_text(text)
-    assert Addressees.read(tmp_path / "alerts.json") == Addressees()
-    assert "nobody is told" in caplog.text
-    assert Addressees.read(tmp_path / "missing") == Addressees.read(None) == Addressees()
+    alerts = tmp_path / "alerts.json"
+    messenger = Messenger("prod", alerts, tmp_path / "told.json")
+    for expected in (1, 2):
+        alerts.unlink(missing_ok=True)
+        if text is not None:
+            alerts.write_text(text)
+        for _ in range(3):
+            messenger.tell([], 0.0)
+            assert messenger.readable is False
+        assert caplog.text.count("alerts.json cannot be read") == expected
+        assert "nobody is told" in caplog.text
+        alerts.write_text("{}")
+        messenger.tell([], 0.0)
+        assert messenger.readable is True
+    with pytest.raises(AddresseesError):
+        Addressees.read(tmp_path / "missing")
+
+
+def test_where_nobody_is_to_be_told_nothing_is_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    messenger = Messenger("prod", None, tmp_path / "told.json")
+    messenger.tell([Finding("account", "auth_refused")], 0.0)
+    assert messenger.readable is None
+    assert caplog.text == ""
+
+
+def test_what_is_no_longer_watched_is_forgotten(tmp_path: Path) -> None:
+    state = tmp_path / "told.json"
+    told = {"mail": {"account": "x", "certificate old": "y"}, "webhook": {"certificate old": "y"}}
+    state.write_text(json.dumps({"contract": 1, "watched_since": 5.0, "told": told}))
+    messenger = Messenger("prod", None, state, watched={"account", "certificate new"})
+    assert messenger.watched_since == 5.0
+    kept = json.loads(state.read_text())
+    assert kept["told"] == {"mail": {"account": "x"}}
 
 
 def test_each_addressee_is_told_for_itself(mail_server: MailServer, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.rotation_left_out import rotation_left_out
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.sftp_uri import sftp_uri
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.space_amount import space_amount
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_fingerprint import ssh_fingerprint
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,3 +84,24 @@ def test_hosts_that_a_rotation_would_lock_out(tmp_path: Path) -> None:
     assert locked_out[:3] == ["file", "link", "text"]
     assert locked_out[3].startswith("Whether unreadable has the same key is not known")
     assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        ("10%", "10%"),
+        ("0.5 %", "0.5%"),
+        ("5G", str(5 << 30)),
+        (0, "0"),
+        ("0", "0"),
+        ("100B", "100"),
+        ("0%", "0"),
+    ],
+)
+def test_amounts_of_space(amount: str | int, expected: str) -> None:
+    assert space_amount(amount) == expected
+
+
+def test_what_is_no_amount_of_space() -> None:
+    with pytest.raises(AnsibleFilterError, match="'ten' is no amount"):
+        space_amount("ten")

@@ -173,14 +173,13 @@ VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["mlflow_gateway_hostname is 'a b'; expected a host name"],
     ),
     "no directory": ({"mlflow_gateway_authority_dir": ""}, ["mlflow_gateway_authority_dir is empty"]),
-    "no port": ({"mlflow_gateway_https_port": 0}, ["mlflow_gateway_https_port is 0; expected a TCP port"]),
-    "equal ports": (
-        {"mlflow_gateway_http_port": 443},
-        ["mlflow_gateway_https_port and mlflow_gateway_http_port are both 443"],
+    "release with an old HAProxy": (
+        {"base_image_suite": "bookworm"},
+        ["base_image_suite is bookworm: its HAProxy is 2.6, and a gateway needs 3.0 or newer"],
     ),
-    "port of the notebook": (
-        {"mlflow_gateway_https_port": "8888"},
-        ["mlflow_stack_notebook_port and mlflow_gateway_https_port are both 8888"],
+    "image beside an old release": (
+        {"base_image_suite": "bookworm", "mlflow_gateway_image": "docker.io/library/haproxy:3.2"},
+        [],
     ),
     "address that is a name": ({"mlflow_gateway_bind": "eth0"}, ["mlflow_gateway_bind is 'eth0'; expected"]),
     "MLflow for everybody": (

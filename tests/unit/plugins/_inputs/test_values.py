@@ -80,14 +80,6 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         ["mlflow_stack_alert_smtp_url is no address of the form smtp://"],
     ),
-    "monitor on MLflow's port": (
-        {"mlflow_stack_monitor": "yes", "mlflow_stack_monitor_port": "5000"},
-        ["mlflow_stack_port and mlflow_stack_monitor_port are both 5000; each needs a port of its own"],
-    ),
-    "port of the monitor": (
-        {"mlflow_stack_monitor_port": 70000},
-        ["mlflow_stack_monitor_port is 70000; expected"],
-    ),
     "monitor without a limit": (
         {"mlflow_stack_monitor": True, "mlflow_stack_memory_limits": {"mlflow": "2g"}},
         ["mlflow_stack_memory_limits has no entry for monitor"],
@@ -168,11 +160,6 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["each service has a permission on experiment churn; expected *"],
     ),
     "IPv6 in brackets": ({"mlflow_stack_bind": "[::1]"}, ["expected an address", "or ::1"]),
-    "port too high": ({"mlflow_stack_port": 70000}, ["mlflow_stack_port is 70000; expected a TCP port"]),
-    "equal ports": (
-        {"mlflow_stack_port": "8888"},
-        ["mlflow_stack_port and mlflow_stack_notebook_port are both 8888"],
-    ),
     "no key": (
         {"sftp_client_generate_key": "no"},
         ["No key for freegee@tajo.host.ch", "sftp_private_key_file"],
@@ -193,7 +180,6 @@ FINE: dict[str, dict[str, Any]] = {
     "a gateway for the Docker host": GATEWAY | {"mlflow_gateway_bind": "127.0.0.1"},
     "IPv6": {"mlflow_stack_bind": "::1"},
     "no value where none is needed": {"sftp_address": None, "sftp_target_bootstrap_password": None},
-    "one port, one service": {"mlflow_stack_port": 8888, "mlflow_stack_services": ["mlflow"]},
 }
 
 
