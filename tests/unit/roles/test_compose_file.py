@@ -9,6 +9,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.mlflow_login import mlflow_login
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.space_amount import space_amount
 
 ROLES = Path(__file__).parents[3] / "roles"
 CLIENTS = ["notebook", "experiment-service", "train"]
@@ -47,6 +48,7 @@ def value(template: str, **given: Any) -> Any:
     }
     templar = Templar(loader=DataLoader(), variables=variables)
     templar.environment.filters["freegee.mlflow_sftp.mlflow_login"] = mlflow_login
+    templar.environment.filters["freegee.mlflow_sftp.space_amount"] = space_amount
     return templar.template(trust_as_template(template))
 
 
