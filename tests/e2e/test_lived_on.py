@@ -12,6 +12,8 @@ from tests.support.docker import base_image, docker, unused_name
 from tests.support.lab import Lab
 from tests.support.stack import fails, passes
 
+pytestmark = pytest.mark.full
+
 # The most likely names: what MLflow's own examples and half of all tutorials have.
 SOMEBODY_S = """
 name: {project}

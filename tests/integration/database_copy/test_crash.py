@@ -15,6 +15,8 @@ from mlflow_sftp.database.database import Database
 from mlflow_sftp.operations.database_copy import copy_database
 from tests.integration.database_copy.conftest import Dump
 
+pytestmark = pytest.mark.full
+
 # Where the process dies, as code that arms it. The product has no switches for this.
 POINTS = {
     "schema_half_made": "schema.InitialBase.metadata.create_all = lambda *a, **k: die()",

@@ -15,6 +15,8 @@ from mlflow_sftp.operations import relocate
 from mlflow_sftp.operations.relocate import Request
 from tests.integration.relocate.conftest import Dump, Filled
 
+pytestmark = pytest.mark.full
+
 SFTP = "sftp://h/p"
 
 # Where the process dies, as code that arms it. The product has no switches for this.
