@@ -30,7 +30,12 @@ CASES: list[tuple[dict[str, Any], bool, dict[str, Any], str]] = [
     (PLAIN, True, {}, "mlflow_stack_auth is none"),
     (PLAIN, True, LOGIN, ""),
     (PLAIN, True, {**LOGIN, "mlflow_stack_auth_admin_password": None}, ""),
-    (PLAIN, True, {**LOGIN, "mlflow_stack_auth_admin_password": GIVEN}, "admin_password is another one"),
+    (
+        PLAIN,
+        True,
+        {**LOGIN, "mlflow_stack_auth_admin_password": GIVEN},
+        "admin_password is not the deployed one",
+    ),
     (PLAIN, True, {**LOGIN, "mlflow_stack_monitor": True}, "service-monitor"),
     (PLAIN, False, FRONT, "mlflow_gateway_hostname is mlflow.example.org"),
     (OPEN, False, {}, "mlflow_gateway_hostname is empty"),

@@ -251,13 +251,21 @@ class Stack:
 
         With a login, whoever made an experiment is the only one who may delete runs in it.
         """
-        own = f"-{service}" if self._login() else ""
+        own = f"-{service}" if self.has_login else ""
         return f"{self.settings.experiment}{own}"
+
+    @property
+    def has_login(self) -> bool:
+        """Whether the deployed stack has MLflow's own login."""
+        return self._credentials.exists()
+
+    @property
+    def _credentials(self) -> Path:
+        return self.settings.directory / login.DIRECTORY / "mlflow"
 
     def _login(self) -> list[str]:
         """The volume with which the tools log in to MLflow, if the stack has a login."""
-        file = self.settings.directory / login.DIRECTORY / "mlflow"
-        return [f"{file}:{login.CREDENTIALS}:ro,z"] if file.exists() else []
+        return [f"{self._credentials}:{login.CREDENTIALS}:ro,z"] if self.has_login else []
 
     def configure_both_accounts(self, path: Path) -> None:
         """Configure OpenSSH for two accounts.

@@ -87,7 +87,7 @@ def front_findings(deployed: Front, desired: Front) -> list[str]:
 
 def _difference(name: str, deployed: str, wanted: str) -> str:
     if name == _ADMIN_PASSWORD:
-        return f"{name} is another one"
+        return f"{name} is not the deployed one (.secrets/mlflow_login/server.json has it)"
     return f"{name} is {wanted or 'empty'}, deployed is {deployed or 'none'}"
 
 

@@ -15,7 +15,7 @@ from tests.support.postgres import PostgresServer
 def test_a_database_that_is_behind(older: Older, program: Program) -> None:
     answer = program(older.uri, "schema")
     assert (answer.code, answer.errors) == (0, "")
-    steps = answer.result.pop("steps")
+    steps, login = answer.result.pop("steps"), answer.result.pop("login")
     assert answer.result == {
         "contract": 1,
         "mlflow": VERSION,
@@ -25,6 +25,7 @@ def test_a_database_that_is_behind(older: Older, program: Program) -> None:
         "left_over": [],
     }
     assert steps > 5
+    assert (login["state"], login["database"]) == ("none", [])
     assert older.holds(OLD)
 
 

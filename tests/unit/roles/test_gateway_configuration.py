@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 ROLE = Path(__file__).parents[3] / "roles" / "mlflow_gateway"
@@ -29,6 +30,8 @@ def written(**given: Any) -> str:
 
 
 def trusted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: trusted(each) for name, each in value.items()}
     if isinstance(value, list):
         return [trusted(each) for each in value]
     return trust_as_template(value) if isinstance(value, str) else value
@@ -85,3 +88,31 @@ def test_clients_do_not_take_the_connections_of_the_health_check() -> None:
     assert limits["frontend http"] == limits["frontend https"] == 70
     assert limits.pop("global") > sum(limits.values())
     assert "maxconn" not in section(configuration, "frontend revision")
+
+
+@pytest.fixture(scope="module")
+def lookups() -> None:
+    init_plugin_loader()
+
+
+@pytest.mark.usefixtures("lookups")
+@pytest.mark.parametrize("asked", ["certificate", "key"])
+def test_of_a_file_that_holds_both_either_is_taken_alone(asked: str, tmp_path: Path) -> None:
+    leaf, issuer = (pem("CERTIFICATE", text) for text in ("leaf", "issuer"))
+    key = pem("EC PRIVATE KEY", "key")
+    (tmp_path / "both.pem").write_text(f"subject=CN\n{key}{leaf}\n{issuer}")
+    tasks = yaml.safe_load((ROLE / "tasks/configure.yml").read_text())
+    (read,) = [task for task in tasks if task["name"] == "Read certificate and key of the gateway"]
+    files = dict.fromkeys(["certificate", "key"], str(tmp_path / "both.pem"))
+    variables = {
+        "__mlflow_gateway_files": files,
+        "__mlflow_gateway_pem": trusted(read["vars"]["__mlflow_gateway_pem"]),
+    }
+    found = Templar(loader=DataLoader(), variables=variables).template(
+        trusted(read["ansible.builtin.set_fact"][f"__mlflow_gateway_{asked}"])
+    )
+    assert found == {"certificate": f"{leaf}{issuer}", "key": key}[asked].rstrip()
+
+
+def pem(kind: str, text: str) -> str:
+    return f"-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n"

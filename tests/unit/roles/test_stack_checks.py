@@ -63,3 +63,16 @@ def test_that_check_asks_for_the_database_and_the_store() -> None:
 def test_who_removes_or_looks_asks_for_neither() -> None:
     for name in ("__mlflow_stack_keeps_database", "__mlflow_stack_keeps_store"):
         assert templar(artifact_storage="local").template(trusted(f"{{{{ {name} }}}}")) is False
+
+
+@pytest.mark.parametrize("directory", ["/opt/mlflow-stack", "/opt/mlflow-stack/next"])
+def test_a_cutover_leaves_the_gateway_s_own_files_alone(directory: str) -> None:
+    tasks = yaml.safe_load((ROLE / "tasks/configure_parts.yml").read_text())
+    (condition,) = [task["when"] for task in tasks if task["name"] == "Configure the stack's gateway"]
+    deployed = {**READ, "directory": {"known": ["gateway"]}}
+    found = templar(
+        __mlflow_stack_host=deployed,
+        __mlflow_stack_files_dir=directory,
+        mlflow_gateway_hostname="mlflow.example.net",
+    )
+    assert found.evaluate_conditional(trusted(condition)) is (directory == READ["home"])

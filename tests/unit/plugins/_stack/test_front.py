@@ -107,11 +107,11 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "login off": ({"login": ""}, "mlflow_stack_auth is none, deployed is basic"),
     "administrator": (
         {"login": server(admin_password="password-of-other")},
-        "mlflow_stack_auth_admin_password is another one",
+        "mlflow_stack_auth_admin_password is not the deployed one (.secrets/mlflow_login/server.json has it)",
     ),
     "administrator of the stack": (
         {"login": server(admin_password="")},
-        "mlflow_stack_auth_admin_password is another one",
+        "mlflow_stack_auth_admin_password is not the deployed one (.secrets/mlflow_login/server.json has it)",
     ),
     "default": (
         {"login": server(default_permission="EDIT")},
@@ -152,7 +152,7 @@ def test_what_differs_is_told_with_what_to_do(change: str) -> None:
     found = findings(**given)
     assert words in found
     # Nothing else.
-    assert found.count("deployed is") + found.count("another one") == 1
+    assert found.count("deployed is") + found.count("not the deployed one") == 1
     assert "Run site.yml first" in found
     assert "password-of" not in found
 
