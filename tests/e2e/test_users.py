@@ -73,7 +73,7 @@ def ask(
     """Status and answer of a request at the published port."""
     headers = {"Content-Type": "application/json"}
     if login is not None:
-        headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
+        headers["Authorization"] = basic(login)
     data = json.dumps(body).encode() if body is not None else None
     try:
         with urlopen(Request(f"http://127.0.0.1:{lab.port + 1}{path}", data, headers)) as answer:
@@ -81,6 +81,20 @@ def ask(
             return answer.status, json.loads(text) if text.startswith(b"{") else {}
     except HTTPError as error:
         return error.code, {}
+
+
+def basic(login: tuple[str, str]) -> str:
+    """The header of a login."""
+    return "Basic " + base64.b64encode(":".join(login).encode()).decode()
+
+
+def answered(request: Request) -> int:
+    """Status of the answer to a request."""
+    try:
+        with urlopen(request) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
 
 
 def api(method: str) -> str:
@@ -171,6 +185,35 @@ def test_who_gets_in(
     path = path.replace("RUN", site.run)
     filled = {key: names.get(str(value), value) for key, value in body.items()} if body else None
     assert ask(site.lab, path, who, filled)[0] == status
+
+
+@pytest.mark.parametrize(("token", "status"), [("", 403), ("wrong", 403), ("TOKEN", 200)])
+def test_who_gets_into_the_notebook(site: Site, token: str, status: int) -> None:
+    """MLflow's passwords open nothing there."""
+    right = (site.lab.stack / ".secrets/notebook_token").read_text()
+    logins = [f"token {token.replace('TOKEN', right)}"] if token else ["", basic(AS_ALICE), basic(AS_ADMIN)]
+    for login in logins:
+        request = Request(f"http://127.0.0.1:{site.lab.port + 2}/notebook/api/kernels")
+        if login:
+            request.add_header("Authorization", login)
+        assert answered(request) == status
+
+
+def test_no_other_port_is_published(site: Site) -> None:
+    """What is published is in one of the tables above."""
+    published = {
+        service: {
+            (binding["HostIp"], int(binding["HostPort"]))
+            for bindings in json.loads(shown).values()
+            for binding in bindings or []
+        }
+        for service, container in site.lab.containers().items()
+        if (shown := docker("container", "inspect", "--format={{json .NetworkSettings.Ports}}", container))
+    }
+    assert {service: ports for service, ports in published.items() if ports} == {
+        "mlflow": {("127.0.0.1", site.lab.port + 1)},
+        "notebook": {("127.0.0.1", site.lab.port + 2)},
+    }
 
 
 def test_what_is_nobody_s_business_is_not_found(site: Site) -> None:
