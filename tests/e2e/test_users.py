@@ -193,7 +193,7 @@ def test_who_gets_into_the_notebook(site: Site, token: str, status: int) -> None
     right = (site.lab.stack / ".secrets/notebook_token").read_text()
     logins = [f"token {token.replace('TOKEN', right)}"] if token else ["", basic(AS_ALICE), basic(AS_ADMIN)]
     for login in logins:
-        request = Request(f"http://127.0.0.1:{site.lab.port + 2}/notebook/api/kernels")
+        request = Request(f"http://127.0.0.1:{site.lab.port + 2}/api/kernels")
         if login:
             request.add_header("Authorization", login)
         assert answered(request) == status
