@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -181,6 +182,32 @@ def test_protocols_and_ciphers(front: Front, options: tuple[str, ...], welcome: 
     assert ("Cipher is (NONE)" not in done.stdout and done.returncode == 0) == welcome, done.stdout
 
 
+def test_a_scanner_finds_nothing_weak(front: Front) -> None:
+    command = ["sslscan", "--xml=-", f"--sni-name={NAME}", f"127.0.0.1:{front.port}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    found = ElementTree.fromstring(done.stdout)
+    enabled = {
+        f"{each.get('type')} {each.get('version')}"
+        for each in found.iter("protocol")
+        if each.get("enabled") == "1"
+    }
+    assert enabled == {"tls 1.2", "tls 1.3"}
+    ciphers = [(str(each.get("cipher")), each.get("strength")) for each in found.iter("cipher")]
+    assert len(ciphers) >= 4
+    # Forward secrecy, and authenticated encryption.
+    weak = [
+        name
+        for name, strength in ciphers
+        if strength not in ("strong", "acceptable")
+        or not name.startswith(("ECDHE-", "TLS_"))
+        or not any(mode in name for mode in ("GCM", "CHACHA20"))
+    ]
+    assert weak == []
+    assert [each.attrib for each in found.iter("heartbleed") if each.get("vulnerable") != "0"] == []
+    (renegotiation,) = found.iter("renegotiation")
+    assert renegotiation.get("supported") == "0"
+
+
 def test_notebook_opens_websockets(front: Front) -> None:
     allowed = {"Authorization": f"token {front.token()}"}
     assert front.ask("/notebook/api/kernels").status == 403
@@ -314,26 +341,23 @@ def test_verification_tells_of_a_gateway_that_does_not_answer(front: Front) -> N
     docker("start", GATEWAY)
 
 
+def make_certificate(directory: Path, name: str, hostname: str) -> ssl.SSLContext:
+    """Write NAME.crt for a host name, and NAME.key; returns what a client has that trusts it, and nothing else."""
+    certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    subject = ("-subj", f"/CN={hostname}", "-addext", f"subjectAltName=DNS:{hostname}")
+    subprocess.run(
+        ["openssl", "req", "-x509", *kind, "-keyout", str(key), "-out", str(certificate), *subject],
+        check=True,
+        capture_output=True,
+    )
+    key.chmod(0o600)
+    return ssl.create_default_context(cafile=str(certificate))
+
+
 def test_bad_input_is_refused_all_at_once(front: Front, tmp_path: Path) -> None:
-    for name, subject in (("a", "/CN=a.example"), ("b", "/CN=b.example")):
-        subprocess.run(
-            [
-                *(
-                    "openssl",
-                    "req",
-                    "-x509",
-                    "-newkey",
-                    "ec",
-                    "-pkeyopt",
-                    "ec_paramgen_curve:P-256",
-                    "-nodes",
-                ),
-                *("-keyout", str(tmp_path / f"{name}.key"), "-out", str(tmp_path / f"{name}.crt")),
-                *("-subj", subject, "-addext", f"subjectAltName=DNS:{name}.example"),
-            ],
-            check=True,
-            capture_output=True,
-        )
+    for name in ("a", "b"):
+        make_certificate(tmp_path, name, f"{name}.example")
     (tmp_path / "b.key").chmod(0o644)
     with socket.create_server(("127.0.0.1", 58306)):
         output = fails(
@@ -354,6 +378,52 @@ def test_bad_input_is_refused_all_at_once(front: Front, tmp_path: Path) -> None:
     assert "Nothing has been changed" in flat
     assert "Port 58306 on 0.0.0.0 is taken" in " ".join(taken.split())
     assert front.ask(SEARCH).status == 200
+
+
+def test_an_image_with_an_old_haproxy_is_refused(front: Front) -> None:
+    before = front.lab.containers()
+    tag = f"{front.lab.name}-old-haproxy:1"
+    (shown,) = json.loads(docker("inspect", front.lab.containers()["gateway"]))
+    said = "HAProxy version 2.6.12-1+deb12u2 2025/04/25 - https://haproxy.org/"
+    recipe = f"FROM {shown['Config']['Image']}\n"
+    recipe += f"RUN rm /usr/sbin/haproxy && printf '#!/bin/sh\\necho {said}\\n' >/usr/sbin/haproxy"
+    recipe += " && chmod 755 /usr/sbin/haproxy\n"
+    subprocess.run(["docker", "build", "--quiet", "--tag", tag, "-"], input=recipe.encode(), check=True)
+    try:
+        output = fails(front.lab.play("site.yml", mlflow_gateway_image=tag, artifact_storage="sftp"))
+    finally:
+        docker("image", "rm", tag)
+    flat = " ".join(output.split())
+    assert f"{tag}: its HAProxy is 2.6.12-1+deb12u2, and a gateway needs 3.0 or newer" in flat
+    assert front.lab.containers() == before
+    assert tag not in (front.lab.stack / "compose.yml").read_text()
+
+
+def test_a_certificate_of_ones_own_is_served_and_replaced(front: Front, tmp_path: Path) -> None:
+    containers = front.lab.containers()
+    own = {
+        "artifact_storage": "sftp",
+        "mlflow_gateway_tls": "own",
+        "mlflow_gateway_certificate_file": str(tmp_path / "own.crt"),
+        "mlflow_gateway_key_file": str(tmp_path / "own.key"),
+    }
+    trusting = [front.context()]
+    serials = [front.ask(SEARCH).certificate["serialNumber"]]
+    # The second time as a hook of whoever renews it does.
+    for options in (("--skip-tags", "verify"), ("--tags", "stack")):
+        trusting.append(make_certificate(tmp_path, "own", NAME))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            front.ask(SEARCH, context=trusting[-1])
+        output = passes(front.lab.play("site.yml", *options, **own))
+        assert (tmp_path / "own.key").read_text().splitlines()[1] not in output
+        answer = front.ask(SEARCH, context=trusting[-1])
+        assert answer.status == 200
+        serials.append(answer.certificate["serialNumber"])
+        # The one before it is served no more.
+        with pytest.raises(ssl.SSLCertVerificationError):
+            front.ask(SEARCH, context=trusting[-2])
+    assert len(set(serials)) == 3
+    assert front.lab.containers() == containers
 
 
 def test_switched_off(front: Front) -> None:

@@ -63,7 +63,7 @@ def ask(
     """Status and answer of a request at the published port."""
     headers = {"Content-Type": "application/json"}
     if login is not None:
-        headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
+        headers["Authorization"] = basic(login)
     data = json.dumps(body).encode() if body is not None else None
     try:
         with urlopen(Request(f"http://127.0.0.1:{lab.port + 1}{path}", data, headers)) as answer:
@@ -71,6 +71,20 @@ def ask(
             return answer.status, json.loads(text) if text.startswith(b"{") else {}
     except HTTPError as error:
         return error.code, {}
+
+
+def basic(login: tuple[str, str]) -> str:
+    """The header of a login."""
+    return "Basic " + base64.b64encode(":".join(login).encode()).decode()
+
+
+def answered(request: Request) -> int:
+    """Status of the answer to a request."""
+    try:
+        with urlopen(request) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
 
 
 def api(method: str) -> str:
@@ -163,6 +177,35 @@ def test_who_gets_in(
     assert ask(site.lab, path, who, filled)[0] == status
 
 
+@pytest.mark.parametrize(("token", "status"), [("", 403), ("wrong", 403), ("TOKEN", 200)])
+def test_who_gets_into_the_notebook(site: Site, token: str, status: int) -> None:
+    """MLflow's passwords open nothing there."""
+    right = (site.lab.stack / ".secrets/notebook_token").read_text()
+    logins = [f"token {token.replace('TOKEN', right)}"] if token else ["", basic(AS_ALICE), basic(AS_ADMIN)]
+    for login in logins:
+        request = Request(f"http://127.0.0.1:{site.lab.port + 2}/api/kernels")
+        if login:
+            request.add_header("Authorization", login)
+        assert answered(request) == status
+
+
+def test_no_other_port_is_published(site: Site) -> None:
+    """What is published is in one of the tables above."""
+    published = {
+        service: {
+            (binding["HostIp"], int(binding["HostPort"]))
+            for bindings in json.loads(shown).values()
+            for binding in bindings or []
+        }
+        for service, container in site.lab.containers().items()
+        if (shown := docker("container", "inspect", "--format={{json .NetworkSettings.Ports}}", container))
+    }
+    assert {service: ports for service, ports in published.items() if ports} == {
+        "mlflow": {("127.0.0.1", site.lab.port + 1)},
+        "notebook": {("127.0.0.1", site.lab.port + 2)},
+    }
+
+
 def test_what_is_nobody_s_business_is_not_found(site: Site) -> None:
     _, found = ask(site.lab, api("experiments/search?max_results=100"), AS_BOB)
     assert found.get("experiments", []) == []
@@ -208,8 +251,7 @@ def test_users_are_changed_as_declared(site: Site) -> None:
 def test_another_password_of_the_administrator(site: Site) -> None:
     """Also one that somebody has set in MLflow meanwhile."""
     given = {"username": "admin", "password": "somebody has set", "current_password": ADMIN}
-    headers = {"Content-Type": "application/json"}
-    headers["Authorization"] = "Basic " + base64.b64encode(":".join(AS_ADMIN).encode()).decode()
+    headers = {"Content-Type": "application/json", "Authorization": basic(AS_ADMIN)}
     url = f"http://127.0.0.1:{site.lab.port + 1}{api('users/update-password')}"
     urlopen(Request(url, json.dumps(given).encode(), headers, method="PATCH")).close()
     passes(site.lab.play("site.yml", mlflow_stack_auth_admin_password=ADMIN + "2"))
