@@ -252,7 +252,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(stack: Stack, tmp_pat
         assert re.search(r"has 1\d\.\d MiB free, and the backup may need", output)
         assert list(tmp_path.rglob("data/*/*")) == []
     finally:
-        subprocess.run(["umount", tmp_path], check=True)
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
 def test_unknown_host_key_is_refused(stack: Stack, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def mounted(place: Path, *arguments: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_login_without_sftp(misbehaving: Start, diagnose: Diagnose) -> None:

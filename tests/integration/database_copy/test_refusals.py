@@ -275,7 +275,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip("needs root to mount a file system")
     yield directory
-    subprocess.run(["umount", directory], check=True)
+    subprocess.run(["umount", "--lazy", directory], check=True)
 
 
 def test_a_full_disk_leaves_nothing(moved: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
