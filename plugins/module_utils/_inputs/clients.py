@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth import is_true
 
 _DEVICE = {"capabilities", "driver", "count", "device_ids", "options"}
 
@@ -56,7 +57,7 @@ def _beside_server(values: Mapping[str, Any]) -> Iterator[str]:
     """What the command line says for all hosts at once, client hosts cannot be told."""
     contradictions = {
         "mlflow_stack_services names mlflow": "mlflow" in values["mlflow_stack_services"],
-        "mlflow_stack_monitor is on": str(values.get("mlflow_stack_monitor")).lower() == "true",
+        "mlflow_stack_monitor is on": is_true(values.get("mlflow_stack_monitor")),
         "mlflow_gateway_hostname is set": bool(values.get("mlflow_gateway_hostname")),
     }
     for text in (text for text, wrong in contradictions.items() if wrong):

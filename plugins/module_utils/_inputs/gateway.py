@@ -10,7 +10,9 @@ from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import (
     bind_problem,
+    gateway_bind,
     is_reached,
+    stack_bind,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.server_certificate import (
@@ -100,10 +102,10 @@ def _notebook_problem(notebook: str, hostname: str) -> str:
 
 
 def _address_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    bind = str(values.get("mlflow_gateway_bind", "0.0.0.0"))  # noqa: S104  # To be published.
+    bind = gateway_bind(values)
     if problem := bind_problem(bind):
         yield f"mlflow_gateway_bind is '{bind}'; {problem}"
-    stack = str(values.get("mlflow_stack_bind", "127.0.0.1"))
+    stack = stack_bind(values)
     if is_reached(stack):
         yield (
             f"mlflow_stack_bind is '{stack}'; with a gateway, MLflow's own port is for the Docker host alone, "

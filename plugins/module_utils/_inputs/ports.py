@@ -9,10 +9,14 @@ from ipaddress import ip_address
 from itertools import combinations
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import bind_problem
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import (
+    LOOPBACK,
+    bind_problem,
+    gateway_bind,
+    stack_bind,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth import is_true
 
-_LOOPBACK = "127.0.0.1"
 # By name, the lowest that can be used: 0 is any, or none.
 _LOWEST = {
     "mlflow_stack_port": 0,
@@ -43,13 +47,12 @@ def published(values: Mapping[str, Any]) -> Iterator[Published]:
         values: The variables by name, defaults among them; what is missing is not published.
     """
     services = values.get("mlflow_stack_services") or ()
-    stack = str(values.get("mlflow_stack_bind", _LOOPBACK))
-    gateway = str(values.get("mlflow_gateway_bind", "0.0.0.0"))  # noqa: S104  # As the role has it.
+    stack, gateway = stack_bind(values), gateway_bind(values)
     has_gateway = bool(values.get("mlflow_gateway_hostname"))
     places = {
         "mlflow_stack_port": (stack, "mlflow" in services),
         "mlflow_stack_notebook_port": (stack, "notebook" in services),
-        "mlflow_stack_monitor_port": (_LOOPBACK, is_true(values.get("mlflow_stack_monitor", False))),
+        "mlflow_stack_monitor_port": (LOOPBACK, is_true(values.get("mlflow_stack_monitor", False))),
         "mlflow_gateway_https_port": (gateway, has_gateway),
         "mlflow_gateway_http_port": (gateway, has_gateway),
     }

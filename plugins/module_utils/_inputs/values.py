@@ -10,7 +10,9 @@ from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import (
     bind_problem,
+    gateway_bind,
     is_reached,
+    stack_bind,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.amounts import (
     EXPECTED,
@@ -132,7 +134,7 @@ def _paths(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
 
 
 def _addresses(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
-    bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
+    bind = stack_bind(values)
     if problem := bind_problem(bind):
         yield f"mlflow_stack_bind is '{bind}'; {problem}"
 
@@ -146,7 +148,7 @@ def _exposure(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     if is_true(values.get("mlflow_stack_insecure")):
         return
     no_login = values.get("mlflow_stack_auth", "none") == "none"
-    bind = str(values.get("mlflow_stack_bind", "127.0.0.1"))
+    bind = stack_bind(values)
     if is_reached(bind):
         yield (
             f"mlflow_stack_bind is {bind}, where others reach MLflow without TLS"
@@ -154,7 +156,7 @@ def _exposure(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
             "(mlflow_gateway_hostname) with a login (mlflow_stack_auth: basic), or insist with "
             "mlflow_stack_insecure: true."
         )
-    bind = str(values.get("mlflow_gateway_bind", "0.0.0.0"))  # noqa: S104  # As the role has it.
+    bind = gateway_bind(values)
     if values.get("mlflow_gateway_hostname") and no_login and is_reached(bind):
         yield (
             f"mlflow_gateway_bind is {bind}, where others reach MLflow without a login. Set mlflow_stack_auth: basic, "

@@ -7,7 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import is_reached
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import (
+    gateway_bind,
+    is_reached,
+)
 
 Variables = Mapping[str, Any]
 
@@ -157,7 +160,7 @@ def _of_front_door(name: str, server: str, its: Variables) -> Iterator[str]:
             "mlflow_gateway_hostname to a name of it that the client hosts know."
         )
         return
-    bind = str(its.get("mlflow_gateway_bind", "0.0.0.0"))  # noqa: S104  # As the role has it.
+    bind = gateway_bind(its)
     if not is_reached(bind):
         yield (
             f"{name} cannot reach the front door of {server}: mlflow_gateway_bind is {bind}, for that host alone. Set "

@@ -109,6 +109,15 @@ class Watched:
         )
 
 
+def _amount(_: click.Context, option: click.Parameter, text: str) -> Amount:
+    try:
+        return Amount.parse(text)
+    except ValueError as error:
+        raise click.UsageError(
+            f"{option.name} {text}: expected a percentage as 10%, or a number of bytes"
+        ) from error
+
+
 @click.command("monitor", cls=ErrorReportingCommand)
 @click.option(
     "--listen", default="127.0.0.1:9464", show_default=True, help="Address and port of the metrics."
@@ -166,14 +175,14 @@ class Watched:
 )
 @click.option(
     "--space-warn",
-    callback=lambda _, option, text: _amount(str(option.name), text),
+    callback=_amount,
     default="0",
     show_default=True,
     help="Free space below which somebody is told, as 10% or in bytes.",
 )
 @click.option(
     "--space-refuse",
-    callback=lambda _, option, text: _amount(str(option.name), text),
+    callback=_amount,
     default="0",
     show_default=True,
     help="Free space below which no cutover is begun, likewise.",
@@ -252,15 +261,6 @@ def _place(text: str) -> tuple[str, str]:
     if not (name and separator and path):
         raise click.UsageError(f"--place {text}: expected NAME=PATH")
     return name, path
-
-
-def _amount(name: str, text: str) -> Amount:
-    try:
-        return Amount.parse(text)
-    except ValueError as error:
-        raise click.UsageError(
-            f"{name} {text}: expected a percentage as 10%, or a number of bytes"
-        ) from error
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -99,7 +99,7 @@ class Monitor:
 
     def _look(self, check: Check) -> float:
         """Make a check, but not on what a cutover has closed; returns the seconds until the next time."""
-        if check.asks_mlflow and self._status().is_closed(time.time()):
+        if check.asks_mlflow and read_status(self._status_directory, ()).is_closed(time.time()):
             return min(_CLOSED_SECONDS, self._interval)
         self._board.begin(check.name)
         outcome = _outcome_of(check)
