@@ -38,15 +38,8 @@ class ClientHost(SshServer):
 
     @property
     def variables(self) -> dict[str, object]:
-        """How the inventory says to reach the machine."""
-        return {
-            "ansible_host": self.host,
-            "ansible_port": self.port,
-            "ansible_user": self.user,
-            "ansible_ssh_private_key_file": str(self.client_key),
-            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={self.known_hosts}",
-            "ansible_python_interpreter": sys.executable,
-        }
+        """How the inventory says to reach the machine, whose files are this one's."""
+        return {**super().variables, "ansible_python_interpreter": sys.executable}
 
     def run(self, *command: str, text: str | None = None) -> str:
         """Run a command on the machine and return what it prints, on both channels."""

@@ -33,14 +33,10 @@ class DockerHost(SshServer):
 
     @property
     def variables(self) -> dict[str, object]:
-        """How the inventory says to reach the host."""
+        """How the inventory says to reach the host, as its user with sudo."""
         return {
-            "ansible_host": self.host,
-            "ansible_port": self.port,
-            "ansible_user": self.user,
+            **super().variables,
             "ansible_become": True,
-            "ansible_ssh_private_key_file": str(self.client_key),
-            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={self.known_hosts}",
             "ansible_python_interpreter": "/usr/bin/python3",
         }
 

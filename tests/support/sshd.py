@@ -59,6 +59,17 @@ class SshServer(ProcessServer):
         self._shell = shell
         self._subsystem = subsystem
 
+    @property
+    def variables(self) -> dict[str, object]:
+        """How an inventory says to reach the machine whose sshd it is."""
+        return {
+            "ansible_host": self.host,
+            "ansible_port": self.port,
+            "ansible_user": self.user,
+            "ansible_ssh_private_key_file": str(self.client_key),
+            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={self.known_hosts}",
+        }
+
     def _command(self) -> list[str]:
         if os.getuid() == 0 and not self._run_as:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)

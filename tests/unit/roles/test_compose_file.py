@@ -11,6 +11,8 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.mlflow_login import mlflow_login
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.space_amount import space_amount
 
+from tests.support.templates import trusted
+
 ROLES = Path(__file__).parents[3] / "roles"
 CLIENTS = ["notebook", "experiment-service", "train"]
 GPU = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
@@ -54,14 +56,6 @@ def value(template: str, **given: Any) -> Any:
 
 def client(**given: Any) -> str:
     return written(**{"mlflow_stack_server_url": URL, "mlflow_stack_services": CLIENTS, **given})
-
-
-def trusted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: trusted(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [trusted(each) for each in value]
-    return trust_as_template(value) if isinstance(value, str) else value
 
 
 @pytest.mark.parametrize("access", ["direct", "proxied"])

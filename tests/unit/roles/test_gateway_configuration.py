@@ -10,6 +10,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
+from tests.support.templates import trusted
+
 ROLE = Path(__file__).parents[3] / "roles" / "mlflow_gateway"
 ALL = ["mlflow", "notebook", "experiment-service", "train"]
 
@@ -27,14 +29,6 @@ def written(**given: Any) -> str:
     }
     template = trust_as_template((ROLE / "templates/haproxy.cfg.j2").read_text())
     return str(Templar(loader=DataLoader(), variables=variables).template(template))
-
-
-def trusted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: trusted(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [trusted(each) for each in value]
-    return trust_as_template(value) if isinstance(value, str) else value
 
 
 def section(configuration: str, header: str) -> str:

@@ -7,25 +7,17 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.retired_key_successor import retired_key_successor
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_fingerprint import ssh_fingerprint
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.ssh_public_key import ssh_public_key
 
 from tests.support.server import fingerprint, keygen
+from tests.support.templates import trusted
 
 ROLES = Path(__file__).parents[3] / "roles"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDJ8q9k2Yk3M5o0wZ8yJ9B4vQw3xkU1zK0e8k6mH1p2s"
 ACCOUNT = {"sftp_user": "freegee", "sftp_host": "tajo.host.ch"}
-
-
-def trusted(value: Any) -> Any:
-    """What the loader of a role makes of what a YAML file holds."""
-    if isinstance(value, str):
-        return trust_as_template(value)
-    if isinstance(value, list):
-        return [trusted(each) for each in value]
-    return {name: trusted(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def task(file: str, name: str) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
+
+from tests.support.templates import trusted
 
 ROLE = Path(__file__).parents[3] / "roles" / "mlflow_stack"
 READ = {"engine": "answers", "home": "/opt/mlflow-stack", "project": "mlflow"}
@@ -25,10 +27,6 @@ def templar(**further: Any) -> Templar:
         variables |= {name: trusted(value) for name, value in yaml.safe_load(file.read_text()).items()}
     given = {"mlflow_stack_dir": "/opt/mlflow-stack", "mlflow_stack_project": "mlflow", **further}
     return Templar(loader=DataLoader(), variables={**variables, **given})
-
-
-def trusted(value: Any) -> Any:
-    return trust_as_template(value) if isinstance(value, str) else value
 
 
 @pytest.mark.parametrize(
