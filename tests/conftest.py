@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from ansible.plugins.loader import init_plugin_loader
 
 from tests.support.container import ContainerServer, DropbearContainer, OpensshContainer, ProftpdContainer
 from tests.support.progress import Progress
@@ -19,6 +20,10 @@ _KINDS: dict[str, type[ContainerServer]] = {
     "dropbear": DropbearContainer,
 }
 _TESTS = Path(__file__).parent
+
+# Before any module of the collection is imported: what Python alone has found, Ansible's finder cannot go on with.
+init_plugin_loader([str(_TESTS.parent / ".ansible/collections")])
+
 # Parameters that stand for a server or a database that is not this machine's own.
 _FURTHER = {*_KINDS, *_KINDS.values(), *SERVERS, "openssh-10", "postgresql", "proxied"} - {"openssh-internal"}
 

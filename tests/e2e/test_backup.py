@@ -190,6 +190,7 @@ def test_drill_restores_verifies_and_removes(stack: Stack, repository: Path) -> 
     assert stack.read() == stack.content
 
 
+@pytest.mark.sweep
 def test_a_drill_that_fails_says_so_and_leaves_nothing(stack: Stack, repository: Path) -> None:
     find = "find /mlruns -name MLmodel -path '*models*' | head -1"
     model = stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", find).strip()
@@ -292,6 +293,7 @@ def test_half_done_cutover_is_refused(stack: Stack, repository: Path) -> None:
         directory.rmdir()
 
 
+@pytest.mark.sweep
 def test_the_lock_of_a_living_process_is_named_and_stays(stack: Stack, repository: Path) -> None:
     name = "mlflow-backup-other"
     slow = ("check", "--read-data", "--limit-download=1")
@@ -310,6 +312,7 @@ def test_the_lock_of_a_living_process_is_named_and_stays(stack: Stack, repositor
         restic(repository, "unlock", "--remove-all")
 
 
+@pytest.mark.sweep
 def test_the_lock_of_a_backup_that_was_killed_goes_with_the_next_one(stack: Stack, repository: Path) -> None:
     killed = threading.Event()
 

@@ -81,6 +81,7 @@ def test_site_notices_and_names_the_move(stack: Stack) -> None:
     assert held(stack) == before
 
 
+@pytest.mark.sweep
 def test_check_mode_shows_the_plan_and_touches_nothing(stack: Stack) -> None:
     bring_to_sqlite(stack)
     before = held(stack), records(stack)
@@ -92,6 +93,7 @@ def test_check_mode_shows_the_plan_and_touches_nothing(stack: Stack) -> None:
     assert (held(stack), records(stack)) == before
 
 
+@pytest.mark.sweep  # tests/integration/database_copy have what it cannot hold.
 def test_what_postgresql_cannot_hold_is_named_before_anything_is_changed(stack: Stack) -> None:
     bring_to_sqlite(stack)
     before = held(stack)
@@ -162,6 +164,7 @@ def test_undo_takes_consent_where_runs_were_logged_since(stack: Stack) -> None:
     assert stack.read() == stack.content
 
 
+@pytest.mark.sweep
 def test_what_an_undo_left_is_in_the_way_until_it_is_pruned(stack: Stack) -> None:
     if f"{stack.lab.name}_postgres" not in volumes(stack) or kind(stack) != "sqlite":
         bring_to_postgresql(stack)

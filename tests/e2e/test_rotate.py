@@ -214,6 +214,7 @@ def test_an_interrupted_rotation_goes_on(lab: Lab, tmp_path: Path, states: tuple
     assert "has begun and goes on" in output
 
 
+@pytest.mark.sweep
 def test_an_account_that_goes_on_accepting_the_old_key(lab: Lab, tmp_path: Path) -> None:
     """Another file authorizes it as well, which only its operator can change."""
     old = copy_of_key(lab, tmp_path)
@@ -293,6 +294,7 @@ def test_token_and_password_while_a_client_logs(lab: Lab) -> None:
     assert lab.containers() == now
 
 
+@pytest.mark.sweep
 def test_secret_that_was_replaced_by_half(lab: Lab) -> None:
     """The file has the new password, and nobody else has: the next run goes on from there."""
     file = lab.stack / ".secrets/postgres_password"
@@ -313,6 +315,7 @@ def test_token_of_the_inventory_is_refused(lab: Lab) -> None:
     assert "changed=0" in output
 
 
+@pytest.mark.sweep
 def test_a_certificate_in_place_of_an_authorized_key(
     lab: Lab, hosted: dict[str, object], tmp_path: Path
 ) -> None:

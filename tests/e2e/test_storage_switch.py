@@ -91,6 +91,7 @@ def test_undo_brings_runs_back_that_were_logged_since(stack: Stack) -> None:
     assert stack.read_text(run) == "since"
 
 
+@pytest.mark.sweep  # A way back from the cut is gone in test_database_move.py and test_upgrade.py.
 def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
     stack.bring_to(LOCAL, LOCAL, **TO_LOCAL)
     sftp = f"{stack.lab.name}-sftp"
@@ -109,6 +110,7 @@ def test_the_new_store_fails_at_the_cut_and_everything_is_as_before(stack: Stack
         subprocess.run(["docker", "start", sftp], check=True, capture_output=True)
 
 
+@pytest.mark.sweep  # With the other steps in test_storage_switch_kills.py.
 def test_store_and_access_change_although_it_was_killed_while_services_start(stack: Stack) -> None:
     stack.bring_to(LOCAL, LOCAL, **TO_LOCAL)
     stack.lab.play_until("Open MLflow", SWITCH, after=3, **PROXIED)

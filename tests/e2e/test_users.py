@@ -221,11 +221,22 @@ def test_what_is_nobody_s_business_is_not_found(site: Site) -> None:
     assert found.get("experiments", []) == []
 
 
+def test_the_training_image_s_client_says_who_it_is(site: Site) -> None:
+    """Outside of the stack, as the documentation says."""
+    code = "import mlflow; print(len(mlflow.search_experiments()))"
+    settings = ("--env=MLFLOW_TRACKING_USERNAME=alice", f"--env=MLFLOW_TRACKING_PASSWORD={ALICE}")
+    command = ["docker", "compose", "exec", "-T", *settings, "notebook", "python", "-c", code]
+    done = subprocess.run(command, cwd=site.lab.stack, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) == 1
+
+
 def test_a_second_run_changes_nothing(site: Site) -> None:
     output = passes(site.lab.play("site.yml"))
     assert set(re.findall(r"changed=(\d+)", output)) == {"0"}
 
 
+@pytest.mark.sweep  # Which users are retired, tests/unit decide.
 def test_a_service_that_is_off_has_no_user(site: Site) -> None:
     """Its password, which somebody may have kept, would be right for ever; the check tells it and does nothing."""
     left = {"username": "service-train", "password": "of an earlier deployment"}
@@ -238,6 +249,7 @@ def test_a_service_that_is_off_has_no_user(site: Site) -> None:
     assert ask(site.lab, api("users/get?username=service-train"), AS_ADMIN)[0] == 404
 
 
+@pytest.mark.sweep
 def test_a_switch_that_closes_nothing_changes_no_user(site: Site) -> None:
     """Not even a service's, whom a start of the server gives the stack's password again."""
     change_password(site.lab, "service-notebook", "somebody has set")
@@ -303,6 +315,7 @@ def test_bad_users_are_refused_all_at_once(site: Site) -> None:
     assert site.lab.containers() == before
 
 
+@pytest.mark.sweep
 def test_off_and_on_again(site: Site) -> None:
     passes(
         site.lab.play("site.yml", "--skip-tags", "verify", mlflow_stack_auth="none", mlflow_stack_users=[])
@@ -314,16 +327,7 @@ def test_off_and_on_again(site: Site) -> None:
     assert ask(site.lab, api(f"runs/get?run_id={site.run}"), AS_ALICE)[0] == 200
 
 
-def test_the_training_image_s_client_says_who_it_is(site: Site) -> None:
-    """Outside of the stack, as the documentation says."""
-    code = "import mlflow; print(len(mlflow.search_experiments()))"
-    settings = ("--env=MLFLOW_TRACKING_USERNAME=alice", f"--env=MLFLOW_TRACKING_PASSWORD={ALICE}")
-    command = ["docker", "compose", "exec", "-T", *settings, "notebook", "python", "-c", code]
-    done = subprocess.run(command, cwd=site.lab.stack, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.splitlines()[-1]) == 1
-
-
+@pytest.mark.sweep
 def test_a_restore_lets_nobody_in_whom_the_inventory_has_deleted(site: Site, tmp_path: Path) -> None:
     """Nor an old password; whom the inventory does not name, the result does."""
     backup = {

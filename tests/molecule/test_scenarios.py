@@ -8,8 +8,8 @@ import pytest
 from tests.support.docker import remove_leftovers
 
 ROOT = Path(__file__).parents[2]
-# A whole site, of which tests/e2e proves the same.
-_REPEATED = {"default"}
+# Whole sites, of which tests/e2e proves the same.
+_REPEATED = {"default", "proxied"}
 SCENARIOS = [
     pytest.param(name, marks=pytest.mark.sweep if name in _REPEATED else ())
     for name in sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))

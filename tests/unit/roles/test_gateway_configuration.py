@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 from tests.support.templates import trusted
@@ -84,12 +83,6 @@ def test_clients_do_not_take_the_connections_of_the_health_check() -> None:
     assert "maxconn" not in section(configuration, "frontend revision")
 
 
-@pytest.fixture(scope="module")
-def lookups() -> None:
-    init_plugin_loader()
-
-
-@pytest.mark.usefixtures("lookups")
 @pytest.mark.parametrize("asked", ["certificate", "key"])
 def test_of_a_file_that_holds_both_either_is_taken_alone(asked: str, tmp_path: Path) -> None:
     leaf, issuer = (pem("CERTIFICATE", text) for text in ("leaf", "issuer"))
