@@ -2,9 +2,10 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.plugins.loader import init_plugin_loader
@@ -54,6 +55,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             values = item.callspec.params.values()
             if any(isinstance(value, str | type) and value in _FURTHER for value in values):
                 item.add_marker(pytest.mark.full)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a test has printed or failed with may hold a name that is no UTF-8, which ends the run of pytest-xdist."""
+    return _printable((yield))
+
+
+def _printable(part: Any) -> Any:
+    if isinstance(part, str):
+        return part.encode(errors="backslashreplace").decode()
+    if isinstance(part, dict):
+        return {_printable(key): _printable(value) for key, value in part.items()}
+    return type(part)(map(_printable, part)) if isinstance(part, list | tuple) else part
 
 
 @pytest.fixture(autouse=True)
