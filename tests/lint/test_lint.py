@@ -13,6 +13,7 @@ LINTERS = [
     "mypy plugins/module_utils",
     "yamllint --strict .",
     "ansible-lint --strict",
+    "reuse lint",
 ]
 
 

@@ -61,6 +61,8 @@ def test_holds_what_a_site_needs(names: list[str]) -> None:
         "README.md",
         "LICENSE",
         "LICENSES/Apache-2.0.txt",
+        "LICENSES/GPL-3.0-or-later.txt",
+        "REUSE.toml",
         "CHANGELOG.md",
         "MANIFEST.json",
         "meta/runtime.yml",
