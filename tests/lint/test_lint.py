@@ -14,6 +14,7 @@ LINTERS = [
     "yamllint --strict .",
     "ansible-lint --strict",
     "reuse lint",
+    "antsibull-changelog lint",
 ]
 
 

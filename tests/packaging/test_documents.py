@@ -12,6 +12,7 @@ from tests.packaging.conftest import ROOT
 # docs/troubleshooting.md is compared with the table of causes where that is tested.
 DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("changelogs/fragments/*.yml")),
     *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "operations", "security")),
     *sorted(ROOT.glob("roles/*/README.md")),
 ]
