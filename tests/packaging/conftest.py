@@ -1,4 +1,4 @@
-"""The products as users get them: the collection's tarball, the wheel."""
+"""The products as users get them, made by bin/build: the collection's tarball, the source distribution, the wheel."""
 
 import shutil
 import subprocess
@@ -41,18 +41,37 @@ def source(source_files: list[str], tmp_path_factory: pytest.TempPathFactory) ->
     return directory
 
 
-def build_collection(source: Path, target: Path) -> Path:
-    """Build the collection in `source`; returns the tarball in `target`."""
-    subprocess.run(
-        ["ansible-galaxy", "collection", "build", str(source), "--output-path", str(target)],
-        check=True,
-        capture_output=True,
+@pytest.fixture(scope="session")
+def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with all products, built from such a clone."""
+    directory = tmp_path_factory.mktemp("built")
+    made = subprocess.run(
+        [source / "bin/build", "--no-setup", directory], capture_output=True, text=True, check=False
     )
-    (tarball,) = target.glob("freegee-mlflow_sftp-*.tar.gz")
-    return tarball
+    assert made.returncode == 0, made.stdout + made.stderr
+    files = sorted(str(path) for path in directory.iterdir())
+    assert [line for line in made.stdout.splitlines() if line.startswith("/")] == files
+    return directory
 
 
 @pytest.fixture(scope="session")
-def tarball(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collection, built from such a clone."""
-    return build_collection(source, tmp_path_factory.mktemp("tarball"))
+def tarball(built: Path) -> Path:
+    """The collection."""
+    return _only(built, "freegee-mlflow_sftp-*.tar.gz")
+
+
+@pytest.fixture(scope="session")
+def sdist(built: Path) -> Path:
+    """The package's source distribution."""
+    return _only(built, "mlflow_sftp-*.tar.gz")
+
+
+@pytest.fixture(scope="session")
+def wheel(built: Path) -> Path:
+    """The package's wheel."""
+    return _only(built, "mlflow_sftp-*.whl")
+
+
+def _only(directory: Path, pattern: str) -> Path:
+    (found,) = directory.glob(pattern)
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.packaging.conftest import ROOT, build_collection
+from tests.packaging.conftest import ROOT
 from tests.support.sshd import SshServer
 
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
@@ -83,7 +83,9 @@ def test_holds_nothing_for_development(names: list[str]) -> None:
 
 def test_working_tree_adds_nothing(source_files: list[str], tmp_path: Path) -> None:
     """Virtual environments, caches, the lab's keys and test results lie in the tree, not in the tarball."""
-    with tarfile.open(build_collection(ROOT, tmp_path)) as archive:
+    _run(ROOT, "ansible-galaxy", "collection", "build", "--output-path", str(tmp_path))
+    (tarball,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(tarball) as archive:
         files = {member.name for member in archive if not member.isdir()}
 
     assert files - set(source_files) == {"MANIFEST.json", "FILES.json"}

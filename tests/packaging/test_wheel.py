@@ -17,27 +17,6 @@ print(f"{repository.__module__}:{repository.__name__}")
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--wheel-dir",
-            str(directory),
-            str(source),
-        ],
-        check=True,
-    )
-    (built,) = directory.glob("mlflow_sftp-*.whl")
-    return built
-
-
 def test_holds_the_package_alone(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
