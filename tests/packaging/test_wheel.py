@@ -3,11 +3,16 @@
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.packaging.conftest import ROOT
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 RESOLVE = """
 import mlflow_sftp
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -24,6 +29,27 @@ def test_holds_the_package_alone(wheel: Path) -> None:
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"mlflow_sftp"}
     assert "mlflow_sftp/py.typed" in names
     assert any(name.endswith("/LICENSES/Apache-2.0.txt") for name in names)
+
+
+def test_source_holds_what_the_wheel_is_made_of(sdist: Path, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        package = {name for name in archive.namelist() if name.startswith("mlflow_sftp/")}
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive}
+
+    assert {f"src/{name}" for name in package} <= names
+    assert {"pyproject.toml", "LICENSES/Apache-2.0.txt"} <= names
+    assert [name for name in names if name.startswith(("tests", "roles", "plugins", "."))] == []
+
+
+@pytest.mark.full
+def test_an_index_would_show_them(sdist: Path, wheel: Path) -> None:
+    """The description is there and can be rendered."""
+    checked = subprocess.run(
+        ["twine", "check", "--strict", sdist, wheel], capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +120,7 @@ def test_the_program_works_with_what_the_wheel_asks_for(bare_environment: Path, 
     shown = run("--help")
     assert shown.returncode == 0, shown.stderr
     assert {"audit", "check", "copy", "relocate"} <= set(shown.stdout.split())
-    assert "0.1.0" in run("--version").stdout
+    assert VERSION in run("--version").stdout
     (tmp_path / "source").write_text("text")
     copied = run("copy", "source", "target")
     assert copied.returncode == 0, copied.stderr

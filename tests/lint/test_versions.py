@@ -1,0 +1,47 @@
+"""What the collection and the package say twice is the same, and the package's limits are those that are tested."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def galaxy() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "galaxy.yml").read_text()))
+
+
+@pytest.fixture
+def project() -> dict[str, Any]:
+    return dict(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"])
+
+
+def test_collection_and_package_agree(galaxy: dict[str, Any], project: dict[str, Any]) -> None:
+    assert project["version"] == galaxy["version"]
+    assert [author["name"] for author in project["authors"]] == galaxy["authors"]
+    assert project["license"] in galaxy["license"]
+
+
+def test_public_repository_is_named_everywhere_or_nowhere(
+    galaxy: dict[str, Any], project: dict[str, Any]
+) -> None:
+    named = galaxy.get("repository")
+    assert (named or None) == project.get("urls", {}).get("Repository")
+    skipped = yaml.safe_load((ROOT / ".ansible-lint").read_text())["skip_list"] or []
+    assert ("galaxy[no-repository]" in skipped) is not bool(named)
+
+
+def test_asyncssh_is_capped_after_the_tested_minor_version(project: dict[str, Any]) -> None:
+    (asked,) = (each for each in map(Requirement, project["dependencies"]) if each.name == "asyncssh")
+    (pinned,) = re.findall(
+        r"^asyncssh==(\S+)", (ROOT / "requirements/controller.txt").read_text(), re.MULTILINE
+    )
+    major, minor = (int(number) for number in pinned.split(".")[:2])
+    assert pinned in asked.specifier
+    assert f"{major}.{minor + 1}" not in asked.specifier
