@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 LINTERS = [
@@ -15,6 +16,7 @@ LINTERS = [
     "ansible-lint --strict",
     "reuse lint",
     "antsibull-changelog lint",
+    "pre-commit validate-config",
 ]
 
 
@@ -22,3 +24,11 @@ LINTERS = [
 def test_lint(command: str) -> None:
     result = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_hooks_before_a_commit_are_among_them() -> None:
+    """No hook comes from elsewhere, or finds fault with what the tests let pass."""
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    programs = {hook["entry"].split()[0] for hook in local["hooks"]}
+    assert local["repo"] == "local"
+    assert programs <= {f".venv/bin/{command.split()[0]}" for command in LINTERS}
