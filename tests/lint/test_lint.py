@@ -16,6 +16,7 @@ LINTERS = [
     "ansible-lint --strict",
     "reuse lint",
     "antsibull-changelog lint",
+    "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=dependent --skip-rstcheck .",
     "pre-commit validate-config",
 ]
 
