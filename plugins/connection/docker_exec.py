@@ -1,3 +1,4 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Connection: a container, entered on its Docker host as Ansible reaches that host."""
 
@@ -8,7 +9,7 @@ name: docker_exec
 short_description: Run tasks in a container, through the connection to its Docker host
 version_added: 0.1.0
 author:
-  - FreeGee engineering
+  - FreeGee engineering (@freegee)
 description:
   - Runs C(docker exec) on the host of the inventory that O(docker_host) names.
   - That host is reached as for its own tasks, with the connection plugin, address, port, user, key, jump host and

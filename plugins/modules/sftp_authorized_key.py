@@ -121,7 +121,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_k
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 try:
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import files as files
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp import files
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account import (
         account_from_options,
     )

@@ -128,7 +128,13 @@ def _options_of_ssh(file: str, host: str) -> dict[str, list[str]]:
     command = ["ssh", "-G", "-F", file, "--", host]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=10
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ValueError("ssh -G does not end") from None

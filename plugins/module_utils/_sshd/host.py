@@ -41,7 +41,9 @@ _MATCHES_CLIENT = re.compile(
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run a command that asks and changes nothing."""
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
 
 
 @dataclass(frozen=True)

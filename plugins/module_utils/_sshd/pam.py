@@ -119,7 +119,9 @@ def _ask(directory: Path, service: str, user: str, address: str) -> str | None:
     """Return what PAM answers, None if it lets in or cannot be asked here."""
     command = [sys.executable, "-c", _PROGRAM, str(directory), service, user, address]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
+        )
     except subprocess.TimeoutExpired:
         return "no answer within 30 s"
     if done.returncode != 0:
