@@ -170,9 +170,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.databa
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.execute import execute
 
-from mlflow_sftp.database.database import Database
-
 if TYPE_CHECKING:
+    from mlflow_sftp.database.database import Database
     from mlflow_sftp.operations import relocate
 
 MOST_DIFF_LINES = 500
