@@ -16,8 +16,8 @@ description:
     one that was given up. The stack's own PostgreSQL goes with its volume, SQLite with its file; of any other
     PostgreSQL, MLflow's tables go. The deployed database is never touched.
   - What a move has prepared that ended before it closed MLflow, as by a power cut, goes as well.
-  - A database of one's own to which somebody has logged since, or is connected, is refused, and so is one that holds
-    what is not MLflow's.
+  - A database of one's own to which somebody has logged since, or is connected, stays, and so does one that holds
+    what is not MLflow's or cannot be reached. The others are removed nevertheless; the module fails in the end.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.stack
@@ -46,13 +46,18 @@ EXAMPLES = r"""
 RETURN = r"""
 databases:
   description: Those that were removed, or would be in check mode, without passwords.
-  returned: success
+  returned: always
   type: list
   elements: str
   sample: ["sqlite:////var/lib/mlflow/mlflow.db"]
+stays:
+  description: What could not be removed, with the reason. In check mode, no database is asked.
+  returned: always
+  type: dict
+  sample: {}
 message:
   description: The result for people.
-  returned: success
+  returned: always
   type: str
 """
 
@@ -69,26 +74,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import database_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.pruning import (
     ended_early,
-    give_up,
-    prune,
-)
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
-    MoveRecord,
+    prune_all,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-
-
-def describe(left: list[MoveRecord], begun: list[MoveRecord], *, check: bool) -> str:
-    """Return the result for people."""
-    if not left and not begun:
-        return "Nothing to do: no move of the database has left one."
-    kept = [f"{move.kept}, left by the {move.title} begun at {move.id}" for move in left]
-    prepared = [
-        f"what the {move.title} had prepared at {move.id} and ended before closing MLflow" for move in begun
-    ]
-    told = "; ".join([*kept, *prepared])
-    return f"{'Would be removed' if check else 'Removed'}: {told}."
 
 
 def run(module: AnsibleModule) -> dict:
@@ -98,23 +87,19 @@ def run(module: AnsibleModule) -> dict:
     removing = settings.switches.exists() and not module.check_mode
     with locked(settings.switches) if removing else contextlib.nullcontext():
         stack = Stack(settings)
-        deployed = database_of(stack)
-        left = to_prune(deployed, load_all(settings.switches), discard=module.params["discard"])
+        left = to_prune(database_of(stack), load_all(settings.switches))
         begun = ended_early(stack)
-        databases = [move.kept.place for move in left] + [
-            move.target.place for move in begun if move.made_volume
-        ]
-        message = describe(left, begun, check=module.check_mode)
-        for move in left if removing else []:
-            prune(stack, move)
-        for move in begun if removing else []:
-            give_up(stack, move)
-    return {
-        "changed": bool(left or begun),
-        "databases": databases,
-        "message": message,
-        "diff": {"before": "".join(f"{place}\n" for place in databases), "after": ""},
+        pruned = prune_all(stack, left, begun, discard=module.params["discard"], check=not removing)
+    result = {
+        "changed": bool(pruned.gone),
+        "databases": list(pruned.places),
+        "stays": dict(pruned.stays),
+        "message": pruned.message(check=module.check_mode),
+        "diff": {"before": "".join(f"{place}\n" for place in pruned.places), "after": ""},
     }
+    if pruned.stays:
+        module.fail_json(msg=result["message"], **result)
+    return result
 
 
 def main() -> None:

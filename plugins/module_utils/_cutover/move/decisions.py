@@ -143,28 +143,32 @@ def kept(records: Sequence[Record]) -> list[MoveRecord]:
     return [record for record in records if isinstance(record, MoveRecord) and record.kept is not None]
 
 
-def to_prune(deployed: Database, records: Sequence[Record], *, discard: bool = False) -> list[MoveRecord]:
-    """Return the moves whose left databases may go, the earliest first.
+def to_prune(deployed: Database, records: Sequence[Record]) -> list[MoveRecord]:
+    """Return the moves whose left databases are nobody's any more, the earliest first.
 
     Args:
         deployed: MLflow's database.
         records: Of the stack.
-        discard: Whether what only a left database knows may go with it.
 
     Raises:
-        RefusedError: A cutover is half done, or what came in before a move was undone would be lost.
+        RefusedError: A cutover is half done.
     """
     require_none_interrupted(records)
-    left = [record for record in kept(records) if record.kept != deployed]
-    for record in left:
-        alone = known_there_alone(record)
-        if alone and not discard:
-            raise RefusedError(
-                f"{record.kept} holds what came in before the {record.title} was undone, and MLflow's database does "
-                f"not: {alone}. Nothing was changed",
-                "Give it up with -e discard=true",
-            )
-    return left
+    return [record for record in kept(records) if record.kept != deployed]
+
+
+def require_known_elsewhere(record: MoveRecord) -> None:
+    """Refuse to remove what a move left where MLflow's database does not know all that came in there.
+
+    Raises:
+        RefusedError: Something came in before the move was undone, or nobody can tell.
+    """
+    alone = known_there_alone(record)
+    if alone:
+        raise RefusedError(
+            f"it holds what came in before the {record.title} was undone, and MLflow's database does not: {alone}",
+            "Give it up with -e discard=true",
+        )
 
 
 def known_there_alone(record: MoveRecord) -> str:

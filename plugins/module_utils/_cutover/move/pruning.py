@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.engine import (
     changes,
     named,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import translated
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import to_give_up
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.decisions import (
+    require_known_elsewhere,
+    to_give_up,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.look import database_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.operations import (
     Move,
@@ -38,6 +45,84 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack
 
 # What a move writes before it closes MLflow, passwords among it.
 _PREPARED = ("next", "before", "before.tar", "after.env")
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What became of all that moves left, by its name for people.
+
+    Attributes:
+        places: Of the databases that went.
+        gone: What went.
+        stays: What does not, with the reason.
+    """
+
+    places: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    stays: Mapping[str, str] = field(default_factory=dict)
+
+    def message(self, *, check: bool) -> str:
+        """Return the result for people."""
+        if not self.gone and not self.stays:
+            return "Nothing to do: no move of the database has left one."
+        verb = "Would be removed" if check else "Removed"
+        told = [f"{verb}: {'; '.join(self.gone)}."] if self.gone else []
+        return " ".join([*told, *(f"Not removed: {name}: {reason}" for name, reason in self.stays.items())])
+
+
+def prune_all(
+    stack: Stack, left: Iterable[MoveRecord], begun: Iterable[MoveRecord], *, discard: bool, check: bool
+) -> Pruned:
+    """Remove what moves left; what cannot be removed does not keep the rest.
+
+    Args:
+        stack: The stack.
+        left: The moves that left a database.
+        begun: Those that ended before they closed MLflow.
+        discard: Whether what only a left database knows may go with it.
+        check: Whether nothing is to be changed; then no database is asked.
+    """
+    places: list[str] = []
+    gone: list[str] = []
+    stays: dict[str, str] = {}
+    deeds = [
+        *(_removal_of_kept(stack, move, discard=discard, check=check) for move in left),
+        *(_removal_of_prepared(stack, move, check=check) for move in begun),
+    ]
+    for name, place, deed in deeds:
+        try:
+            with translated("it cannot be removed"):
+                deed()
+        except CutoverError as error:
+            stays[name] = str(error)
+        else:
+            gone.append(name)
+            places.extend([place] if place else [])
+    return Pruned(tuple(places), tuple(gone), stays)
+
+
+def _removal_of_kept(
+    stack: Stack, move: MoveRecord, *, discard: bool, check: bool
+) -> tuple[str, str, Callable[[], None]]:
+    def remove() -> None:
+        if not discard:
+            require_known_elsewhere(move)
+        if not check:
+            prune(stack, move)
+
+    assert move.kept is not None
+    return f"{move.kept}, left by the {move.title} begun at {move.id}", move.kept.place, remove
+
+
+def _removal_of_prepared(
+    stack: Stack, move: MoveRecord, *, check: bool
+) -> tuple[str, str, Callable[[], None]]:
+    def remove() -> None:
+        if not check:
+            give_up(stack, move)
+
+    name = f"what the {move.title} had prepared at {move.id} and ended before closing MLflow"
+    return name, move.target.place if move.made_volume else "", remove
 
 
 def ended_early(stack: Stack) -> list[MoveRecord]:
@@ -96,7 +181,7 @@ def _require_stopped(stack: Stack) -> None:
     found = docker.inspect(stack.postgres)
     if found is not None and found["State"]["Running"]:
         raise RefusedError(
-            f"{stack.postgres} runs, and MLflow's database is another one: somebody uses it. Nothing was changed",
+            f"{stack.postgres} runs, and MLflow's database is another one: somebody uses it",
             f"If nobody does, stop it: docker stop {stack.postgres}",
         )
 
@@ -112,8 +197,7 @@ def _empty(move: MoveRecord, program: Program) -> None:
     since = changes(left or {}, known)
     if since:
         raise RefusedError(
-            f"{move.kept} is not what the {move.title} left, {named(since)} since: somebody uses it. Nothing was "
-            "changed",
+            f"it is not what the {move.title} left, {named(since)} since: somebody uses it",
             "Find out who does; nothing here removes it",
         )
     program.call("empty-database", "--unused")

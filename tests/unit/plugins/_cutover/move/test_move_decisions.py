@@ -11,6 +11,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.
     Deployed,
     Options,
     decide,
+    require_known_elsewhere,
     require_next,
     to_give_up,
     to_prune,
@@ -167,13 +168,11 @@ def test_what_may_be_pruned() -> None:
 
 
 def test_what_came_in_before_an_undo_goes_with_consent_only() -> None:
-    nothing = UNDONE.updated(known={"runs": 3}, left={"runs": 3})
-    assert to_prune(FILE, [nothing]) == [nothing]
+    require_known_elsewhere(UNDONE.updated(known={"runs": 3}, left={"runs": 3}))
     for left, words in (({"runs": 5}, "does not: 2 runs"), (None, "nobody knows how much")):
         record = UNDONE.updated(known={"runs": 3}, left=left)
-        with pytest.raises(RefusedError, match=f"{words}.*Nothing was changed.*discard=true"):
-            to_prune(FILE, [record])
-        assert to_prune(FILE, [record], discard=True) == [record]
+        with pytest.raises(RefusedError, match=f"{words}.*discard=true"):
+            require_known_elsewhere(record)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +205,7 @@ def test_a_copy_that_could_not_be_removed_is_left_like_others() -> None:
     # Whether it is this move's copy at all, nobody knows.
     unknown = REMAINS.updated(tried=False)
     with pytest.raises(RefusedError, match="nobody knows how much"):
-        to_prune(FILE, [unknown])
-    assert to_prune(FILE, [unknown], discard=True) == [unknown]
+        require_known_elsewhere(unknown)
     assert to_prune(FILE, [REMAINS.updated(pruned=True)]) == []
 
 

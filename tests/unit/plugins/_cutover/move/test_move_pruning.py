@@ -7,7 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move import pruning
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.move.record import (
     Database,
@@ -91,7 +94,7 @@ def test_what_somebody_has_logged_to_since_stays(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: MoveRecord, runs: int, told: str
 ) -> None:
     program = Program(runs)
-    with pytest.raises(RefusedError, match=rf", {told} since: somebody uses it.*Nothing was changed"):
+    with pytest.raises(RefusedError, match=rf", {told} since: somebody uses it"):
         prune(monkeypatch, tmp_path, move, program)
     assert program.calls[-1][0] != "empty-database"
 
@@ -112,3 +115,49 @@ def test_a_postgresql_that_runs_is_used_by_somebody(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pruning.docker, "remove", lambda *names: pytest.fail("it is removed"))
     with pytest.raises(RefusedError, match=r"mlflow-postgres-1 runs.*docker stop mlflow-postgres-1"):
         prune(monkeypatch, tmp_path, moved(SERVICE, FILE, state="done", opened=True), Program(3))
+
+
+def test_what_cannot_be_removed_does_not_keep_the_rest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unreachable = moved(OWN, FILE, state="done", opened=True)
+    alone = moved(FILE, OWN, id="20260102T000000Z", state="undone", opened=True, left={"runs": 5})
+    full = moved(FILE, OWN, id="20260103T000000Z")
+    fine = moved(FILE, SERVICE, id="20260104T000000Z", state="done", opened=True)
+    prepared = moved(FILE, SERVICE, id="20260105T000000Z", made_volume=True)
+    removed: list[str] = []
+
+    def remove(_: object, move: MoveRecord) -> None:
+        if move is unreachable:
+            raise CutoverError("db.example does not answer", "Start it")
+        if move is full:
+            raise OSError(28, "No space left on device", "/stack/move.json")
+        removed.append(move.id)
+
+    monkeypatch.setattr(pruning, "prune", remove)
+    monkeypatch.setattr(pruning, "give_up", remove)
+
+    def pruned(**options: bool) -> pruning.Pruned:
+        return pruning.prune_all(stack(tmp_path), [unreachable, alone, fine], [full, prepared], **options)
+
+    foreseen = pruned(discard=False, check=True)
+    assert removed == []
+    assert foreseen.message(check=True).startswith("Would be removed: PostgreSQL (postgresql://db.example")
+    assert list(foreseen.stays) == [f"{OWN}, left by the {alone.title} begun at {alone.id}"]
+    done = pruned(discard=False, check=False)
+    assert removed == [fine.id, prepared.id]
+    assert done.places == (FILE.place, SERVICE.place)
+    told = done.message(check=False)
+    assert told.startswith(f"Removed: {FILE}, left by the {fine.title} begun at {fine.id}; what the move")
+    for words in (
+        "does not answer. Start it.",
+        "2 runs. Give it up with -e discard=true.",
+        "No space left on device",
+    ):
+        assert words in told
+    assert alone.id in pruned(discard=True, check=True).message(check=True)
+
+
+def test_nothing_to_prune(tmp_path: Path) -> None:
+    nothing = pruning.prune_all(stack(tmp_path), [], [], discard=False, check=False)
+    assert nothing.message(check=False).startswith("Nothing to do")
