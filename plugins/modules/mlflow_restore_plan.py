@@ -12,9 +12,10 @@ version_added: 0.1.0
 author:
   - FreeGee engineering (@freegee)
 description:
-  - Finds out which snapshot a restore would bring into a deployed stack, what that gives up and which artifacts it
-    would bring back, refuses a restore that could not succeed, writes its record, and begins the directory of the
-    stack's next files, C(switches/ID/next) below O(directory). Database, store and repository stay as they are.
+  - Finds out which snapshot a restore would bring into a deployed stack, what that gives up, which artifacts it
+    would bring back and which nobody has any more, refuses a restore that could not succeed, writes its record, and
+    begins the directory of the stack's next files, C(switches/ID/next) below O(directory). Database, store and
+    repository stay as they are.
   - What came in since the snapshot is given up only with O(discard). In check mode, the plan says so instead.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
@@ -105,6 +106,7 @@ def findings(stack: Stack, seen: Seen, restart_seconds: int) -> plan.Findings:
         fetched_bytes=seen.fetched_bytes,
         lacking=seen.lacking,
         store_free_bytes=seen.store_free_bytes,
+        lost=seen.lost,
         free_bytes=shutil.disk_usage(stack.settings.directory).free,
         now=time.time(),
         restart_seconds=restart_seconds,

@@ -374,9 +374,22 @@ def nested_file(stack: Stack) -> str:
     return stack.lab.compose("exec", "-T", "mlflow", "sh", "-c", find).strip()
 
 
+def log_and_lose_table(stack: Stack) -> str:
+    """Log a run whose table the store loses before any snapshot has it; return where the table was."""
+    code = (
+        "import mlflow; run = mlflow.start_run(); mlflow.log_table({'a': [1]}, 'table.json'); mlflow.end_run();"
+        "print(run.info.run_id)"
+    )
+    run = stack.lab.compose("exec", "-T", "experiment-service", "python", "-c", code).splitlines()[-1]
+    table = f"/mlruns/0/{run}/artifacts/table.json"
+    stack.lab.compose("exec", "-T", "mlflow", "rm", table)
+    return table
+
+
 def test_restore_into_the_stack_gives_up_what_came_in_and_brings_back_what_is_missing(
     stack: Stack, repository: Path
 ) -> None:
+    table = log_and_lose_table(stack)
     run, lost = back_up_and_log(stack), nested_file(stack)
     kept = stack.lab.compose("exec", "-T", "mlflow", "sha256sum", lost)
     stack.lab.compose("exec", "-T", "mlflow", "rm", lost)
@@ -384,6 +397,9 @@ def test_restore_into_the_stack_gives_up_what_came_in_and_brings_back_what_is_mi
     output = passes(stack.lab.play(RESTORE, "--check", "--diff"))
     assert "Given up: 1 runs came in since" in output
     assert f"the store /mlruns lacks: 1, 6 B, such as {lost.removeprefix('/mlruns/')}" in output
+    place = Path(table).parent.relative_to("/mlruns")
+    nowhere = f"with files that neither the store nor the snapshot has: 1, such as {place}"
+    assert f"Models and tables that MLflow knows now {nowhere}" in output
     output = fails(stack.lab.play(RESTORE, "-vvv"))
     assert "1 runs came in since, which the restore of snapshot" in output
     assert "-e discard=true" in output
@@ -392,6 +408,8 @@ def test_restore_into_the_stack_gives_up_what_came_in_and_brings_back_what_is_mi
     assert stack.read_text(run) == "since"
     output = passes(stack.lab.play(RESTORE, discard=True, verify_runs="all"))
     assert "Brought back to /mlruns: 1 artifacts" in output
+    assert f"Models and tables of the snapshot {nowhere}" in output
+    stack.lab.compose("exec", "-T", "mlflow", "touch", table)
     assert re.search(r"MLflow goes on with the snapshot \w{8} of .*; MLflow was closed for [\d.]+ s", output)
     assert stack.lab.compose("exec", "-T", "mlflow", "sha256sum", lost) == kept
     assert stack.read() == stack.content

@@ -50,6 +50,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
     load_all,
     require_none_interrupted,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.lost import Lost, audited
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.operations import (
     FETCHED,
     Restore,
@@ -80,6 +81,8 @@ class Seen:
         fetched_bytes: Size of the snapshot's database.
         lacking: Artifacts of the snapshot that the store lacks, with their sizes in bytes.
         store_free_bytes: Free in the store; None where nobody can tell, or nothing is lacking.
+        lost: Models and tables that MLflow knows now, whose files neither the store nor the snapshot has; None where
+            the snapshot is of another store.
     """
 
     snapshot: Wanted
@@ -89,6 +92,7 @@ class Seen:
     fetched_bytes: int
     lacking: Mapping[str, int]
     store_free_bytes: int | None
+    lost: Lost | None
 
 
 def look(stack: Stack, access: Access, host: str, wanted: str) -> Seen:
@@ -114,10 +118,11 @@ def look(stack: Stack, access: Access, host: str, wanted: str) -> Seen:
         artifacts = _list(restic, snapshot.id, _entry(facts)) if _entry(facts) else {}
     meant = _meant(snapshot, facts)
     stack.start_tool(stack.planner, stack.credentials())
-    with running_program(stack.planner, "info", "schema") as program:
+    with running_program(stack.planner, "info", "schema", "audit") as program:
         present = _present_database(program)
         # A snapshot of another store is refused.
-        lacks = _lacking(program, artifacts, stack.store) if meant.store == stack.store else {}
+        fits = meant.store == stack.store
+        lacks = _lacking(program, artifacts, stack.store) if fits else {}
         return Seen(
             snapshot=meant,
             schema=_schema(program, facts, stack.project.image),
@@ -126,6 +131,7 @@ def look(stack: Stack, access: Access, host: str, wanted: str) -> Seen:
             fetched_bytes=sum(databases.values()),
             lacking=lacks,
             store_free_bytes=_free_bytes(program, stack.store) if lacks else None,
+            lost=audited(lambda: program, stack.store, lacks) if fits else None,
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import objects
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import ROOT
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.lost import above
 
 # Of patterns in one call: a command line has an end.
 _MOST = 500
@@ -39,8 +40,8 @@ def patterns(missing: Collection[str], files: Collection[str], entry: str) -> li
         entry: Of the snapshot.
     """
     there = frozenset(missing)
-    kept = {above for path in files if path not in there for above in _above(path)}
-    tops = {next((above for above in _above(path) if above not in kept), path) for path in missing}
+    kept = {directory for path in files if path not in there for directory in above(path)}
+    tops = {next((each for each in above(path) if each not in kept), path) for path in missing}
     return [f"{ROOT}/{entry}/{_escaped(top)}" for top in sorted(tops)]
 
 
@@ -52,9 +53,3 @@ def batches(words: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _escaped(path: str) -> str:
     return _SPECIAL.sub(r"\\\1", path)
-
-
-def _above(path: str) -> Iterator[str]:
-    """Return the directories above a file, the uppermost first."""
-    parts = path.split("/")
-    return ("/".join(parts[:depth]) for depth in range(1, len(parts)))

@@ -72,12 +72,9 @@ class Deeds(Generic[Kind]):
     def purge(self, record: Kind) -> list[str]:
         """Remove for good what the round trips left; the cutover is complete, and stays so if this fails."""
         try:
-            self._require_tool().call(*self._purge_arguments(record))
-        except CutoverError as error:
-            return [f"What the round trips left could not be removed: {error} verify.yml removes it later."]
+            return [*self._purge_round_trips(record), *self._tell_afterwards(record)]
         finally:
             self.tidy(record)
-        return []
 
     def write(self, record: Kind) -> None:
         try:
@@ -197,6 +194,17 @@ class Deeds(Generic[Kind]):
             f"Read back and compared: {found['runs']} runs and {found['models']} models, {found['files']} files, "
             f"{readable_size(found['bytes'])}."
         ]
+
+    def _purge_round_trips(self, record: Kind) -> list[str]:
+        try:
+            self._require_tool().call(*self._purge_arguments(record))
+        except CutoverError as error:
+            return [f"What the round trips left could not be removed: {error} verify.yml removes it later."]
+        return []
+
+    def _tell_afterwards(self, record: Kind) -> list[str]:
+        """Return what else is to be told of a cutover that is complete."""
+        return []
 
     def _store(self, record: Kind) -> Store:
         """Return the store afterwards."""

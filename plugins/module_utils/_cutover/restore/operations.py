@@ -20,6 +20,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.decisions import (
     require_as_planned,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.lost import audited
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 
 # The database of the snapshot.
@@ -97,6 +98,10 @@ class Restore(InPlaceDeeds[RestoreRecord]):
         super().tidy(record)
         if not record.interrupted:
             self.fetched.unlink(missing_ok=True)
+
+    def _tell_afterwards(self, record: RestoreRecord) -> list[str]:
+        lost = audited(self._require_tool, record.store)
+        return [lost.told("of the snapshot", has_artifacts=record.snapshot.has_artifacts)]
 
     def _require_told_as_before(self, candidate: Program, *server: str) -> None:
         """What MLflow told before the restore is given up."""

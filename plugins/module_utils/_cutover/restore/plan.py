@@ -12,6 +12,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
     CONSENT,
     given_up,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.lost import Lost
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.times import readable_age
@@ -36,6 +37,8 @@ class Findings:
         fetched_bytes: Size of the snapshot's database.
         lacking: Artifacts of the snapshot that the store lacks, with their sizes in bytes.
         store_free_bytes: Free in the store; None where nobody can tell.
+        lost: Models and tables that MLflow knows now, whose files neither the store nor the snapshot has; None where
+            nobody asked.
         free_bytes: Free for the stack's directory.
         now: Seconds since the epoch.
         restart_seconds: How long closing MLflow and opening it again takes.
@@ -48,6 +51,7 @@ class Findings:
     fetched_bytes: int
     lacking: Mapping[str, int]
     store_free_bytes: int | None
+    lost: Lost | None
     free_bytes: int
     now: float
     restart_seconds: float
@@ -86,6 +90,7 @@ def describe(record: RestoreRecord, found: Findings) -> list[str]:
         *_given_up(record, found),
         _schema(found.schema),
         _artifacts(record, found),
+        *_lost(record, found),
         "Configuration, keys and notebooks stay as they are: the inventory and site.yml say what they are, and the "
         "snapshot's are not installed.",
         _downtime(record, found),
@@ -175,6 +180,12 @@ def _artifacts(record: RestoreRecord, found: Findings) -> str:
         "back; nothing there is overwritten or deleted."
         + (" Nobody can tell what is free there." if found.store_free_bytes is None else "")
     )
+
+
+def _lost(record: RestoreRecord, found: Findings) -> Iterator[str]:
+    if found.lost is not None:
+        told = found.lost.told("that MLflow knows now", has_artifacts=record.snapshot.has_artifacts)
+        yield f"{told} Those that the snapshot alone knows are compared after the restore."
 
 
 def _downtime(record: RestoreRecord, found: Findings) -> str:

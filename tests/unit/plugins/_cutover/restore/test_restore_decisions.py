@@ -19,6 +19,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
     require_consent,
     require_no_undo,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.lost import Lost
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import (
     RestoreRecord,
     Snapshot,
@@ -182,6 +183,7 @@ def findings(**changes: object) -> plan.Findings:
         "fetched_bytes": 3 << 20,
         "lacking": {"1/a/b.txt": 1024, "1/a/c.txt": 1024},
         "store_free_bytes": 2048,
+        "lost": Lost(),
         "free_bytes": 9 << 30,
         "now": SNAPSHOT.time + 90_000,
         "restart_seconds": 10,
@@ -199,6 +201,7 @@ def test_the_plan_says_what_comes_back_and_what_goes() -> None:
         "refused without -e discard=true",
         "schema aaa becomes ccc, in 4 steps",
         "the store /mlruns lacks: 2, 2.0 KiB, such as 1/a/b.txt; 1/a/c.txt",
+        "Every model and table that MLflow knows now has its files in the store or in the snapshot;",
         "the snapshot's are not installed",
         "about 20 s",
     ):
