@@ -225,6 +225,9 @@ class SecretRotation:
         limit = f"--wait-timeout={self._stack.settings.wait_timeout}"
         containers = [f"{self._stack.project.name}-{name}-1" for name in self._secret.services]
         with docker.complaining(*containers):
+            # A request that is being answered ends first, instead of losing its transaction and perhaps its answer.
+            for service in reversed(self._secret.services[1:]):
+                self._stack.compose.run("stop", service)
             # Each after those that it needs. With --no-deps, Compose would take them for others than those of its file.
             for service in (*self._secret.services, *self._observers):
                 self._stack.compose.run("up", "--detach", "--no-build", "--wait", limit, service)
