@@ -59,6 +59,12 @@ options:
         none is.
     type: int
     default: 0
+  limit_hours:
+    description:
+      - After how many hours the tidying of a kind in the store is stopped, from 1 to 168. Meanwhile, no cutover of the
+        stack can begin. The next call goes on.
+    type: int
+    default: 2
 """
 
 EXAMPLES = r"""
@@ -110,7 +116,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     settings_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import TIDY_OPTIONS, days_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import (
+    TIDY_OPTIONS,
+    days_of,
+    limit_of,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import as_result
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.tidy import require_all, tidy
 
@@ -118,7 +128,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.tidy imp
 def run(module: AnsibleModule) -> dict:
     """Delete what is old and superfluous."""
     days = days_of(module.params)
-    outcomes = tidy(Stack(settings_of(module.params)), days, check=module.check_mode)
+    limit = limit_of(module.params)
+    outcomes = tidy(Stack(settings_of(module.params)), days, limit, check=module.check_mode)
     result = as_result(outcomes, module.check_mode)
     try:
         require_all(outcomes)

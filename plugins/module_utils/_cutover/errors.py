@@ -21,6 +21,10 @@ class UnchangedError(CutoverError):
     """It failed, and whoever failed says that nothing was changed."""
 
 
+class LateError(CutoverError):
+    """It did not end in time, and was stopped: what it was at may be done or not."""
+
+
 class StepError(CutoverError):
     """A step of a cutover failed; `step` is its name."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
+    LateError,
     UnchangedError,
 )
 
@@ -56,6 +57,7 @@ class Program:
 
         Raises:
             UnchangedError: It failed, and says that nothing was changed.
+            LateError: It did not answer within so many seconds.
             CutoverError: It failed otherwise, or the container is gone: what it was at may be done or not.
         """
         self.wait()
@@ -88,10 +90,20 @@ class Program:
         if seconds is None:
             yield
             return
-        timer = threading.Timer(seconds, self._process.kill)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, end)
         timer.start()
         try:
             yield
+        except CutoverError as error:
+            if late.is_set():
+                raise LateError(f"it did not answer within {seconds:.0f} s, and was stopped") from error
+            raise
         finally:
             timer.cancel()
 

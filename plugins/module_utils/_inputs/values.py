@@ -224,6 +224,8 @@ def _amounts(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     for name in (name for name in values if name.startswith("mlflow_tidy_") and name.endswith("_days")):
         if int(values[name]) < 0:
             yield f"{name} is {values[name]}; expected a number of days, or 0 to keep everything."
+    if int(values.get("mlflow_tidy_limit_hours", 1)) < 1:
+        yield f"mlflow_tidy_limit_hours is {values['mlflow_tidy_limit_hours']}; expected a number of hours, 1 or more."
 
 
 def _key(values: Values, wrong: Mapping[str, str], file: KeyFile | None) -> Iterator[str]:

@@ -14,13 +14,13 @@ from typing import Any
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import settings_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.scheduled import main
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import days_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import days_of, limit_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.tidy import require_all, tidy
 
 
 def run(given: Mapping[str, Any]) -> list[str]:
     """Tidy up as a file says, and return the result for people."""
-    outcomes = tidy(Stack(settings_of(given)), days_of(given), check=False)
+    outcomes = tidy(Stack(settings_of(given)), days_of(given), limit_of(given), check=False)
     require_all(outcomes)
     return [line for outcome in outcomes for line in outcome.lines(check=False)]
 

@@ -13,6 +13,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover impor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import NAMED, WORK
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
+    LateError,
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
@@ -30,7 +31,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decision
     begun_at,
     restorable,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt, said
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt
 
 # In the stack's directory. What the tool writes is in a directory of its own: root runs a program beside it.
 HOME, TOOLS = "tidy", "work"
@@ -42,11 +43,19 @@ _YOUNG = "it is too young"
 
 
 class InStore:
-    """Runs, quarantine and dead uploads of a stack, and what its server has downloaded."""
+    """Runs, quarantine and dead uploads of a stack, and what its server has downloaded.
 
-    def __init__(self, stack: Stack, days: Days, check: bool) -> None:
+    Args:
+        stack: The stack.
+        days: How old what goes is.
+        limit: Seconds after which a kind is stopped.
+        check: Whether nothing is to be changed.
+    """
+
+    def __init__(self, stack: Stack, days: Days, limit: float, check: bool) -> None:
         self._stack = stack
         self._days = days
+        self._limit = limit
         self._check = check
 
     def tidy(self) -> Iterator[Outcome]:
@@ -63,14 +72,25 @@ class InStore:
             )
             if days and name not in spared
         }
-        if asked:
-            try:
-                with self._tool() as program:
-                    yield from [attempt(kind, deed, program) for kind, deed in asked.items()]
-            except CutoverError as error:
-                yield from (Outcome(kind, error=said(error)) for kind in asked)
+        for kind, deed in asked.items():
+            yield attempt(kind, self._with_tool, deed)
         if self._days.downloads:
             yield attempt("downloads", self._downloads)
+
+    def _with_tool(self, deed: Callable[[Program], Outcome]) -> Outcome:
+        # Each has a program of its own: one that is stopped, or dies, takes no other along.
+        with self._tool() as program:
+            return deed(program)
+
+    def _call(self, program: Program, *arguments: str) -> Mapping[str, Any]:
+        try:
+            return program.call(*arguments, *self._checking, accepted=(0, INCOMPLETE), seconds=self._limit)
+        except LateError as error:
+            raise CutoverError(
+                f"it was stopped after {self._limit / 3600:g} h, so that others can work on the stack; what is deleted "
+                "is done",
+                "The next run goes on. Where none comes to an end, raise mlflow_tidy_limit_hours",
+            ) from error
 
     @contextlib.contextmanager
     def _tool(self) -> Iterator[Program]:
@@ -80,21 +100,16 @@ class InStore:
         if work.exists():
             volumes.append(f"{work}:{WORK}:{'ro,' if self._check else ''}z")
         self._stack.start_tool(name, volumes)
-        with running_program(name, "gc", "clean") as program:
+        with running_program(name) as program:
             yield program
 
     def _deleted(self, program: Program) -> Outcome:
-        found = program.call(
+        found = self._call(
+            program,
             *("gc", "--days", str(self._days.deleted), "--journal", f"{WORK}/gc.json"),
-            *(
-                "--destination",
-                self._stack.store.uri,
-                "--while-input",
-                *self._before(),
-                *self._noting(),
-                *self._checking,
-            ),
-            accepted=(0, INCOMPLETE),
+            *("--destination", self._stack.store.uri, "--while-input"),
+            *self._before(),
+            *self._noting(),
         )
         counts = {name: found[name] for name in ("runs", "models", "experiments")}
         failed = [f"{name}: {reason}" for name, reason in found["failed"].items()]
@@ -139,8 +154,7 @@ class InStore:
         return self._removed("uploads", program, "clean", "--hours", str(self._days.uploads * _HOURS))
 
     def _removed(self, kind: str, program: Program, command: str, *options: str) -> Outcome:
-        found = program.call(command, self._stack.store.uri, *options, *self._checking)
-        return _of_files(kind, found)
+        return _of_files(kind, self._call(program, command, self._stack.store.uri, *options))
 
     def _downloads(self) -> Outcome:
         server = f"{self._stack.project.name}-mlflow-1"
@@ -150,7 +164,7 @@ class InStore:
         program = Program(server, ["clean-downloads"])
         try:
             hours = str(self._days.downloads * _HOURS)
-            return _of_files("downloads", program.call("clean-downloads", "--hours", hours, *self._checking))
+            return _of_files("downloads", self._call(program, "clean-downloads", "--hours", hours))
         finally:
             program.end()
 

@@ -97,7 +97,8 @@ def as_result(outcomes: Sequence[Outcome], check: bool) -> dict[str, Any]:
     """Return what a module returns of all kinds."""
     going = [(outcome, name) for outcome in outcomes for name in outcome.names]
     return {
-        "changed": any(outcome.count for outcome in outcomes),
+        # Whatever failed may have removed something before.
+        "changed": any(outcome.count or (outcome.error and not check) for outcome in outcomes),
         "tidied": {outcome.kind: outcome.as_dict() for outcome in outcomes},
         "lines": [line for outcome in outcomes for line in outcome.lines(check)],
         "diff": {

@@ -22,8 +22,14 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.on_host 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import KINDS, Outcome
 
 
-def tidy(stack: Stack, days: Days, *, check: bool) -> list[Outcome]:
+def tidy(stack: Stack, days: Days, limit: float, *, check: bool) -> list[Outcome]:
     """Delete what is old and superfluous, kind by kind; one that fails does not keep the others.
+
+    Args:
+        stack: The stack.
+        days: How old what goes is.
+        limit: Seconds after which a kind in the store is stopped: whoever waits for the stack has it after that.
+        check: Whether nothing is to be changed.
 
     Raises:
         RefusedError: A cutover is half done, or somebody works on the stack. Nothing was changed.
@@ -33,18 +39,18 @@ def tidy(stack: Stack, days: Days, *, check: bool) -> list[Outcome]:
         held_by = holder(settings.switches)
         if held_by:
             raise RefusedError(held_by, "Wait until it has ended")
-        return list(_kinds(stack, days, check))
+        return list(_kinds(stack, days, limit, check))
     home = settings.directory / HOME
     for path in (settings.switches, home, home / TOOLS):
         path.mkdir(mode=0o700, exist_ok=True)
     os.chown(home / TOOLS, settings.uid, settings.gid)
     with locked(settings.switches):
-        return list(_kinds(stack, days, check))
+        return list(_kinds(stack, days, limit, check))
 
 
-def _kinds(stack: Stack, days: Days, check: bool) -> Iterator[Outcome]:
+def _kinds(stack: Stack, days: Days, limit: float, check: bool) -> Iterator[Outcome]:
     require_none_interrupted(load_all(stack.settings.switches))
-    yield from InStore(stack, days, check).tidy()
+    yield from InStore(stack, days, limit, check).tidy()
     if days.cutovers:
         yield from OnHost(stack, days.cutovers, check).tidy()
 

@@ -55,6 +55,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "more than all": ({"mlflow_stack_capacity_refuse": "101%"}, ["mlflow_stack_capacity_refuse is '101%'"]),
     "negative quota": ({"sftp_target_quota_bytes": -1}, ["sftp_target_quota_bytes is -1; expected"]),
     "negative days": ({"mlflow_tidy_upload_days": "-1"}, ["mlflow_tidy_upload_days is -1; expected"]),
+    "no time to tidy": (
+        {"mlflow_tidy_limit_hours": 0},
+        ["mlflow_tidy_limit_hours is 0; expected a number of hours"],
+    ),
     "interval of nothing": (
         {"mlflow_stack_monitor_interval": 0},
         ["mlflow_stack_monitor_interval is 0; expected a number of minutes, 1 or more"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import LateError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import (
     RestoreRecord,
     Snapshot,
@@ -62,10 +63,38 @@ def test_what_the_undo_of_a_restore_needs_stays(
     monkeypatch.setattr(in_store.InStore, "_tool", tool)
     stack: Any = SimpleNamespace(settings=SimpleNamespace(switches=tmp_path), store=STORE)
     days = Days(deleted=30, cutovers=90, quarantine=30, uploads=7)
-    outcomes = list(in_store.InStore(stack, days, check=False).tidy())
+    outcomes = list(in_store.InStore(stack, days, 7200.0, check=False).tidy())
     assert calls == called
     assert {each.kind: each.error for each in outcomes} == dict.fromkeys(
         ["deleted", "quarantine", "uploads"], ""
     )
     spared = [each.kind for each in outcomes if "the restore of snapshot 6de574a0" in str(each.kept)]
     assert spared == ([] if "gc" in called else ["deleted", "quarantine"])
+
+
+def test_what_takes_too_long_is_stopped_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools: list[list[str]] = []
+
+    def call(command: str, *arguments: str, seconds: float, **options: object) -> dict[str, Any]:
+        tools[-1].append(command)
+        assert seconds == 7200.0
+        if command == "gc":
+            raise LateError("it did not answer")
+        return FOUND
+
+    @contextlib.contextmanager
+    def tool(self: object) -> Iterator[Any]:
+        tools.append([])
+        yield SimpleNamespace(call=call)
+
+    monkeypatch.setattr(in_store.InStore, "_tool", tool)
+    stack: Any = SimpleNamespace(settings=SimpleNamespace(switches=tmp_path), store=STORE)
+    days = Days(deleted=30, quarantine=30, uploads=7)
+    deleted, *others = in_store.InStore(stack, days, 7200.0, check=False).tidy()
+    assert deleted.error.startswith("it was stopped after 2 h")
+    assert "mlflow_tidy_limit_hours" in deleted.error
+    assert [each.error for each in others] == ["", ""]
+    # What was stopped has taken its program along.
+    assert tools == [["gc"], ["empty-quarantine"], ["clean"]]

@@ -44,6 +44,9 @@ def test_the_result_of_all_kinds() -> None:
     ]
     assert result["tidied"]["images"]["count"] == 0
     assert not as_result([Outcome("images")], check=False)["changed"]
+    # What was stopped may have removed something.
+    stopped = Outcome("deleted", error="it was stopped")
+    assert [as_result([stopped], check=check)["changed"] for check in (False, True)] == [True, False]
 
 
 def test_one_that_fails_is_told_with_the_rest() -> None:

@@ -34,7 +34,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decision
     planned_images,
     restorable,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import TIDY_OPTIONS, days_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import (
+    TIDY_OPTIONS,
+    days_of,
+    limit_of,
+)
 
 GIVEN = dict.fromkeys(TIDY_OPTIONS, 0)
 LOCAL = Store.at("local", "direct", "/mlruns")
@@ -187,6 +191,16 @@ def test_days() -> None:
 def test_what_is_no_number_of_days_is_refused(value: object) -> None:
     with pytest.raises(RefusedError, match=f"deleted_days is {value}, cutovers_days is {value}"):
         days_of({**GIVEN, "deleted_days": value, "cutover_days": value})
+
+
+@pytest.mark.parametrize("value", [True, 0, -1, 169, 1.5, "soon", None])
+def test_what_is_no_number_of_hours_is_refused(value: object) -> None:
+    with pytest.raises(RefusedError, match=f"limit_hours is {value}. Nothing was changed"):
+        limit_of({"limit_hours": value})
+
+
+def test_the_limit_of_a_kind() -> None:
+    assert [limit_of({"limit_hours": value}) for value in (1, "168")] == [3600.0, 604800.0]
 
 
 def test_days_of_the_command_line_and_of_the_timer() -> None:
