@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import PRUNED, load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import images_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decisions import (
     Image,
     Item,
@@ -28,6 +27,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decision
     is_id,
     needed_cutovers,
     planned_images,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.images import (
+    images_in,
+    needed_by_others,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt
 
@@ -120,26 +123,22 @@ class OnHost:
 
     def _needed_images(self) -> dict[str, str]:
         """Return the images that stay, each with the reason."""
-        needed = planned_images(record for record in self._records if record.id not in self._gone)
+        needed = needed_by_others(self._directory)
+        needed |= planned_images(record for record in self._records if record.id not in self._gone)
         for record in self._records:
             for image in self._images_of(record) if record.id not in self._gone else ():
                 needed[image] = f"the {record.NAME} {record.id} goes back to it"
-        for image in _images_in(self._directory / "before-deployment.tar"):
+        for image in images_in(self._directory / "before-deployment.tar"):
             needed[image] = "the stack from before the last deployment runs it"
         return {**needed, **dict.fromkeys(self._stack.project.images, "it is deployed")}
 
     def _images_of(self, record: Record) -> list[str]:
-        return _images_in(self._switches / record.id / "before.tar")
+        return images_in(self._switches / record.id / "before.tar")
 
 
 def _is_used(image: str) -> bool:
     """Tell whether a container, running or not, is made of an image."""
     return bool(docker.run("container", "ls", "--all", "--quiet", f"--filter=ancestor={image}").strip())
-
-
-def _images_in(archive: Path) -> list[str]:
-    """Return the images that the Compose file of an archive names; none where there is no archive."""
-    return images_of(files.text_of(archive, "compose.yml")) if archive.exists() else []
 
 
 def _size_of(directory: Path) -> int:
