@@ -65,6 +65,12 @@ options:
         stack can begin. The next call goes on.
     type: int
     default: 2
+  clock_is_right:
+    description:
+      - Tidy up although more than 400 days have passed since the last time by the host's clock. Without it, that is
+        refused, since the clock may have been set forward.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -129,7 +135,9 @@ def run(module: AnsibleModule) -> dict:
     """Delete what is old and superfluous."""
     days = days_of(module.params)
     limit = limit_of(module.params)
-    outcomes = tidy(Stack(settings_of(module.params)), days, limit, check=module.check_mode)
+    stack = Stack(settings_of(module.params))
+    trusted = module.params["clock_is_right"]
+    outcomes = tidy(stack, days, limit, check=module.check_mode, clock_is_right=trusted)
     result = as_result(outcomes, module.check_mode)
     try:
         require_all(outcomes)
@@ -140,7 +148,8 @@ def run(module: AnsibleModule) -> dict:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={**STACK_OPTIONS, **TIDY_OPTIONS}, supports_check_mode=True)
+    options = {**STACK_OPTIONS, **TIDY_OPTIONS, "clock_is_right": {"type": "bool", "default": False}}
+    module = AnsibleModule(argument_spec=options, supports_check_mode=True)
     end(module, lambda: run(module))
 
 

@@ -27,12 +27,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import copies
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.times import readable_time
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 _DAY = 86400.0
 # A century; more is beyond the first year of some clocks.
 MOST_DAYS = 36500
+# Between two runs; longer than anybody's schedule.
+_MOST_APART = 400
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 # How the roles name images.
 _OWN_NAMES = "freegee/"
@@ -133,6 +136,27 @@ def restorable(records: Sequence[Record], days: int, now: float) -> DatabaseReco
     undoable = [*last.values(), *(record for record in done if isinstance(record, RestoreRecord))]
     young = [record for record in undoable if not days or age_of(record.id, now) <= days]
     return min(young, key=lambda record: record.id, default=None)
+
+
+def require_no_leap(last: float | None, now: float) -> None:
+    """Refuse to tidy up where the clock may have been set forward by years: then all that was deleted looks old.
+
+    Args:
+        last: When the stack was last tidied up, in seconds since 1970; None for never, which tells nothing.
+        now: Likewise.
+
+    Raises:
+        RefusedError: So much time has passed that the clock is the likelier reason.
+    """
+    apart = 0.0 if last is None else (now - last) / _DAY
+    if apart > _MOST_APART:
+        raise RefusedError(
+            f"The clock of this host says {readable_time(now)}, {apart:.0f} days after this stack was last tidied up. "
+            "If it was set forward, what users deleted yesterday would be taken for old and removed for good. Nothing "
+            "was changed",
+            "Put the clock right; or, if it is and nobody has tidied up for so long, run playbooks/tidy.yml "
+            "-e clock_is_right=true once",
+        )
 
 
 def age_at(created: str, now: float) -> float | None:

@@ -32,6 +32,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decision
     is_id,
     needed_cutovers,
     planned_images,
+    require_no_leap,
     restorable,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.module import (
@@ -205,6 +206,18 @@ def test_the_limit_of_a_kind() -> None:
 
 def test_days_of_the_command_line_and_of_the_timer() -> None:
     assert days_of({**GIVEN, "upload_days": "7", "deleted_days": 36500}) == Days(uploads=7, deleted=36500)
+
+
+@pytest.mark.parametrize(("last", "days_later"), [(None, 3650), (0.0, 7), (0.0, 399), (0.0, -3650)])
+def test_a_clock_that_goes_on_is_believed(last: float | None, days_later: int) -> None:
+    require_no_leap(last, days_later * 86400.0)
+
+
+def test_a_clock_that_leaps_is_not_believed() -> None:
+    with pytest.raises(
+        RefusedError, match=r"says 1980-01-01 .* UTC, 3652 days after .*Nothing was changed.*clock_is_right"
+    ):
+        require_no_leap(0.0, 3652 * 86400.0)
 
 
 def test_ages() -> None:
