@@ -31,6 +31,10 @@ private_key_file:
       O(password) is given, the usual names in C(~/.ssh).
     - C(FILE-cert.pub) beside it is used as its certificate.
   type: path
+private_key:
+  description:
+    - Private key as a text, which is written nowhere, instead of a file.
+  type: str
 private_key_passphrase:
   description:
     - Opens an encrypted private key.

@@ -48,6 +48,7 @@ options:
     description:
       - Public keys, C(type base64 [comment]). Where there is no private key, the server is asked whether each of these
         may log in, and the check ends there, with RV(logged_in) V(false).
+      - Some servers, such as ProFTPD, say yes to every key until they see its proof. Only a login proves one there.
     type: list
     elements: str
     default: []

@@ -43,14 +43,15 @@ def load_private_key(file: str, passphrase: str | None) -> paramiko.PKey:
     # As OpenSSH does: another owner's mode is not ours to judge.
     if status.st_uid == os.getuid() and mode & 0o077:
         raise DiagnosedError("key_too_open", f"{path} has mode {mode:04o}", key=path)
-    key = _parse(data, passphrase, path)
+    key = parse_private_key(data, passphrase, path)
     certificate = Path(f"{path}-cert.pub")
     if certificate.exists():
         key.load_certificate(str(certificate))
     return key
 
 
-def _parse(data: bytes, passphrase: str | None, path: Path) -> paramiko.PKey:
+def parse_private_key(data: bytes, passphrase: str | None, path: Path) -> paramiko.PKey:
+    """Read what a key file holds, or would hold; raises DiagnosedError as `load_private_key` does."""
     for start, name in _FOREIGN.items():
         if data.startswith(start):
             raise DiagnosedError("key_format", f"{path} is {name}", key=path)

@@ -34,6 +34,7 @@ class Account:
         timeout: Seconds that each step of a connection may take.
         host_key_types: Types of host keys to ask the server for first.
         passphrase: Opens the private keys.
+        key_text: A private key that is in no file, instead of `key_files`.
         password: For servers that take one.
     """
 
@@ -45,6 +46,7 @@ class Account:
     timeout: float
     host_key_types: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)
+    key_text: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
 
     @property
@@ -88,6 +90,7 @@ def account_from_options(options: Mapping[str, Any]) -> Account:
         timeout=options["connect_timeout"],
         host_key_types=tuple(options["host_key_types"]),
         passphrase=options["private_key_passphrase"],
+        key_text=options.get("private_key"),
         password=options["password"],
     )
 
@@ -148,6 +151,8 @@ def _options_of_ssh(file: str, host: str) -> dict[str, list[str]]:
 
 
 def _key_files(options: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...]:
+    if options.get("private_key"):
+        return ()
     if options["private_key_file"]:
         return (options["private_key_file"],)
     if "identityfile" in config:

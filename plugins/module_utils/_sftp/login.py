@@ -10,10 +10,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import paramiko
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.private_key import load_private_key
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.private_key import (
+    load_private_key,
+    parse_private_key,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.public_key import (
     PublicKey,
     signature_algorithms,
@@ -30,6 +34,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.transpor
     Transport,
     algorithms_for,
 )
+
+# How a key is called in messages that is in no file.
+_GIVEN = "private_key"
 
 
 def authenticate(transport: Transport, account: Account) -> str:
@@ -180,13 +187,17 @@ def _is_accepted(handler: LoginHandler, key: PublicKey) -> bool:
 
 def login_keys(account: Account) -> set[str]:
     """Return the base64 blobs of the public keys that the account may log in with."""
-    if not account.key_files:
+    if not account.key_files and not account.key_text:
         return set()
     return {key.get_base64() for _, key in _load_keys(account)}
 
 
 def _load_keys(account: Account) -> list[tuple[str, paramiko.PKey]]:
     """Load what can be loaded of several keys; the first one's problem counts if none can."""
+    if account.key_text:
+        # Some formats are read only with the end of their last line.
+        text = f"{account.key_text.rstrip()}\n".encode()
+        return [(_GIVEN, parse_private_key(text, account.passphrase, Path(_GIVEN)))]
     keys = []
     problems = []
     for file in account.key_files:

@@ -11,6 +11,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "address": {"type": "str"},
     "user": {"type": "str"},
     "private_key_file": {"type": "path"},
+    "private_key": {"type": "str", "no_log": True},
     "private_key_passphrase": {"type": "str", "no_log": True},
     "password": {"type": "str", "no_log": True},
     "known_hosts_file": {"type": "path"},

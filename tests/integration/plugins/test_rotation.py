@@ -29,14 +29,18 @@ def test_the_old_key_is_refused_and_the_new_one_is_not(
 
     before = server.authorized_keys.read_bytes()
     assert change(server.client_key, old, "present")["changed"]
-    # Not even asked for a proof, the server tells that nobody uses the new key.
+    # Before it is there, the server tells that nobody uses the new key.
+    given = {**account(server), "private_key_file": None, "private_key": new.read_text()}
+    told = run("sftp_check", {**given, "fail_on_error": False})
+    assert told.get("cause") == "auth_refused", told
+    # Without a proof, ProFTPD says yes to every key.
     asked = {"private_key_file": str(tmp_path / "none"), "fail_on_error": False}
     public = new.with_suffix(".pub").read_text()
     told = run("sftp_check", {**account(server), **asked, "public_keys": [public]})
-    # ProFTPD says yes to every key, until it sees the proof.
     expected = None if request.node.callspec.params["server"] == "proftpd" else "auth_refused"
     assert told.get("cause") == expected, told
     assert change(old, new, "present")["changed"]
+    assert run("sftp_check", given)["logged_in"]
     assert check(new)["ok"]
     assert check(old)["ok"]
     assert change(new, old, "absent")["changed"]

@@ -1,5 +1,6 @@
 """Options and an OpenSSH client configuration, combined."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.account 
     Account,
     account_from_options,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.login import login_keys
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._sftp.options import CONNECTION_OPTIONS
 
 
@@ -64,8 +66,20 @@ def test_password_needs_no_key() -> None:
     assert account(password="x").key_files == ()
 
 
+def test_a_key_as_a_text_stands_for_those_in_files(tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    # As from a vault, without the end of its last line.
+    made = account(private_key=(tmp_path / "key").read_text().strip(), private_key_file="/k")
+    assert made.key_files == ()
+    assert login_keys(made) == {(tmp_path / "key.pub").read_text().split()[1]}
+    with pytest.raises(DiagnosedError) as raised:
+        login_keys(account(private_key="hunter4"))
+    assert raised.value.cause.code == "key_format"
+    assert "hunter4" not in str(raised.value)
+
+
 def test_secrets_are_not_shown() -> None:
-    made = account(password="hunter2", private_key_passphrase="hunter3")
+    made = account(password="hunter2", private_key_passphrase="hunter3", private_key="hunter4")
     assert "hunter" not in repr(made)
     assert "hunter" not in str(made.facts)
 
