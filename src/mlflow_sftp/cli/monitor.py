@@ -13,7 +13,7 @@ import click
 
 from mlflow_sftp.cli.output import FILE, ErrorReportingCommand
 from mlflow_sftp.errors import StorageError
-from mlflow_sftp.monitor.alerts import SPACE, Limits, subjects
+from mlflow_sftp.monitor.alerts import ACCOUNT_SPACE, SPACE, Limits, subjects
 from mlflow_sftp.monitor.checks import MLFLOW_SFTP, Check
 from mlflow_sftp.monitor.delivery import Messenger
 from mlflow_sftp.monitor.monitor import Monitor
@@ -25,6 +25,8 @@ _ACCOUNT_CHECK = "ansible_collections.freegee.mlflow_sftp.plugins.module_utils._
 _HOUR = 3600.0
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
+# Of the database, another check asks.
+_STORE_ALONE = {"MLFLOW_BACKEND_STORE_URI": "", "MLFLOW_SFTP_RETRY_TIMEOUT": "1"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Watched:
         round_trip_interval: Seconds between two round trips; 0 for none.
         experiment: Of the round trips.
         limit: Seconds after which a quick check is ended; a slow one gets ten times that.
+        quota: Bytes that the SFTP account may hold; 0 for no quota.
     """
 
     store: str
@@ -54,6 +57,7 @@ class Watched:
     round_trip_interval: float
     experiment: str
     limit: float
+    quota: int
 
     def checks(self) -> Iterator[Check]:
         """Yield the checks."""
@@ -62,9 +66,13 @@ class Watched:
         if self.store.startswith("sftp:"):
             if self.check_program is not None:
                 yield self._account_check(self.check_program, quick)
-            yield self._space_check("account", self.store)
+            yield (
+                self._counting_check(hourly, slow)
+                if self.quota
+                else self._space_check(ACCOUNT_SPACE, self.store)
+            )
         for name, path in self.places.items():
-            yield self._space_check(name, path)
+            yield self._space_check(f"{SPACE}{name}", path)
         if self.tracking_uri:
             program = (sys.executable, "-m", "mlflow_sftp.monitor.server_check", self.tracking_uri)
             yield Check("server", program, self.interval, quick, asks_mlflow=True)
@@ -100,13 +108,17 @@ class Watched:
 
     def _space_check(self, name: str, location: str) -> Check:
         return Check(
-            f"{SPACE}{name}",
+            name,
             (*MLFLOW_SFTP, "info", location, "--space", "--json"),
             self.interval,
             self.limit,
-            # Of the database, another check asks.
-            environment={"MLFLOW_BACKEND_STORE_URI": "", "MLFLOW_SFTP_RETRY_TIMEOUT": "1"},
+            environment=_STORE_ALONE,
         )
+
+    def _counting_check(self, every: float, limit: float) -> Check:
+        """Count what the account holds, which a quota is compared with: a listing of all of it."""
+        command = (*MLFLOW_SFTP, "info", self.store, "--json")
+        return Check(ACCOUNT_SPACE, command, every, limit, environment=_STORE_ALONE, heavy=True)
 
 
 def _amount(_: click.Context, option: click.Parameter, text: str) -> Amount:
@@ -188,6 +200,12 @@ def _amount(_: click.Context, option: click.Parameter, text: str) -> Amount:
     help="Free space below which no cutover is begun, likewise.",
 )
 @click.option(
+    "--quota",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Bytes that the SFTP account may hold; what it holds is counted every hour then.",
+)
+@click.option(
     "--alerts", type=FILE, help="JSON file that names whom to tell: url, smtp_url, mail_from, mail_to."
 )
 @click.option("--state", type=FILE, required=True, help="File that keeps what was told.")
@@ -211,6 +229,7 @@ def monitor_command(
     expiry_days: float,
     space_warn: Amount,
     space_refuse: Amount,
+    quota: int,
     alerts: Path | None,
     state: Path,
 ) -> None:
@@ -230,6 +249,7 @@ def monitor_command(
         round_trip_interval,
         experiment,
         limit,
+        quota,
     )
     # The checks are programs of their own.
     if database:
@@ -239,7 +259,7 @@ def monitor_command(
     shorten_waits(sftp=5, http=20)
     checks = tuple(watched.checks())
     known = subjects((check.name for check in checks), (path.name for path in certificates))
-    limits = Limits(patience, backup_hours, expiry_days, space_warn, space_refuse)
+    limits = Limits(patience, backup_hours, expiry_days, space_warn, space_refuse, quota)
     messenger = Messenger(stack, alerts, state, patience, known)
     monitor = Monitor(checks, interval, limits, messenger, status, certificates)
     host, port = _address(listen)

@@ -14,7 +14,7 @@ _HOUR, _DAY = 3600.0, 86400.0
 # What checks begin with that only ask for space: where nobody tells it is not known, and what is wrong, others find,
 # but for a disk that does not answer.
 SPACE = "space_"
-_ACCOUNT = "account"
+ACCOUNT_SPACE = f"{SPACE}account"
 _BACKUP, _CUTOVER = "backup", "cutover"
 _MAKE_ROOM = "Make room, or have it enlarged: playbooks/tidy.yml deletes what nothing needs any more."
 
@@ -29,6 +29,7 @@ class Limits:
         expiry_days: Days until a certificate ends; 0 for any.
         space_warn: Free space below which a place is low.
         space_refuse: Free space below which no cutover is begun.
+        account_quota: Bytes that the SFTP account may hold; 0 for no quota.
     """
 
     patience: float = 60.0
@@ -36,6 +37,11 @@ class Limits:
     expiry_days: float = 14.0
     space_warn: Amount = NOTHING
     space_refuse: Amount = NOTHING
+    account_quota: int = 0
+
+    def quota_of(self, check: str) -> int:
+        """Return the quota of the place that a check asks about; 0 for none."""
+        return self.account_quota if check == ACCOUNT_SPACE else 0
 
 
 @dataclass(frozen=True)
@@ -140,8 +146,8 @@ def _checks(
 def _space(name: str, outcome: Outcome, limits: Limits) -> Iterator[Finding]:
     if not name.startswith(SPACE) or outcome.cause:
         return
-    space = Space.told(outcome.facts)
-    if name == f"{SPACE}{_ACCOUNT}" and space.free == 0:
+    space = Space.told(outcome.facts, limits.quota_of(name))
+    if name == ACCOUNT_SPACE and space.free == 0 and not space.by_quota:
         # So tells a server that does not know. That nothing can be written, the check of the account finds.
         return
     cause = space.cause(limits.space_warn, limits.space_refuse)

@@ -9,9 +9,10 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mlflow_sftp.monitor.alerts import SPACE
+from mlflow_sftp.monitor.alerts import SPACE, Limits
 from mlflow_sftp.monitor.board import Snapshot
 from mlflow_sftp.monitor.outcome import Outcome
+from mlflow_sftp.monitor.space import Space
 from mlflow_sftp.monitor.status import UNFINISHED, Status, age
 
 VANTAGE = "monitor"
@@ -56,6 +57,7 @@ class StackCollector(Collector):
         status: Returns what the Docker host tells.
         untold: Returns how many changes nobody could be told of.
         readable: Returns whether what says whom to tell can be read; None where nobody is to be told.
+        limits: Of what is known, a quota counts.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class StackCollector(Collector):
         status: Callable[[], Status],
         untold: Callable[[], int],
         readable: Callable[[], bool | None],
+        limits: Limits,
     ) -> None:
         self._snapshot = snapshot
         self._status = status
         self._untold = untold
         self._readable = readable
+        self._limits = limits
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is known by the time of the registration."""
@@ -77,7 +81,7 @@ class StackCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics that have a value."""
         now = time.time()
-        values = [*_of_checks(self._snapshot(), now), *_of_status(self._status(), now)]
+        values = [*_of_checks(self._snapshot(), self._limits, now), *_of_status(self._status(), now)]
         values.append(("mlflow_stack_alerts_untold", (), float(self._untold())))
         if (readable := self._readable()) is not None:
             values.append(("mlflow_stack_alerts_readable", (), float(readable)))
@@ -93,7 +97,7 @@ class StackCollector(Collector):
 _Value = tuple[str, tuple[str, ...], float]
 
 
-def _of_checks(found: Snapshot, now: float) -> Iterator[_Value]:
+def _of_checks(found: Snapshot, limits: Limits, now: float) -> Iterator[_Value]:
     for name, since in found.running_since.items():
         yield "mlflow_stack_check_running_seconds", (VANTAGE, name), max(0.0, now - since)
     for name, since in found.failing_since.items():
@@ -105,7 +109,8 @@ def _of_checks(found: Snapshot, now: float) -> Iterator[_Value]:
         yield "mlflow_stack_check_seconds", (VANTAGE, name), outcome.seconds
         yield "mlflow_stack_check_age_seconds", (VANTAGE, name), max(0.0, now - outcome.finished)
         yield from _of_stages(outcome)
-        yield from _of_facts(name, outcome.facts)
+        yield from _of_space(name, outcome, limits)
+        yield from _of_facts(outcome.facts)
 
 
 def _of_stages(outcome: Outcome) -> Iterator[_Value]:
@@ -118,13 +123,16 @@ def _of_stages(outcome: Outcome) -> Iterator[_Value]:
             yield "mlflow_stack_stage_cause", (*labels, stage.cause), 1.0
 
 
-def _of_facts(check: str, facts: Mapping[str, Any]) -> Iterator[_Value]:
-    """What `mlflow-sftp info` and `mlflow-sftp schema` tell."""
-    store = facts.get("store", {})
-    place = check.removeprefix(SPACE)
-    for name in ("free_bytes", "total_bytes"):
-        if store.get(name) is not None:
-            yield f"mlflow_stack_{name}", (place,), float(store[name])
+def _of_space(check: str, outcome: Outcome, limits: Limits) -> Iterator[_Value]:
+    space, place = Space.told(outcome.facts, limits.quota_of(check)), check.removeprefix(SPACE)
+    if space.free is not None:
+        yield "mlflow_stack_free_bytes", (place,), float(space.free)
+    if space.total is not None:
+        yield "mlflow_stack_total_bytes", (place,), float(space.total)
+
+
+def _of_facts(facts: Mapping[str, Any]) -> Iterator[_Value]:
+    """What `mlflow-sftp info` and `mlflow-sftp schema` tell of a database."""
     database = facts.get("database", {})
     if isinstance(database, Mapping):
         yield from _of_database(database)

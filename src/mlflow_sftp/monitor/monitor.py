@@ -63,7 +63,11 @@ class Monitor:
         messenger = self._messenger
         registry.register(
             StackCollector(
-                self._board.snapshot, self._status, lambda: messenger.untold, lambda: messenger.readable
+                self._board.snapshot,
+                self._status,
+                lambda: messenger.untold,
+                lambda: messenger.readable,
+                self._limits,
             )
         )
         server, thread = start_http_server(port, host, registry)

@@ -31,19 +31,30 @@ NOTHING = Amount()
 
 @dataclass(frozen=True)
 class Space:
-    """Free and all bytes of a place; None where nobody tells."""
+    """Free and all bytes of a place; None where nobody tells. `by_quota`, a quota says so, and not the server."""
 
     free: int | None = None
     total: int | None = None
+    by_quota: bool = False
 
     @classmethod
-    def told(cls, facts: Mapping[str, Any]) -> "Space":
-        """Return what `mlflow-sftp info --space` has told; nothing of it where it cannot be."""
+    def told(cls, facts: Mapping[str, Any], quota: int = 0) -> "Space":
+        """Return what `mlflow-sftp info` has told; nothing of it where it cannot be.
+
+        With a quota, the less of both counts: what the server says is free, and what the quota leaves beside the files
+        that were counted. Where not all could be listed, or nothing was counted, the quota says nothing.
+        """
         store = facts.get("store", {})
         free, total = store.get("free_bytes"), store.get("total_bytes")
         impossible = free is not None and total is not None and not 0 <= free <= total
         # A file system without a byte is one of a server that does not know.
-        return cls() if impossible or total == 0 else cls(free, total)
+        space = cls() if impossible or total == 0 else cls(free, total)
+        used = None if store.get("unreadable") else store.get("bytes")
+        if not quota or used is None:
+            return space
+        left = max(0, quota - used)
+        # Nor does a server know that tells of no free byte at all, since somebody could count what is there.
+        return space if space.free and space.free < left else cls(left, quota, by_quota=True)
 
     def cause(self, warn: Amount, refuse: Amount) -> str | None:
         """Return the code of what is wrong, as a verification names it; empty for nothing, None where nobody knows."""
@@ -55,4 +66,5 @@ class Space:
 
     def __str__(self) -> str:
         whole = f" of {self.total / (1 << 30):.2f}" if self.total is not None else ""
-        return f"{(self.free or 0) / (1 << 30):.2f}{whole} GiB are free"
+        by = " by the quota" if self.by_quota else ""
+        return f"{(self.free or 0) / (1 << 30):.2f}{whole} GiB are free{by}"

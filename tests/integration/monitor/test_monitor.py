@@ -99,6 +99,19 @@ def test_what_comes_after_a_failure_is_not_known(site: Site, watched: tuple[Runn
     eventually(lambda: (monitor.value("mlflow_stack_free_bytes", place="account") or 0) > 1 << 20)
 
 
+def test_a_quota_counts_what_the_account_holds(sshd: SshServer, tmp_path: Path, webhook: Webhook) -> None:
+    """However much the server's disk has free."""
+    (sshd.root / "runs").mkdir()
+    (sshd.root / "runs/model").write_bytes(bytes(95_000))
+    options = [*RunningMonitor.account(sshd), "--quota=100000", "--space-warn=10%"]
+    with RunningMonitor(tmp_path / "monitor", *options, webhook=webhook) as monitor:
+        eventually(lambda: monitor.value("mlflow_stack_free_bytes", place="account") == 5000.0)
+        assert monitor.value("mlflow_stack_total_bytes", place="account") == 100000.0
+        (change,) = eventually(lambda: webhook.changes("free space of account"))
+        assert (change["status"], change["cause"]) == ("failed", "space_low")
+        assert change["seen"].endswith("by the quota")
+
+
 def test_a_check_that_hangs_is_ended_and_is_a_finding(sshd: SshServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -12,7 +12,7 @@ from mlflow_sftp.monitor.alerts import Finding, Limits, Told, after_telling, cha
 from mlflow_sftp.monitor.checks import Check, pause
 from mlflow_sftp.monitor.course import Course
 from mlflow_sftp.monitor.outcome import Outcome, Stage, read_outcome
-from mlflow_sftp.monitor.space import Amount
+from mlflow_sftp.monitor.space import Amount, Space
 from mlflow_sftp.monitor.status import Status
 
 NOW = 1_000_000.0
@@ -178,6 +178,53 @@ def test_monitor_and_verification_agree(free: int | None, total: int | None) -> 
         if each.subject == "free space of artifacts"
     ]
     assert (by_monitor or ["unknown"]) == [by_verification]
+
+
+QUOTA = 20 * GIB
+
+
+@pytest.mark.parametrize("free", [None, -1, 0, 1, 5 * GIB, 100 * GIB, 101 * GIB])
+@pytest.mark.parametrize("total", [None, 0, 100 * GIB])
+@pytest.mark.parametrize("used", [0, 16 * GIB, 18 * GIB, 19 * GIB, 20 * GIB, 21 * GIB])
+def test_monitor_and_verification_agree_on_a_quota(free: int | None, total: int | None, used: int) -> None:
+    limits = capacity.Limits.parse("10%", "5%")
+    place = capacity.with_quota(capacity.Place("account", free, total, used), QUOTA)
+    facts = {"store": {"free_bytes": free, "total_bytes": total, "bytes": used, "unreadable": {}}}
+    space = Space.told(facts, QUOTA)
+    assert (space.free, space.total, space.by_quota) == (place.free, place.total, place.quota)
+    levels = {"": "ok", "space_low": "low", "space_reserved": "full"}
+    assert levels[told_of_account(facts).cause] == place.level(limits)
+
+
+def told_of_account(facts: dict[str, Any]) -> Finding:
+    found = replace(outcome(check="space_account"), facts=facts)
+    room = Limits(60, space_warn=amount("10%"), space_refuse=amount("5%"), account_quota=QUOTA)
+    told = {each.subject: each for each in findings({found.check: found}, {}, Status(), room, NOW)}
+    return told.get("free space of account", Finding("", "unknown"))
+
+
+def test_a_full_quota_is_told_by_its_name() -> None:
+    full = told_of_account(
+        {"store": {"free_bytes": 0, "total_bytes": 0, "bytes": 21 * GIB, "unreadable": {}}}
+    )
+    assert full.seen == "0.00 of 20.00 GiB are free by the quota"
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        # What could not be listed may be anything.
+        {"free_bytes": 1, "total_bytes": 100 * GIB, "bytes": 0, "unreadable": {"secret": "no"}},
+        {"free_bytes": 1, "total_bytes": 100 * GIB},
+    ],
+)
+def test_a_quota_says_nothing_of_what_nobody_has_counted(store: dict[str, Any]) -> None:
+    assert Space.told({"store": store}, QUOTA) == Space(1, 100 * GIB)
+
+
+@pytest.mark.parametrize(("check", "quota"), [("space_account", 7), ("space_artifacts", 0), ("account", 0)])
+def test_a_quota_is_the_account_s(check: str, quota: int) -> None:
+    assert Limits(account_quota=7).quota_of(check) == quota
 
 
 def amount(text: str) -> Amount:

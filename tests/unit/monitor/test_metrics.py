@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from mlflow_sftp.monitor.alerts import Limits
 from mlflow_sftp.monitor.board import Board, Snapshot
 from mlflow_sftp.monitor.metrics import METRICS, StackCollector
 from mlflow_sftp.monitor.outcome import Outcome, Stage
@@ -19,12 +20,19 @@ from tests.support.server import keygen
 
 
 def shown(
-    snapshot: Snapshot | None = None, status: Status | None = None, readable: bool | None = None
+    snapshot: Snapshot | None = None,
+    status: Status | None = None,
+    readable: bool | None = None,
+    quota: int = 0,
 ) -> dict[str, list[tuple[Any, float]]]:
     registry = CollectorRegistry()
     registry.register(
         StackCollector(
-            lambda: snapshot or Snapshot(), lambda: status or Status(), lambda: 0, lambda: readable
+            lambda: snapshot or Snapshot(),
+            lambda: status or Status(),
+            lambda: 0,
+            lambda: readable,
+            Limits(account_quota=quota),
         )
     )
     found: dict[str, list[tuple[Any, float]]] = {}
@@ -94,6 +102,17 @@ def test_facts(check: str, facts: dict[str, Any], expected: dict[str, Any]) -> N
     assert {
         name: found[name] for name in told & set(found) - {"mlflow_stack_up", "mlflow_stack_alerts_untold"}
     } == (expected)
+
+
+@pytest.mark.parametrize(("check", "free", "total"), [("space_account", 4, 10), ("space_artifacts", 9, 90)])
+def test_a_quota_counts_where_it_leaves_less_than_the_server(check: str, free: int, total: int) -> None:
+    board = Board()
+    store = {"free_bytes": 9, "total_bytes": 90, "bytes": 6, "unreadable": {}}
+    board.end(Outcome(check, time.time(), 1.0, (Stage(check, "ok", 1.0),), {"store": store}))
+    found = shown(board.snapshot(), quota=10)
+    labels = {"place": check.removeprefix("space_")}
+    assert found["mlflow_stack_free_bytes"] == [(labels, free)]
+    assert found["mlflow_stack_total_bytes"] == [(labels, total)]
 
 
 def test_the_board_tells_for_how_long_something_lasts() -> None:

@@ -74,6 +74,20 @@ def test_the_servers_host_does_not_notice_its_client_hosts(storage: str, access:
     assert not {"extra_hosts", "deploy", "server_ca"} & set(alone.replace(":", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({}, []),
+        ({"sftp_target_quota_bytes": 0}, []),
+        ({"sftp_target_quota_bytes": 10**12}, ["--quota=1000000000000"]),
+        ({"sftp_target_quota_bytes": 10**12, "artifact_storage": "local"}, []),
+    ],
+)
+def test_the_monitor_knows_the_quota_of_the_account(given: dict[str, Any], options: list[str]) -> None:
+    command = yaml.safe_load(written(mlflow_stack_monitor=True, **given))["services"]["monitor"]["command"]
+    assert [option for option in command if "quota" in option] == options
+
+
 def test_a_client_host_has_services_and_nothing_of_the_server() -> None:
     found = yaml.safe_load(client(mlflow_gateway_hostname="mlflow.example.org"))
     assert list(found["services"]) == CLIENTS
