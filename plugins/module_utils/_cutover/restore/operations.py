@@ -25,8 +25,22 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
 
 # The database of the snapshot.
 FETCHED = "database.snapshot"
-# Of MLflow's own login.
-_LOGIN_TABLES = ("users", "roles", "role_permissions", "user_role_assignments")
+# Of MLflow's own login; those of permissions are where earlier versions kept them.
+_LOGIN_TABLES = frozenset(
+    {
+        "users",
+        "roles",
+        "role_permissions",
+        "user_role_assignments",
+        "experiment_permissions",
+        "gateway_endpoint_permissions",
+        "gateway_model_definition_permissions",
+        "gateway_secret_permissions",
+        "registered_model_permissions",
+        "scorer_permissions",
+        "workspace_permissions",
+    }
+)
 
 
 class Restore(InPlaceDeeds[RestoreRecord]):
