@@ -66,11 +66,7 @@ class Watched:
         if self.store.startswith("sftp:"):
             if self.check_program is not None:
                 yield self._account_check(self.check_program, quick)
-            yield (
-                self._counting_check(hourly, slow)
-                if self.quota
-                else self._space_check(ACCOUNT_SPACE, self.store)
-            )
+            yield self._account_space_check(hourly, slow)
         for name, path in self.places.items():
             yield self._space_check(f"{SPACE}{name}", path)
         if self.tracking_uri:
@@ -115,8 +111,10 @@ class Watched:
             environment=_STORE_ALONE,
         )
 
-    def _counting_check(self, every: float, limit: float) -> Check:
-        """Count what the account holds, which a quota is compared with: a listing of all of it."""
+    def _account_space_check(self, every: float, limit: float) -> Check:
+        """With a quota, count what the account holds, which takes a listing of all of it; otherwise only ask."""
+        if not self.quota:
+            return self._space_check(ACCOUNT_SPACE, self.store)
         command = (*MLFLOW_SFTP, "info", self.store, "--json")
         return Check(ACCOUNT_SPACE, command, every, limit, environment=_STORE_ALONE, heavy=True)
 
