@@ -23,8 +23,9 @@ OPEN: dict[str, Any] = {
 }
 LOGIN = {"mlflow_stack_auth": "basic"}
 FRONT = {"mlflow_gateway_hostname": "MLflow.example.org"}
-# What is deployed: compose.yml and whether there is a login; the inventory; and a word of the refusal, if there is one.
-CASES: list[tuple[dict[str, Any], bool, dict[str, Any], str]] = [
+# What is deployed: compose.yml and whether there is a login, or what is wrong with its file; the inventory; and a word
+# of the refusal, if there is one.
+CASES: list[tuple[dict[str, Any], bool | str, dict[str, Any], str]] = [
     (PLAIN, False, {}, ""),
     (PLAIN, False, LOGIN, "mlflow_stack_auth is basic"),
     (PLAIN, True, {}, "mlflow_stack_auth is none"),
@@ -42,16 +43,24 @@ CASES: list[tuple[dict[str, Any], bool, dict[str, Any], str]] = [
     (OPEN, False, FRONT, ""),
     (OPEN, False, {**FRONT, "mlflow_gateway_https_port": 8443}, "mlflow_gateway_https_port is 8443"),
     (OPEN, True, {**FRONT, **LOGIN}, ""),
+    (PLAIN, "not of the collection", LOGIN, "it does not hold what site.yml writes"),
+    (PLAIN, "a directory", {}, "Source is a directory"),
 ]
 
 
-def deploy(directory: Path, compose: dict[str, Any], login: bool) -> None:
+def deploy(directory: Path, compose: dict[str, Any], login: bool | str) -> None:
     directory.mkdir()
     (directory / "compose.yml").write_text(yaml.safe_dump(compose))
     if login:
         files = login_files(SECRET, "", SERVICES, GRANTS, "NO_PERMISSIONS", 60)
         (directory / ".secrets/mlflow_login").mkdir(parents=True)
-        (directory / ".secrets/mlflow_login" / SERVER_FILE).write_text(files[SERVER_FILE])
+        server = directory / ".secrets/mlflow_login" / SERVER_FILE
+        if login == "a directory":
+            server.mkdir()
+        else:
+            server.write_text(
+                files[SERVER_FILE] if login is True else json.dumps({"users": [{"name": login}]})
+            )
         (directory / ".secrets/mlflow_login_secret").write_text(SECRET)
 
 

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,52 @@ DIRECTORY = ".secrets/mlflow_login"
 # Where a container has MLflow's own file of user and password.
 CREDENTIALS = "/home/mlflow/.mlflow/credentials"
 SERVER_FILE = "server.json"
+
+
+@dataclass(frozen=True)
+class DeployedLogin:
+    """What the server of a stack reads of its login: of the server that runs, also after a way back.
+
+    Attributes:
+        text: Of the file; empty where no login is deployed.
+        admin_password: Of the administrator.
+        users: Names of those that the server begins with, the administrator's first.
+        problem: Why nobody knows, for people; empty where it is known.
+    """
+
+    text: str = ""
+    admin_password: str = ""
+    users: tuple[str, ...] = ()
+    problem: str = ""
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> DeployedLogin:
+        """Return what the module slurp has answered, asked only where the file is there.
+
+        An answer of a task that was skipped, or none, is a stack without a login.
+        """
+        if "content" in answer:
+            return cls.parse(base64.b64decode(answer["content"]).decode(errors="replace"))
+        if not answer or answer.get("skipped"):
+            return cls()
+        return cls(problem=_unreadable(str(answer.get("msg", "nobody says why"))))
+
+    @classmethod
+    def parse(cls, text: str) -> DeployedLogin:
+        """Return what a text says that `login_files` has made."""
+        try:
+            users = json.loads(text)["users"]
+            admin, *_ = (user["password"] for user in users if user.get("admin"))
+            return cls(text, str(admin), tuple(str(user["name"]) for user in users))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return cls(problem=_unreadable("it does not hold what site.yml writes"))
+
+
+def _unreadable(reason: str) -> str:
+    return (
+        f"{DIRECTORY}/{SERVER_FILE} of the stack, which the server reads, cannot be used ({reason}). Run site.yml "
+        "first, which writes it anew."
+    )
 
 
 def login_files(

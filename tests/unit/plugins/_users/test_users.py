@@ -17,6 +17,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.decisio
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.login import (
     DIRECTORY,
     SERVER_FILE,
+    DeployedLogin,
     authorization,
     digests,
     login_files,
@@ -174,6 +175,48 @@ def test_an_administrator_without_a_given_password_has_one_of_the_stack_s(tmp_pa
     assert passwords == [user["password"] for user in json.loads(files(password="")[SERVER_FILE])["users"]]
     other = json.loads(files("another secret", "")[SERVER_FILE])["users"]
     assert passwords[0] != other[0]["password"]
+
+
+def answered(text: str) -> dict[str, str]:
+    """As the module slurp does."""
+    return {"content": base64.b64encode(text.encode()).decode()}
+
+
+def test_what_was_deployed_is_read_as_it_was_written() -> None:
+    text = files(password="pässword%")["server.json"]
+    found = DeployedLogin.read(answered(text))
+    assert found.text == text
+    assert found.admin_password == "pässword%"
+    assert found.users == ("admin", *(f"service-{name}" for name in SERVICES if name != "mlflow"))
+    assert found.problem == ""
+
+
+@pytest.mark.parametrize("answer", [{}, {"skipped": True, "changed": False}])
+def test_no_login_is_deployed_where_there_is_no_file(answer: dict[str, Any]) -> None:
+    assert DeployedLogin.read(answer) == DeployedLogin()
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"failed": False, "msg": "File is not readable: /s"}, "(File is not readable: /s)"),
+        ({"failed": True}, "(nobody says why)"),
+        *(
+            (answered(text), "(it does not hold what site.yml writes)")
+            for text in ("", "{", "[]", "{}", '{"users": []}', '{"users": [1]}', '{"users": null}')
+        ),
+        # Nobody is the administrator.
+        (
+            answered('{"users": [{"name": "admin", "password": "p"}]}'),
+            "(it does not hold what site.yml writes)",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_not_a_stack_without_a_login(answer: dict[str, Any], problem: str) -> None:
+    found = DeployedLogin.read(answer)
+    assert problem in found.problem
+    assert ".secrets/mlflow_login/server.json" in found.problem
+    assert (found.text, found.admin_password, found.users) == ("", "", ())
 
 
 def test_a_container_is_made_anew_where_its_own_files_change() -> None:
