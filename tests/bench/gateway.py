@@ -1,24 +1,19 @@
 #!/usr/bin/env python3
-"""What the gateway costs, and what clients lose while something is changed under them.
+"""What the gateway costs: through it against direct. What clients lose meanwhile, front_load.py tells.
 
-    tests/bench/gateway.py                      through the gateway against direct, then 200 clients for 5 minutes
-    tests/bench/gateway.py --clients 50 --minutes 1 --mebibytes 100
+    tests/bench/gateway.py                      1 GiB
+    tests/bench/gateway.py --mebibytes 100
 
-Deploys a lab of its own with a gateway and proxied access to local storage. Both ways are measured in one run, in turn,
-three times; the best of each counts. Then all clients ask at once, while the certificate is replaced and the
-storage is switched. Needs Docker, as bin/test leaves it.
+Deploys a lab of its own with a gateway and proxied access to local storage, and some runs to be found. Both ways are
+measured in one run, in turn, three times; the best of each counts. Needs Docker, as bin/test leaves it.
 """
 
 import argparse
 import http.client
 import os
-import socket
-import ssl
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,65 +21,86 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
 from tests.support.docker import docker  # noqa: E402  # found only after the line above
+from tests.support.front import connect, trusted  # noqa: E402  # likewise
 from tests.support.lab import Lab  # noqa: E402  # likewise
-from tests.support.stack import SWITCH, passes  # noqa: E402  # likewise
+from tests.support.stack import passes  # noqa: E402  # likewise
 
-_NAME = "mlflow.gate.example"
+NAME = "mlflow.gate.example"
+SEARCH = "/api/2.0/mlflow/runs/search"
+RUNS = b'{"experiment_ids": ["0"], "max_results": 10}'
 _PORT = 58350
-_SEARCH = "/api/2.0/mlflow/runs/search"
-_RUNS = b'{"experiment_ids": ["0"], "max_results": 10}'
+_CREATE = "/api/2.0/mlflow/runs/create"
 _ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts/large"
 _JSON = {"Content-Type": "application/json"}
 _REPEATS = 3
+# Runs that a search finds, of which it shows the first.
+_MADE = 20
 _CHUNK = 1 << 20
 
-Connect = Callable[[], http.client.HTTPConnection]
+Reach = Callable[[], http.client.HTTPConnection]
+
+
+def gateway_settings(port: int) -> dict[str, object]:
+    """Return the settings of a lab with a gateway, whose HTTPS port is three above the lab's first."""
+    return {
+        "artifact_storage": "local",
+        "mlflow_stack_access": "proxied",
+        "mlflow_stack_workers": 2,
+        "mlflow_gateway_hostname": NAME,
+        "mlflow_gateway_bind": "127.0.0.1",
+        "mlflow_gateway_https_port": port + 3,
+        "mlflow_gateway_http_port": 0,
+    }
+
+
+def peak_memory(lab: Lab) -> float:
+    """Return the most MiB that the processes of the gateway have held, each at its own time."""
+    statuses = docker("exec", f"{lab.name}-gateway-1", "bash", "-c", "cat /proc/[0-9]*/status")
+    return sum(int(line.split()[1]) for line in statuses.splitlines() if line.startswith("VmHWM:")) / 1024
 
 
 def main() -> None:
     arguments = _parse()
     with tempfile.TemporaryDirectory() as work:
-        settings = {
-            "artifact_storage": "local",
-            "mlflow_stack_access": "proxied",
-            "mlflow_stack_workers": 2,
-            "mlflow_gateway_hostname": _NAME,
-            "mlflow_gateway_https_port": _PORT + 3,
-            "mlflow_gateway_http_port": 0,
-        }
-        lab = Lab("mlflow-gatebench", Path(work) / "lab", _PORT, settings)
+        lab = Lab("mlflow-gatebench", Path(work) / "lab", _PORT, gateway_settings(_PORT))
         with lab.cleared():
             passes(lab.play("site.yml", "--skip-tags", "verify"))
             large = Path(work) / "large"
             with large.open("wb") as file:
                 for _ in range(arguments.mebibytes):
                     file.write(os.urandom(_CHUNK))
+            _make_runs(lab)
             _compare(lab, large)
-            _crowd(lab, arguments.clients, arguments.minutes)
+
+
+def _make_runs(lab: Lab) -> None:
+    connection = _direct(lab)
+    for _ in range(_MADE):
+        connection.request("POST", _CREATE, b'{"experiment_id": "0"}', _JSON)
+        _require(connection.getresponse())
+    connection.close()
 
 
 def _compare(lab: Lab, large: Path) -> None:
-    ways: dict[str, Connect] = {"direct": lambda: _direct(lab), "gateway": lambda: _secured(lab)}
+    ways: dict[str, Reach] = {"direct": lambda: _direct(lab), "gateway": lambda: _secured(lab)}
     best: dict[str, dict[str, float]] = {way: {} for way in ways}
     for _ in range(_REPEATS):
-        for way, connect in ways.items():
-            for name, value in _measure(connect, large).items():
+        for way, reach in ways.items():
+            for name, value in _measure(reach, large).items():
                 best[way][name] = max(best[way].get(name, value), value)
     for name, value in best["direct"].items():
         through = best["gateway"][name]
         print(f"{name:32} direct {value:9.2f}   gateway {through:9.2f}   {through / value:.2f}", flush=True)
-    statuses = docker("exec", f"{lab.name}-gateway-1", "bash", "-c", "cat /proc/[0-9]*/status")
-    peaks = [int(line.split()[1]) for line in statuses.splitlines() if line.startswith("VmHWM:")]
-    print(f"the gateway's processes, at most: {sum(peaks) / 1024:.1f} MiB")
+    print(f"the gateway's processes, at most: {peak_memory(lab):.1f} MiB")
 
 
-def _measure(connect: Connect, large: Path) -> dict[str, float]:
+def _measure(reach: Reach, large: Path) -> dict[str, float]:
     mebibytes = large.stat().st_size / (1 << 20)
-    connection = connect()
+    connection = reach()
     began = time.monotonic()
     asked = 0
     while time.monotonic() - began < 5:
-        connection.request("POST", _SEARCH, _RUNS, _JSON)
+        connection.request("POST", SEARCH, RUNS, _JSON)
         _require(connection.getresponse())
         asked += 1
     searches = asked / (time.monotonic() - began)
@@ -110,60 +126,12 @@ def _measure(connect: Connect, large: Path) -> dict[str, float]:
     }
 
 
-def _crowd(lab: Lab, clients: int, minutes: float) -> None:
-    """Ask from all clients; meanwhile replace the certificate, and switch the storage."""
-    ended = threading.Event()
-    seen: Counter[str] = Counter()
-    lock = threading.Lock()
-
-    def ask() -> None:
-        while not ended.wait(0.5):
-            said = _outcome(lab)
-            with lock:
-                seen[said] += 1
-
-    threads = [threading.Thread(target=ask, daemon=True) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    began = time.monotonic()
-    for name in (f"{_NAME}.key", f"{_NAME}.crt"):
-        (lab.directory / "gateway" / name).unlink()
-    passes(lab.play("site.yml", "--skip-tags", "verify"))
-    print(f"certificate replaced after {time.monotonic() - began:.0f} s: {dict(seen)}", flush=True)
-    passes(lab.play(SWITCH, artifact_storage="sftp"))
-    print(f"storage switched after {time.monotonic() - began:.0f} s: {dict(seen)}", flush=True)
-    time.sleep(max(0.0, minutes * 60 - (time.monotonic() - began)))
-    ended.set()
-    for thread in threads:
-        thread.join()
-    print(f"{clients} clients, {time.monotonic() - began:.0f} s: {dict(seen)}")
-
-
-def _outcome(lab: Lab) -> str:
-    try:
-        connection = _secured(lab)
-        connection.request("POST", _SEARCH, _RUNS, _JSON)
-        answer = connection.getresponse()
-        answer.read()
-        connection.close()
-    except OSError as error:
-        return type(error).__name__
-    waiting = answer.getheader("Retry-After")
-    return f"{answer.status}" + (f", Retry-After {waiting}" if waiting else "")
-
-
 def _direct(lab: Lab) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", lab.port + 1, timeout=300)
 
 
 def _secured(lab: Lab) -> http.client.HTTPConnection:
-    context = ssl.create_default_context(cafile=str(lab.directory / "gateway" / "ca.crt"))
-    plain = socket.create_connection(("127.0.0.1", lab.port + 3), timeout=300)
-    # As http.client does where it connects itself; otherwise each body waits for the acknowledgement of its header.
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection = http.client.HTTPSConnection(_NAME, lab.port + 3)
-    connection.sock = context.wrap_socket(plain, server_hostname=_NAME)
-    return connection
+    return connect(NAME, lab.port + 3, trusted(lab), timeout=300)
 
 
 def _require(answer: http.client.HTTPResponse) -> None:
@@ -174,8 +142,6 @@ def _require(answer: http.client.HTTPResponse) -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the file")
-    parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--minutes", type=float, default=5)
     return parser.parse_args()
 
 

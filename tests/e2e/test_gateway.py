@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.support.docker import docker
+from tests.support.front import connect, trusted
 from tests.support.lab import Lab
 from tests.support.stack import SWITCH, fails, passes
 
@@ -51,10 +52,6 @@ class Front:
     lab: Lab
 
     @property
-    def authority(self) -> Path:
-        return self.lab.directory / "gateway" / "ca.crt"
-
-    @property
     def port(self) -> int:
         return self.lab.port + 3
 
@@ -64,10 +61,7 @@ class Front:
         return "sftp" if "sftp://" in (self.lab.stack / ".env").read_text() else "local"
 
     def context(self) -> ssl.SSLContext:
-        # As Python 3.13 does everywhere.
-        context = ssl.create_default_context(cafile=str(self.authority))
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-        return context
+        return trusted(self.lab)
 
     def ask(
         self,
@@ -77,12 +71,9 @@ class Front:
         context: ssl.SSLContext | None = None,
         **headers: str,
     ) -> Answer:
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=120)
-        secured = (context or self.context()).wrap_socket(plain, server_hostname=NAME)
-        connection = http.client.HTTPSConnection(NAME, self.port)
-        connection.sock = secured
+        connection = connect(NAME, self.port, context or self.context())
         try:
-            shown: Any = secured.getpeercert()
+            shown: Any = connection.sock.getpeercert()
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, {"Host": f"{NAME}:{self.port}"} | named)
             answer = connection.getresponse()

@@ -1,9 +1,10 @@
-"""MLflow with its own login: who gets in where, and that everything of the stack's own does.
+"""MLflow with its own login, behind a gateway: who gets in where, and that everything of the stack's own does.
 
 The tests of this file are steps of one story on one stack; each but the first brings what it begins with.
 """
 
 import base64
+import http.client
 import json
 import re
 import subprocess
@@ -17,7 +18,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support.docker import docker
+from tests.support.front import connect, trusted
 from tests.support.lab import Lab
+from tests.support.server import keygen
 from tests.support.stack import SWITCH, fails, passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
@@ -26,6 +29,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
 ALICE, BOB, ADMIN = "alice-Kx7 pässword%", "bob-Qz3-password-1", "admin-Wv9-password-1"
 # Seconds for which a password that was right is not compared again.
 REMEMBERED = 5
+NAME = "mlflow.users.example"
+PORT = 14131
 USERS: list[dict[str, object]] = [
     {"name": "alice", "password": ALICE, "permissions": [{"experiment": "churn", "permission": "EDIT"}]},
     {"name": "bob", "password": BOB, "permissions": [{"registered_model": "*", "permission": "READ"}]},
@@ -37,6 +42,10 @@ SETTINGS: dict[str, object] = {
     "mlflow_stack_auth_admin_password": ADMIN,
     "mlflow_stack_auth_cache_ttl": REMEMBERED,
     "mlflow_stack_users": USERS,
+    "mlflow_gateway_hostname": NAME,
+    "mlflow_gateway_bind": "127.0.0.1",
+    "mlflow_gateway_https_port": PORT + 3,
+    "mlflow_gateway_http_port": PORT + 4,
 }
 
 
@@ -114,7 +123,7 @@ def made(lab: Lab) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    lab = Lab("mlflow-users", tmp_path_factory.mktemp("users") / "lab", 14131, SETTINGS)
+    lab = Lab("mlflow-users", tmp_path_factory.mktemp("users") / "lab", PORT, SETTINGS)
     with lab.cleared():
         deployed = lab.play("site.yml", "-vvv", "--diff")
         output = passes(deployed)
@@ -149,6 +158,7 @@ def test_a_service_has_its_own_password_only(site: Site) -> None:
         "mlflow": {"mlflow", "server.json"},
         "notebook": {"notebook"},
         "experiment-service": {"experiment-service"},
+        "gateway": set(),
     }
 
 
@@ -187,33 +197,112 @@ def test_who_gets_in(
     assert ask(site.lab, path, who, filled)[0] == status
 
 
-@pytest.mark.parametrize(("token", "status"), [("", 403), ("wrong", 403), ("TOKEN", 200)])
-def test_who_gets_into_the_notebook(site: Site, token: str, status: int) -> None:
-    """MLflow's passwords open nothing there."""
-    right = (site.lab.stack / ".secrets/notebook_token").read_text()
-    logins = [f"token {token.replace('TOKEN', right)}"] if token else ["", basic(AS_ALICE), basic(AS_ADMIN)]
-    for login in logins:
-        request = Request(f"http://127.0.0.1:{site.lab.port + 2}/api/kernels")
-        if login:
-            request.add_header("Authorization", login)
-        assert answered(request) == status
+@dataclass(frozen=True)
+class Door:
+    """A published port, by the service and the port of its container, and the status of the answer to each who asks.
+
+    Attributes:
+        path: What is asked for, with the run of others in place of RUN.
+        nobody: Without credentials.
+        wrong: With a user's name and another password, or a wrong token.
+        right: With a user's name and his password, or the token.
+        others: As somebody who may log in, but not see that.
+    """
+
+    service: str
+    port: int
+    path: str
+    nobody: int
+    wrong: int
+    right: int
+    others: int
+
+    @property
+    def wants_token(self) -> bool:
+        return self.path.endswith("/api/kernels")
 
 
-def test_no_other_port_is_published(site: Site) -> None:
-    """What is published is in one of the tables above."""
-    published = {
-        service: {
-            (binding["HostIp"], int(binding["HostPort"]))
-            for bindings in json.loads(shown).values()
-            for binding in bindings or []
-        }
-        for service, container in site.lab.containers().items()
-        if (shown := docker("container", "inspect", "--format={{json .NetworkSettings.Ports}}", container))
-    }
-    assert {service: ports for service, ports in published.items() if ports} == {
-        "mlflow": {("127.0.0.1", site.lab.port + 1)},
-        "notebook": {("127.0.0.1", site.lab.port + 2)},
-    }
+RUN = api("runs/get?run_id=RUN")
+DOORS = [
+    Door("mlflow", 5000, RUN, 401, 401, 200, 403),
+    Door("gateway", 8443, RUN, 401, 401, 200, 403),
+    # MLflow's passwords open nothing there.
+    Door("notebook", 8888, "/notebook/api/kernels", 403, 403, 200, 403),
+    Door("gateway", 8443, "/notebook/api/kernels", 403, 403, 200, 403),
+    # Whoever asks is led to the other one.
+    Door("gateway", 8080, RUN, 308, 308, 308, 308),
+]
+# Of the lab's SFTP server, where nothing is asked for in HTTP.
+SFTP = ("sftp", PORT)
+
+
+@pytest.fixture(scope="module")
+def published(site: Site) -> dict[tuple[str, int], tuple[str, int]]:
+    """As Docker tells it: where this machine answers, by service and port of the container."""
+    found = {}
+    for container in docker("ps", "--format={{.Names}}", f"--filter=name=^{site.lab.name}-").splitlines():
+        service = container.removeprefix(f"{site.lab.name}-").removesuffix("-1")
+        ports = json.loads(
+            docker("container", "inspect", "--format={{json .NetworkSettings.Ports}}", container)
+        )
+        for port, bindings in ports.items():
+            for binding in bindings or []:
+                found[service, int(port.partition("/")[0])] = (binding["HostIp"], int(binding["HostPort"]))
+    return found
+
+
+def test_every_published_port_is_in_the_table(published: dict[tuple[str, int], tuple[str, int]]) -> None:
+    assert set(published) == {(door.service, door.port) for door in DOORS} | {SFTP}
+    assert {address for address, _ in published.values()} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("who", ["nobody", "wrong", "right", "others"])
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door.service}-{door.port}-{door.path}")
+def test_who_gets_in_at_each_published_port(
+    site: Site, published: dict[tuple[str, int], tuple[str, int]], door: Door, who: str
+) -> None:
+    token = (site.lab.stack / ".secrets/notebook_token").read_text()
+    right = f"token {token}" if door.wants_token else basic(AS_ALICE)
+    wrong = "token wrong" if door.wants_token else basic(WRONG)
+    login = {"nobody": None, "wrong": wrong, "right": right, "others": basic(AS_BOB)}[who]
+    _, port = published[door.service, door.port]
+    connection = (
+        connect(NAME, port, trusted(site.lab))
+        if door.port == 8443
+        else http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    )
+    connection.request(
+        "GET", door.path.replace("RUN", site.run), headers={"Authorization": login} if login else {}
+    )
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    assert answer.status == getattr(door, who)
+
+
+def test_the_administrator_opens_no_notebook(site: Site) -> None:
+    request = Request(f"http://127.0.0.1:{PORT + 2}/notebook/api/kernels")
+    request.add_header("Authorization", basic(AS_ADMIN))
+    assert answered(request) == 403
+
+
+def test_who_gets_into_the_account(published: dict[tuple[str, int], tuple[str, int]], tmp_path: Path) -> None:
+    """Neither without a key nor with another's; it takes no passwords. With its own, the switch below does."""
+    address, port = published[SFTP]
+    options = [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "IdentitiesOnly=yes",
+    ]
+    keys: tuple[list[str], ...] = ([], ["-i", str(keygen(tmp_path / "wrong", "ed25519"))])
+    for key in keys:
+        command = ["ssh", "-F", "none", *(f"-o{each}" for each in options), *key, "-p", str(port)]
+        done = subprocess.run(
+            [*command, f"freegee@{address}", "true"], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 255
+        assert "Permission denied (publickey)." in done.stderr
 
 
 def test_what_is_nobody_s_business_is_not_found(site: Site) -> None:
