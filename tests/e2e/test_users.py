@@ -44,9 +44,13 @@ SETTINGS: dict[str, object] = {
     "mlflow_stack_users": USERS,
     "mlflow_gateway_hostname": NAME,
     "mlflow_gateway_bind": "127.0.0.1",
-    "mlflow_gateway_https_port": PORT + 3,
-    "mlflow_gateway_http_port": PORT + 4,
 }
+
+
+def lab_with_users(name: str, directory: Path, port: int, **further: object) -> Lab:
+    """A lab whose gateway answers at the two ports after its own three."""
+    ports = {"mlflow_gateway_https_port": port + 3, "mlflow_gateway_http_port": port + 4}
+    return Lab(name, directory, port, {**SETTINGS, **ports, **further})
 
 
 def change_password(lab: Lab, user: str, password: str, **further: str) -> None:
@@ -123,7 +127,7 @@ def made(lab: Lab) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    lab = Lab("mlflow-users", tmp_path_factory.mktemp("users") / "lab", PORT, SETTINGS)
+    lab = lab_with_users("mlflow-users", tmp_path_factory.mktemp("users") / "lab", PORT)
     with lab.cleared():
         deployed = lab.play("site.yml", "-vvv", "--diff")
         output = passes(deployed)
@@ -232,52 +236,62 @@ DOORS = [
     # Whoever asks is led to the other one.
     Door("gateway", 8080, RUN, 308, 308, 308, 308),
 ]
-# Of the lab's SFTP server, where nothing is asked for in HTTP.
-SFTP = ("sftp", PORT)
+WHO = ("nobody", "wrong", "right", "others")
+# By service and port of its container, where this machine answers.
+Published = dict[tuple[str, int], tuple[str, int]]
 
 
-@pytest.fixture(scope="module")
-def published(site: Site) -> dict[tuple[str, int], tuple[str, int]]:
-    """As Docker tells it: where this machine answers, by service and port of the container."""
+def published_by(lab: Lab) -> Published:
+    """What of a lab is published, as Docker tells it."""
     found = {}
-    for container in docker("ps", "--format={{.Names}}", f"--filter=name=^{site.lab.name}-").splitlines():
-        service = container.removeprefix(f"{site.lab.name}-").removesuffix("-1")
-        ports = json.loads(
-            docker("container", "inspect", "--format={{json .NetworkSettings.Ports}}", container)
-        )
-        for port, bindings in ports.items():
+    for container in docker("ps", "--format={{.Names}}", f"--filter=name=^{lab.name}-").splitlines():
+        service = container.removeprefix(f"{lab.name}-").removesuffix("-1")
+        ports = docker("container", "inspect", "--format={{json .NetworkSettings.Ports}}", container)
+        for port, bindings in json.loads(ports).items():
             for binding in bindings or []:
                 found[service, int(port.partition("/")[0])] = (binding["HostIp"], int(binding["HostPort"]))
     return found
 
 
-def test_every_published_port_is_in_the_table(published: dict[tuple[str, int], tuple[str, int]]) -> None:
-    assert set(published) == {(door.service, door.port) for door in DOORS} | {SFTP}
-    assert {address for address, _ in published.values()} == {"127.0.0.1"}
+def in_the_table(lab: Lab) -> set[tuple[str, int]]:
+    """All ports that were thought of; at the lab's SFTP server nothing is asked for in HTTP."""
+    return {(door.service, door.port) for door in DOORS} | {("sftp", lab.port)}
 
 
-@pytest.mark.parametrize("who", ["nobody", "wrong", "right", "others"])
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door.service}-{door.port}-{door.path}")
-def test_who_gets_in_at_each_published_port(
-    site: Site, published: dict[tuple[str, int], tuple[str, int]], door: Door, who: str
-) -> None:
+def answered_at(site: Site, port: int, door: Door, who: str) -> int:
+    """Status of the answer to somebody at a door that this machine has at a port."""
     token = (site.lab.stack / ".secrets/notebook_token").read_text()
     right = f"token {token}" if door.wants_token else basic(AS_ALICE)
     wrong = "token wrong" if door.wants_token else basic(WRONG)
-    login = {"nobody": None, "wrong": wrong, "right": right, "others": basic(AS_BOB)}[who]
-    _, port = published[door.service, door.port]
+    login = {"nobody": "", "wrong": wrong, "right": right, "others": basic(AS_BOB)}[who]
     connection = (
         connect(NAME, port, trusted(site.lab))
         if door.port == 8443
         else http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     )
-    connection.request(
-        "GET", door.path.replace("RUN", site.run), headers={"Authorization": login} if login else {}
-    )
+    headers = {"Authorization": login} if login else {}
+    connection.request("GET", door.path.replace("RUN", site.run), headers=headers)
     answer = connection.getresponse()
     answer.read()
     connection.close()
-    assert answer.status == getattr(door, who)
+    return answer.status
+
+
+@pytest.fixture(scope="module")
+def published(site: Site) -> Published:
+    return published_by(site.lab)
+
+
+def test_every_published_port_is_in_the_table(site: Site, published: Published) -> None:
+    assert set(published) == in_the_table(site.lab)
+    assert {address for address, _ in published.values()} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door.service}-{door.port}-{door.path}")
+def test_who_gets_in_at_each_published_port(site: Site, published: Published, door: Door, who: str) -> None:
+    _, port = published[door.service, door.port]
+    assert answered_at(site, port, door, who) == getattr(door, who)
 
 
 def test_the_administrator_opens_no_notebook(site: Site) -> None:
@@ -286,9 +300,9 @@ def test_the_administrator_opens_no_notebook(site: Site) -> None:
     assert answered(request) == 403
 
 
-def test_who_gets_into_the_account(published: dict[tuple[str, int], tuple[str, int]], tmp_path: Path) -> None:
+def test_who_gets_into_the_account(site: Site, published: Published, tmp_path: Path) -> None:
     """Neither without a key nor with another's; it takes no passwords. With its own, the switch below does."""
-    address, port = published[SFTP]
+    address, port = published["sftp", site.lab.port]
     options = [
         "BatchMode=yes",
         "StrictHostKeyChecking=no",
@@ -444,3 +458,25 @@ def test_a_restore_lets_nobody_in_whom_the_inventory_has_deleted(site: Site, tmp
     # Users are nothing that came in.
     passes(site.lab.play("playbooks/restore.yml", undo=True, **backup, **changed))
     assert ask(site.lab, SEARCH, (eve["username"], eve["password"]))[0] == 401
+
+
+@pytest.mark.sweep
+def test_users_in_postgresql(tmp_path: Path) -> None:
+    """Where the login's tables are beside MLflow's in another database."""
+    lab = lab_with_users(
+        "mlflow-userspg", tmp_path / "lab", PORT + 20, mlflow_stack_backend_store="postgresql"
+    )
+    with lab.cleared():
+        passes(lab.play("site.yml", "--skip-tags", "verify"))
+        experiment, run = made(lab)
+        passes(lab.play("site.yml", "--skip-tags", "verify"))
+        site, published = Site(lab, "", experiment, run), published_by(lab)
+        assert set(published) == in_the_table(lab)
+        seen = {
+            (door, who): answered_at(site, published[door.service, door.port][1], door, who)
+            for door in DOORS
+            for who in WHO
+        }
+        assert seen == {(door, who): getattr(door, who) for door, who in seen}
+        output = passes(lab.play("site.yml"))
+        assert set(re.findall(r"changed=(\d+)", output)) == {"0"}
