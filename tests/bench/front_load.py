@@ -294,7 +294,7 @@ def _parse() -> argparse.Namespace:
         "--seconds", type=float, default=300, help="at least; both changes take as long as they do"
     )
     parser.add_argument(
-        "--pause", type=float, default=2.0, help="seconds from one request of a client to the next"
+        "--pause", type=float, default=5.0, help="seconds from one request of a client to the next"
     )
     parser.add_argument("--url", help="of a stack that is there, in place of a lab")
     parser.add_argument("--ca-file", help="certificates that the stack's is trusted by")
