@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.support.ansible import Outcome
-from tests.support.client_host import GATEWAY, ClientHost, client_host, images_of
 from tests.support.lab import Lab
 from tests.support.link import Link
+from tests.support.machines import Machine, images_of, machines
 from tests.support.stack import SWITCH, fails, passes
 
 pytestmark = [
@@ -37,7 +37,7 @@ class Site:
     """The lab with a server alone, and the machine beside it."""
 
     lab: Lab
-    machine: ClientHost
+    machine: Machine
     server: dict[str, object]
 
     @property
@@ -50,8 +50,11 @@ class Site:
             "mlflow_stack_dir": str(self.directory),
             "mlflow_stack_services": ["mlflow", "notebook", "experiment-service", "train"],
             "mlflow_stack_network": "",
-            "mlflow_stack_extra_hosts": {HOSTNAME: GATEWAY, "tajo.host.ch": GATEWAY},
-            "sftp_address": GATEWAY,
+            "mlflow_stack_extra_hosts": {
+                HOSTNAME: self.machine.gateway,
+                "tajo.host.ch": self.machine.gateway,
+            },
+            "sftp_address": self.machine.gateway,
             **(client or {}),
         }
         hosts = {"docker_hosts": {"hosts": {"docker-host": self.server}}}
@@ -91,8 +94,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     }
     with (
         lab.cleared(),
-        client_host() as machine,
-        Link(lab.port, address=GATEWAY, port=lab.port),
+        machines("mlflow-client", "10.78.0", "gpu") as (machine,),
+        Link(lab.port, address=machine.gateway, port=lab.port),
     ):
         site = Site(lab, machine, server)
         passes(site.play("site.yml", "--skip-tags", "verify", inventory=site.inventory(clients=False)))
