@@ -19,7 +19,9 @@ DOCUMENTS = [
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 PLAYBOOK = re.compile(r"\bplaybooks/[a-z_]+\.yml")
-VARIABLE = re.compile(r"`((?:sftp|mlflow_stack|artifact_storage|docker_engine|base_image)_[a-z_]+)`")
+VARIABLE = re.compile(
+    r"`((?:sftp|mlflow_stack|artifact_storage|docker_engine|docker_swarm|base_image)_[a-z_]+)`"
+)
 # Products of the collection that are named like variables.
 PLUGINS = {path.stem for path in (ROOT / "plugins").glob("[mf]*/*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir()}

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 _PREFIXES = (
     "artifact_storage_",
+    "docker_swarm_",
     "mlflow_backup_",
     "mlflow_database_move_",
     "mlflow_gateway_",

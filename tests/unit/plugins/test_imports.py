@@ -20,6 +20,7 @@ _ROOMS = (
     "_users",
     "_inputs",
     "_stack",
+    "_swarm",
     "_cutover",
     "_backup",
     "_tidy",

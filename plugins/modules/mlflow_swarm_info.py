@@ -1,0 +1,246 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: what a host says of its engine, its network and the swarm that it is in."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_swarm_info
+short_description: Tell what a host says of its engine, its network and the swarm that it is in
+version_added: 0.1.0
+author:
+  - FreeGee engineering (@freegee)
+description:
+  - Asks the engine and, where it manages a swarm, for the nodes and the services. The swarm's secrets and tokens are
+    not asked for.
+  - P(freegee.mlflow_sftp.mlflow_swarm_decision#filter) compares the answers of all hosts with the inventory.
+extends_documentation_fragment:
+  - freegee.mlflow_sftp.attributes
+  - freegee.mlflow_sftp.attributes.read_only
+options:
+  address:
+    description:
+      - The address that the host is to advertise. Without one, that of the default route is taken.
+    type: str
+    default: ""
+requirements:
+  - C(ip) of iproute2
+"""
+
+EXAMPLES = r"""
+- name: Ask the engine for the swarm that it is in
+  freegee.mlflow_sftp.mlflow_swarm_info:
+  register: host
+
+- name: Show the nodes that the managers know
+  ansible.builtin.debug:
+    msg: "{{ host.nodes }}"
+"""
+
+RETURN = r"""
+engine:
+  description: Whether Docker is C(absent), C(silent) or C(answers).
+  returned: success
+  type: str
+said:
+  description: What was said instead of an answer.
+  returned: success
+  type: str
+engine_id:
+  description: Id of the engine; empty where none answers.
+  returned: success
+  type: str
+version:
+  description: Version of the engine; empty where none answers.
+  returned: success
+  type: str
+  sample: 26.1.5
+architecture:
+  description: Architecture of the engine; empty where none answers.
+  returned: success
+  type: str
+  sample: x86_64
+python:
+  description: The interpreter of the modules.
+  returned: success
+  type: str
+sdk:
+  description: Whether that interpreter has the Docker SDK.
+  returned: success
+  type: bool
+address:
+  description: The address to advertise; empty where there is none to choose.
+  returned: success
+  type: str
+endpoint:
+  description: RV(address) with the port at which managers are asked; empty as RV(address).
+  returned: success
+  type: str
+  sample: 192.0.2.1:2377
+addresses:
+  description: All addresses of the host that others may reach.
+  returned: success
+  type: list
+  elements: str
+mtu:
+  description: MTU of the interface that has RV(address); null where there is none.
+  returned: success
+  type: int
+swarm:
+  description: The swarm that the engine is in.
+  returned: success
+  type: dict
+  contains:
+    state:
+      description: V(inactive), V(pending), V(active), V(error) or V(locked).
+      type: str
+    node:
+      description: Id of the host's node; empty where it is none.
+      type: str
+    address:
+      description: The address that the node advertises.
+      type: str
+    manager:
+      description: Whether the node is a manager.
+      type: bool
+    managers:
+      description: Addresses of the managers that the node knows.
+      type: list
+      elements: str
+    error:
+      description: What the engine complains of.
+      type: str
+    cluster:
+      description: Id of the swarm; empty where the node is no manager, or there is no quorum.
+      type: str
+    labels:
+      description: Labels of the swarm itself.
+      type: dict
+nodes:
+  description:
+    - The swarm's nodes, with C(id), C(hostname), C(role), C(availability), C(state), C(manager_address) and C(labels).
+    - Null where the node is no manager, or there is no quorum.
+  returned: success
+  type: list
+  elements: dict
+services:
+  description: Names of the swarm's services; null as RV(nodes).
+  returned: success
+  type: list
+  elements: str
+"""
+
+import importlib.util
+import json
+import socket
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import (
+    MANAGEMENT,
+    addresses_of,
+    endpoint,
+    interface_of,
+    node_of,
+    swarm_of,
+)
+
+# Seconds; an engine without quorum takes up to 20 for each question.
+_PATIENCE = "90"
+# Of documentation, so that no host is meant; connecting a datagram socket sends nothing.
+_AFAR = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
+
+
+def ask(module: AnsibleModule, *arguments: str) -> str:
+    """Return what docker says; the module fails where it does not."""
+    command = ["timeout", _PATIENCE, "docker", *arguments]
+    code, output, said = module.run_command(command)
+    if code:
+        module.fail_json(f"{' '.join(command[2:])} failed ({code}): {said.strip() or 'no answer'}")
+    return str(output)
+
+
+def engine(module: AnsibleModule) -> tuple[str, str, dict[str, Any]]:
+    """Say whether there is an engine, what was said instead, and what it tells of itself."""
+    if not module.get_bin_path("docker"):
+        return "absent", "no docker in PATH", {}
+    command = ["timeout", _PATIENCE, "docker", "info", "--format", "{{json .}}"]
+    code, output, said = module.run_command(command)
+    try:
+        info = json.loads(output)
+    except json.JSONDecodeError:
+        info = {}
+    if info.get("ServerVersion") and not info.get("ServerErrors"):
+        return "answers", "", info
+    reasons = [*(info.get("ServerErrors") or []), said.strip(), f"docker info ended with {code}"]
+    return "silent", next(filter(None, reasons)), {}
+
+
+def own_address() -> str:
+    """Return the address that the default route takes; empty where there is none."""
+    for place, family in _AFAR:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((place, 9))
+            except OSError:
+                continue
+            return str(probe.getsockname()[0])
+    return ""
+
+
+def network(module: AnsibleModule, wished: str) -> dict[str, Any]:
+    """Return the address to advertise, all addresses, and the MTU."""
+    command = [module.get_bin_path("ip", required=True), "-json", "address"]
+    _, output, _ = module.run_command(command, check_rc=True)
+    interfaces = json.loads(output)
+    address = wished or own_address()
+    interface = interface_of(address, interfaces) if address else None
+    return {
+        "address": address if interface else "",
+        "endpoint": endpoint(address, MANAGEMENT) if interface else "",
+        "addresses": addresses_of(interfaces),
+        "mtu": interface["mtu"] if interface else None,
+    }
+
+
+def nodes(module: AnsibleModule) -> list[dict[str, Any]]:
+    """Return the nodes of the swarm that the engine manages."""
+    ids = ask(module, "node", "ls", "--quiet").split()
+    return [asdict(node_of(each)) for each in json.loads(ask(module, "node", "inspect", *ids))]
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Look at the host."""
+    state, said, info = engine(module)
+    swarm = swarm_of(info)
+    manages = swarm.manager and swarm.cluster
+    return {
+        "engine": state,
+        "said": said,
+        "engine_id": info.get("ID") or "",
+        "version": info.get("ServerVersion") or "",
+        "architecture": info.get("Architecture") or "",
+        "python": sys.executable,
+        "sdk": importlib.util.find_spec("docker") is not None,
+        **network(module, module.params["address"]),
+        "swarm": {**asdict(swarm), "managers": list(swarm.managers)},
+        "nodes": nodes(module) if manages else None,
+        "services": sorted(ask(module, "service", "ls", "--format", "{{.Name}}").split())
+        if manages
+        else None,
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={"address": {"type": "str", "default": ""}}, supports_check_mode=True
+    )
+    module.exit_json(**run(module))
+
+
+if __name__ == "__main__":
+    main()
