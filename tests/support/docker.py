@@ -56,6 +56,11 @@ def systemd_image() -> str:
     return _newest("freegee/sshd-systemd")
 
 
+def apache_image() -> str:
+    """Return the name of the newest image with Apache, which tests/playbooks/apache_image.yml builds."""
+    return _newest("freegee/apache")
+
+
 def _newest(repository: str) -> str:
     images = docker("image", "ls", repository, "--format", "{{.Repository}}:{{.Tag}}").splitlines()
     assert images, f"there is no image {repository}: ansible-playbook tests/prepare.yml builds it"
