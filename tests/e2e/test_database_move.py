@@ -23,7 +23,7 @@ POSTGRESQL, SQLITE = {"mlflow_stack_backend_store": "postgresql"}, {"mlflow_stac
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    lab = Lab("mlflow-move", tmp_path_factory.mktemp("move") / "lab", 58301, {"artifact_storage": "local"})
+    lab = Lab("mlflow-move", tmp_path_factory.mktemp("move") / "lab", 14191, {"artifact_storage": "local"})
     with lab.cleared():
         passes(lab.play("site.yml", "--skip-tags", "verify"))
         yield fill(lab, 20, 1)

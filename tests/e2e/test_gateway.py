@@ -123,10 +123,10 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         "mlflow_gateway_bind": "0.0.0.0",
         # No login.
         "mlflow_stack_insecure": True,
-        "mlflow_gateway_https_port": 58303,
-        "mlflow_gateway_http_port": 58304,
+        "mlflow_gateway_https_port": 14153,
+        "mlflow_gateway_http_port": 14154,
     }
-    lab = Lab("mlflow-gate", tmp_path_factory.mktemp("gate") / "lab", 58300, settings)
+    lab = Lab("mlflow-gate", tmp_path_factory.mktemp("gate") / "lab", 14150, settings)
     with lab.cleared():
         passes(lab.play("site.yml", "--check", "--skip-tags", "verify"))
         assert not lab.stack.exists()
@@ -355,7 +355,7 @@ def test_bad_input_is_refused_all_at_once(front: Front, tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_certificate(tmp_path, name, f"{name}.example")
     (tmp_path / "b.key").chmod(0o644)
-    with socket.create_server(("127.0.0.1", 58306)):
+    with socket.create_server(("127.0.0.1", 14156)):
         output = fails(
             front.lab.play(
                 "site.yml",
@@ -365,14 +365,14 @@ def test_bad_input_is_refused_all_at_once(front: Front, tmp_path: Path) -> None:
                 mlflow_gateway_notebook="/api",
             )
         )
-        taken = fails(front.lab.play("playbooks/preflight.yml", mlflow_gateway_http_port=58306))
+        taken = fails(front.lab.play("playbooks/preflight.yml", mlflow_gateway_http_port=14156))
     flat = " ".join(output.split())
     assert "MLflow itself serves /api" in flat
     assert "has mode 0644" in flat
     assert f"is for a.example, not for {NAME}" in flat
     assert "is not the certificate's" in flat
     assert "Nothing has been changed" in flat
-    assert "Port 58306 on 0.0.0.0 is taken" in " ".join(taken.split())
+    assert "Port 14156 on 0.0.0.0 is taken" in " ".join(taken.split())
     assert front.ask(SEARCH).status == 200
 
 

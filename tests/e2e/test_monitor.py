@@ -17,7 +17,7 @@ from tests.support.stack import passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1200)]
 
-_METRICS = 58403
+_METRICS = 14174
 
 
 class WatchedLab:
@@ -50,7 +50,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedLab]:
             "mlflow_stack_monitor_interval": 1,
             "mlflow_stack_alert_url": webhook.url,
         }
-        lab = Lab("mlflow-monitor", tmp_path_factory.mktemp("monitor") / "lab", 58400, settings)
+        lab = Lab("mlflow-monitor", tmp_path_factory.mktemp("monitor") / "lab", 14171, settings)
         with lab.cleared():
             deployed = lab.play("site.yml", "--skip-tags", "verify")
             assert "s3cret-token" not in passes(deployed)
