@@ -50,7 +50,7 @@ options:
     required: true
   password:
     description:
-      - Password, of 12 characters or more. Needed for a user who is not there yet.
+      - Password, of 12 ASCII characters or more. Needed for a user who is not there yet.
     type: str
   update_password:
     description:
@@ -165,7 +165,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users i
 def require_usable(module: AnsibleModule) -> None:
     """End with all that is wrong with the options."""
     name, password = module.params["name"], module.params["password"]
-    found = [name_problem(name), password_problem(password) if password is not None else ""]
+    logs_in = module.params["state"] == "present"
+    found = [name_problem(name, logs_in), password_problem(password) if password is not None else ""]
     found += list(permission_problems([_given(each) for each in module.params["permissions"]]))
     if any(found):
         problems = " ".join(f"{name or 'The user'} {each}" for each in found if each)

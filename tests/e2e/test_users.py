@@ -26,7 +26,7 @@ from tests.support.stack import SWITCH, fails, passes
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
 
 # No other text of the stack has them by chance.
-ALICE, BOB, ADMIN = "alice-Kx7 pässword%", "bob-Qz3-password-1", "admin-Wv9-password-1"
+ALICE, BOB, ADMIN = "alice-Kx7 password%", "bob-Qz3-password-1", "admin-Wv9-password-1"
 # Seconds for which a password that was right is not compared again.
 REMEMBERED = 5
 NAME = "mlflow.users.example"

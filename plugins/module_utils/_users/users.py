@@ -27,6 +27,8 @@ _MAX_NAME = 255
 _KEYS = {"name", "password", "update_password", "admin", "permissions", "state"}
 _CHOICES = {"state": ("present", "absent"), "update_password": ("always", "on_create")}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# mlflow.server.auth decodes a login as ASCII there, and as UTF-8 elsewhere.
+_REFUSED = "with which MLflow takes no artifact through its server"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def user_problems(users: Sequence[Any], login: bool) -> Iterator[str]:
 def _problems(user: Mapping[str, Any], name: str) -> Iterator[str]:
     if strange := sorted(map(str, set(user) - _KEYS)):
         yield f"has {', '.join(strange)}; expected {', '.join(sorted(_KEYS))}."
-    if problem := name_problem(name):
+    if problem := name_problem(name, logs_in=user.get("state") != "absent"):
         yield problem
     if name in (ADMIN, *map(service_user, SERVICES)):
         yield "is a user of the stack itself; choose another name."
@@ -100,14 +102,16 @@ def _problems(user: Mapping[str, Any], name: str) -> Iterator[str]:
     yield from permission_problems(user.get("permissions") or [])
 
 
-def name_problem(name: str) -> str:
-    """Return why nobody can have such a name; empty where somebody can."""
+def name_problem(name: str, logs_in: bool = True) -> str:
+    """Return why nobody can have such a name, or log in with it; empty where somebody can."""
     if not name.strip():
         return "has no name."
     if len(name) > _MAX_NAME:
         return f"is a name of {len(name)} characters; MLflow takes {_MAX_NAME}."
     if ":" in name or _CONTROL.search(name) or name != name.strip():
         return "is a name with a colon, a control character or a space at an end, which a login cannot carry."
+    if logs_in and not name.isascii():
+        return f"is a name that is not all ASCII, {_REFUSED}."
     return ""
 
 
@@ -119,6 +123,8 @@ def password_problem(password: Any) -> str:
         return f"has a password of {len(password)} characters; MLflow takes none below {MIN_PASSWORD}."
     if _CONTROL.search(password) or password != password.strip():
         return "has a password with a control character or a space at an end."
+    if not password.isascii():
+        return f"has a password that is not all ASCII, {_REFUSED}."
     return ""
 
 
