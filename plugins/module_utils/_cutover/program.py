@@ -102,7 +102,7 @@ class Program:
             yield
         except CutoverError as error:
             if late.is_set():
-                raise LateError(f"it did not answer within {seconds:.0f} s, and was stopped") from error
+                raise LateError(f"it did not answer within {seconds:g} s, and was stopped") from error
             raise
         finally:
             timer.cancel()

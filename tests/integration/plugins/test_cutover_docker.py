@@ -5,7 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    LateError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import Program
 
 from tests.support.docker import base_image, unused_name
@@ -77,6 +80,6 @@ def test_answers_of_a_program(name: str) -> None:
 def test_a_program_that_does_not_answer_in_time_is_ended(name: str) -> None:
     start(name, _PROGRAM)
     program = Program(name, [])
-    with pytest.raises(CutoverError, match="ended"):
+    with pytest.raises(LateError, match=r"did not answer within 0\.5 s, and was stopped"):
         program.call("silent", seconds=0.5)
     program.end()
