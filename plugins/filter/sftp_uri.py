@@ -7,6 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import bracketed
 
 
 def sftp_uri(host: str, path: str, user: str | None = None, port: int | str | None = None) -> str:
@@ -19,9 +20,8 @@ def sftp_uri(host: str, path: str, user: str | None = None, port: int | str | No
         number = None if port is None else int(port)
     except ValueError:
         raise AnsibleFilterError(f"sftp_uri: the port must be a number, not '{port}'") from None
-    name = f"[{host}]" if ":" in host else host
     login = f"{quote(user, safe='')}@" if user else ""
-    return f"sftp://{login}{name}{f':{number}' if number else ''}{quote(path)}"
+    return f"sftp://{login}{bracketed(host)}{f':{number}' if number else ''}{quote(path)}"
 
 
 class FilterModule:

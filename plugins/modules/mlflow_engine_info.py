@@ -97,7 +97,6 @@ cause:
 """
 
 import importlib.util
-import json
 import os
 import pwd
 import shutil
@@ -106,13 +105,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker import engine
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import TIMED_OUT, engine_info
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.engine import Host, Unit
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import MARK
 
 _PATH = ":".join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin", "/snap/bin"))
 # Seconds after which an engine that hangs counts as one that does not answer.
-_PATIENCE = "30"
-_TIMED_OUT = 124
+_PATIENCE = 30
 # In what releases before the mark wrote.
 _EARLIER_MARK = "Ansible managed"
 
@@ -153,15 +152,9 @@ def _program(name: str) -> str:
 
 
 def _info(module: AnsibleModule) -> tuple[dict[str, Any], str]:
-    command = ["timeout", _PATIENCE, "docker", "info", "--format", "{{json .}}"]
-    code, output, said = module.run_command(command)
-    try:
-        shown = json.loads(output)
-    except json.JSONDecodeError:
-        shown = {}
-    info = shown if isinstance(shown, dict) else {}
-    complaints = [said.strip(), *(info.get("ServerErrors") or [])]
-    if code == _TIMED_OUT:
+    code, info, said = engine_info(module.run_command, _PATIENCE)
+    complaints = [said, *(info.get("ServerErrors") or [])]
+    if code == TIMED_OUT:
         complaints.append(f"no answer within {_PATIENCE} s")
     return info, "\n".join(text for text in complaints if text)
 

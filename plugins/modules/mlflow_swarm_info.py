@@ -139,6 +139,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import engine_info
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import (
     MANAGEMENT,
     addresses_of,
@@ -149,14 +150,14 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts i
 )
 
 # Seconds; an engine without quorum takes up to 20 for each question.
-_PATIENCE = "90"
+_PATIENCE = 90
 # Of documentation, so that no host is meant; connecting a datagram socket sends nothing.
 _AFAR = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
 
 
 def ask(module: AnsibleModule, *arguments: str) -> str:
     """Return what docker says; the module fails where it does not."""
-    command = ["timeout", _PATIENCE, "docker", *arguments]
+    command = ["timeout", str(_PATIENCE), "docker", *arguments]
     code, output, said = module.run_command(command)
     if code:
         module.fail_json(f"{' '.join(command[2:])} failed ({code}): {said.strip() or 'no answer'}")
@@ -167,15 +168,10 @@ def engine(module: AnsibleModule) -> tuple[str, str, dict[str, Any]]:
     """Say whether there is an engine, what was said instead, and what it tells of itself."""
     if not module.get_bin_path("docker"):
         return "absent", "no docker in PATH", {}
-    command = ["timeout", _PATIENCE, "docker", "info", "--format", "{{json .}}"]
-    code, output, said = module.run_command(command)
-    try:
-        info = json.loads(output)
-    except json.JSONDecodeError:
-        info = {}
+    code, info, said = engine_info(module.run_command, _PATIENCE)
     if info.get("ServerVersion") and not info.get("ServerErrors"):
         return "answers", "", info
-    reasons = [*(info.get("ServerErrors") or []), said.strip(), f"docker info ended with {code}"]
+    reasons = [*(info.get("ServerErrors") or []), said, f"docker info ended with {code}"]
     return "silent", next(filter(None, reasons)), {}
 
 

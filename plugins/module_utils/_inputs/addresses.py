@@ -26,6 +26,11 @@ def is_reached(bind: str) -> bool:
     return not bind_problem(bind) and not ip_address(bind).is_loopback
 
 
+def bracketed(host: str) -> str:
+    """Return a host name or an address as it is written before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
 def stack_bind(values: Mapping[str, Any]) -> str:
     """Return the address of MLflow's and JupyterLab's ports, variables by name."""
     return str(values.get("mlflow_stack_bind", LOOPBACK))

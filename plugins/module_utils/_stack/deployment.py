@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import bracketed
+
 PROXIED_ROOT = "mlflow-artifacts:/"
 
 _IMAGE = re.compile(r"^\s+image: (\S+)$", re.MULTILINE)
@@ -138,6 +140,5 @@ class Project:
 
 
 def _published(port: Mapping[str, Any]) -> str:
-    address = str(port.get("host_ip", ""))
-    bracketed = f"[{address}]" if ":" in address else address
-    return ":".join(filter(None, (bracketed, str(port.get("published", "")), str(port["target"]))))
+    address = bracketed(str(port.get("host_ip", "")))
+    return ":".join(filter(None, (address, str(port.get("published", "")), str(port["target"]))))

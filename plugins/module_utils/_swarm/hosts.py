@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import bracketed
 
 # On the swarm itself: the name of the inventory's swarm that it is.
 LABEL = "freegee.mlflow_sftp.swarm"
@@ -178,4 +179,4 @@ def addresses_of(interfaces: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def endpoint(address: str, port: int) -> str:
     """Return an address with a port, as Docker reads it."""
-    return f"[{address}]:{port}" if ip_address(address).version == 6 else f"{address}:{port}"
+    return f"{bracketed(address)}:{port}"

@@ -109,30 +109,22 @@ class Listener:
         return True
 
 
-class _Tcp(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
+class _Answerer(socketserver.TCPServer):
+    """What both kinds of servers have, by their sockets' type."""
+
+    handler: type[socketserver.BaseRequestHandler]
 
     def __init__(self, address: str, number: int, answer: _Answering) -> None:
         self.address_family = _family(address)
         self.answer = answer
-        super().__init__((address, number), _TcpHandler)
-
-
-class _Udp(socketserver.UDPServer):
-    max_packet_size = _LONGEST
-
-    def __init__(self, address: str, number: int, answer: _Answering) -> None:
-        self.address_family = _family(address)
-        self.answer = answer
-        super().__init__((address, number), _UdpHandler)
+        super().__init__((address, number), self.handler)
 
 
 class _TcpHandler(socketserver.StreamRequestHandler):
     timeout = 5
 
     def handle(self) -> None:
-        assert isinstance(self.server, _Tcp)
+        assert isinstance(self.server, _Answerer)
         reply = self.server.answer(self.rfile.readline(_LONGEST))
         if reply:
             self.wfile.write(reply)
@@ -140,11 +132,22 @@ class _TcpHandler(socketserver.StreamRequestHandler):
 
 class _UdpHandler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        assert isinstance(self.server, _Udp)
+        assert isinstance(self.server, _Answerer)
         question, connection = self.request
         reply = self.server.answer(question)
         if reply:
             connection.sendto(reply, self.client_address)
+
+
+class _Tcp(socketserver.ThreadingMixIn, _Answerer):
+    allow_reuse_address = True
+    daemon_threads = True
+    handler = _TcpHandler
+
+
+class _Udp(_Answerer, socketserver.UDPServer):
+    max_packet_size = _LONGEST
+    handler = _UdpHandler
 
 
 def ask(own_name: str, token: str, peer: Peer, port: Port) -> Answer:
