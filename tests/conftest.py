@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -79,6 +80,15 @@ def environment_of_mlflow() -> Iterator[None]:
     for name in _of_mlflow().keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uris_of_mlflow() -> Iterator[None]:
+    """The server and the registry that MLflow in this process was told of are forgotten with the file that told it."""
+    yield
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri("")
 
 
 def _of_mlflow() -> dict[str, str]:
