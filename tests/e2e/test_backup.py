@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.repository import Repository
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import Access, Home, opened
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import write
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import (
     UpgradeRecord,
@@ -270,6 +273,21 @@ def test_unknown_host_key_is_refused(stack: Stack, tmp_path: Path) -> None:
         )
     )
     assert "host key is unknown or has changed" in output
+
+
+def test_what_ssh_says_is_told_though_restic_ends_before_it_has_passed_that_on(
+    stack: Stack, tmp_path: Path
+) -> None:
+    silent = tmp_path / "restic"
+    silent.write_text(
+        "#!/bin/sh\necho 'Fatal: unable to start the sftp session, error: broken pipe' >&2\nexit 1\n"
+    )
+    silent.chmod(0o755)
+    access = Access(Repository.at("sftp:nobody@127.0.0.1:/backup"), PASSWORD, restic_image())
+    home = Home("mlflow-backup", tmp_path, credentials=(f"{tmp_path}:/nothing",), config_dir="/nothing")
+    (tmp_path / "ssh_config").touch()
+    with opened(home, access, None) as restic, pytest.raises(CutoverError, match="nothing listens there"):
+        restic.call("list", "locks", "--no-lock", volumes=[f"{silent}:/usr/bin/restic:ro"])
 
 
 def test_half_done_cutover_is_refused(stack: Stack, repository: Path) -> None:

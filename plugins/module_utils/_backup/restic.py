@@ -197,7 +197,11 @@ class Restic:
 
     def failed(self, command: str, done: subprocess.CompletedProcess[str]) -> CutoverError:
         """Return what an answer means that is no success."""
-        return explain(command, self._access.repository, f"{done.stdout}\n{done.stderr}", done.returncode)
+        said = f"{done.stdout}\n{done.stderr}"
+        if _cannot_connect(said):
+            # restic may end before it has passed on what its ssh said.
+            said = f"{said}\n{self._said_by_ssh()}"
+        return explain(command, self._access.repository, said, done.returncode)
 
     def attempt(
         self, *arguments: str, volumes: Sequence[str] = (), capabilities: Sequence[str] = ()
@@ -227,6 +231,11 @@ class Restic:
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
         )
+
+    def _said_by_ssh(self) -> str:
+        repository = self._access.repository
+        options = ssh_options(repository, self._home.config_dir, own_key=self._access.own_key)
+        return self._in_container('exec ssh "$@"', *options, repository.host, "-s", "sftp").stderr
 
     def _needed(self, more: Sequence[str]) -> list[str]:
         return [*more, *(["DAC_OVERRIDE"] if self._access.repository.kind == "directory" else [])]
