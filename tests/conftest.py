@@ -77,9 +77,7 @@ def environment_of_mlflow() -> Iterator[None]:
     """What a program that was run in this process, or MLflow itself, has set for MLflow ends with the test."""
     before = _of_mlflow()
     yield
-    for name in _of_mlflow().keys() - before.keys():
-        del os.environ[name]
-    os.environ.update(before)
+    _restore(before)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,10 +87,21 @@ def uris_of_mlflow() -> Iterator[None]:
     if mlflow := sys.modules.get("mlflow"):
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri("")
+    # Not what was there before the file: a fixture of the whole session may have told it by then.
+    _restore(_FROM_OUTSIDE)
+
+
+def _restore(before: dict[str, str]) -> None:
+    for name in _of_mlflow().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def _of_mlflow() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+
+
+_FROM_OUTSIDE = _of_mlflow()
 
 
 @pytest.fixture
