@@ -133,6 +133,7 @@ def deployed(demo: Demo) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.full
 def test_a_deployment_that_does_not_start_goes_back(demo: Demo) -> None:
     files, services = deployed(demo), demo.lab.containers().keys()
     limits = dict.fromkeys(("mlflow", "notebook", "experiment-service", "train", "postgres"), "2g")
@@ -252,6 +253,7 @@ def test_a_verify_leaves_no_row_and_no_file_behind(demo: Demo) -> None:
     assert traces() == before
 
 
+@pytest.mark.full
 def test_verify_fails_when_the_store_does(demo: Demo) -> None:
     sftp = f"{demo.lab.name}-sftp"
     subprocess.run(["docker", "exec", sftp, "chmod", "0555", DIRECTORY], check=True)

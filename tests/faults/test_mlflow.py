@@ -114,6 +114,7 @@ def test_storage_is_down(sftp: SshServer, mlflow: MlflowServer) -> None:
     assert str(sftp.port) in message
 
 
+@pytest.mark.full
 def test_artifacts_are_stored_elsewhere(sftp: SshServer, tmp_path: Path) -> None:
     flags = ["--default-artifact-root", str(tmp_path / "artifacts"), "--no-serve-artifacts"]
     with MlflowServer(tmp_path / "mlflow", flags) as server:
@@ -147,6 +148,7 @@ def test_runs_made_before_the_store_changed(mlflow: MlflowServer, sftp: SshServe
     assert sftp.uri() in message
 
 
+@pytest.mark.full
 def test_storage_of_runs_made_before_is_down(mlflow: MlflowServer, sftp: SshServer) -> None:
     environment = {
         "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES": "sftp",

@@ -128,6 +128,7 @@ def test_mistakes_are_told_all_at_once(server: str, tmp_path: Path) -> None:
     assert fingerprint(server) == before
 
 
+@pytest.mark.full
 def test_what_is_no_longer_as_it_was_made_is_put_right(server: str, tmp_path: Path) -> None:
     docker("exec", server, "sh", "-ec", "rm -rf /srv/sftp /etc/ssh/sshd_config.d/*")
     assert not play(server, tmp_path).failed
@@ -147,6 +148,7 @@ def test_what_is_no_longer_as_it_was_made_is_put_right(server: str, tmp_path: Pa
         assert state(server) == made, drift
 
 
+@pytest.mark.full
 def test_keys_that_may_stay(server: str, tmp_path: Path) -> None:
     other = f"{KEY[:-4]}AAAA of another host"
     assert not play(server, tmp_path, sftp_target_authorized_keys=[KEY, other]).failed

@@ -132,6 +132,7 @@ def test_model_loads_by_its_registered_name(tracked: None, first: dict[str, Any]
     assert np.allclose(probabilities.sum(axis=1), 1)
 
 
+@pytest.mark.full
 def test_same_seed_same_metrics(server: MlflowServer, first: dict[str, Any]) -> None:
     assert result(server, "--seed", "5")["metrics"] == first["metrics"]
     assert result(server, "--seed", "6")["metrics"] != first["metrics"]

@@ -102,6 +102,7 @@ def trickle() -> Iterator[bytes]:
         yield b"x"
 
 
+@pytest.mark.full
 def test_what_clients_begin_meanwhile_succeeds_once_the_server_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

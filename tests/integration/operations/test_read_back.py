@@ -235,6 +235,7 @@ def test_a_store_that_is_gone_ends_it_early(
     assert f"127.0.0.1:{sshd.port}" in found.problems[0].cause
 
 
+@pytest.mark.full
 def test_the_module(moved: Moved, tmp_path: Path) -> None:
     options: dict[str, Any] = {"root": moved.root, "manifest": str(moved.manifest), "runs": "all"}
     with serving(moved, tmp_path) as server:

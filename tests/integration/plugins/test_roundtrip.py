@@ -184,6 +184,7 @@ def purge(stack: Stack, **options: Any) -> Outcome:
     return run_module("mlflow_roundtrip_purge", given, environment=environment, **options)
 
 
+@pytest.mark.full
 def test_round_trips_that_share_an_experiment_leave_no_row_and_no_directory(stack: Stack) -> None:
     """Once the experiment is there, which stays."""
     assert not stack.run(experiment="verify", size=1000).failed
@@ -251,6 +252,7 @@ def test_a_purge_takes_what_is_its_own_and_over(stack: Stack, monkeypatch: pytes
     assert client.get_experiment(shared.experiment_id).lifecycle_stage == "active"
 
 
+@pytest.mark.full
 @direct
 def test_an_experiment_made_for_one_round_trip_goes_unless_it_holds_more(stack: Stack) -> None:
     purge(stack)
@@ -268,6 +270,7 @@ def test_an_experiment_made_for_one_round_trip_goes_unless_it_holds_more(stack: 
     assert rows(stack)["runs"] == before["runs"]
 
 
+@pytest.mark.full
 @direct
 def test_round_trips_go_on_while_what_is_over_is_purged(stack: Stack) -> None:
     before = stack.left()[0]
@@ -311,6 +314,7 @@ def test_what_cannot_be_deleted_keeps_its_row(stack: Stack) -> None:
     assert not client.search_runs([shared.experiment_id], run_view_type=ViewType.ALL)
 
 
+@pytest.mark.full
 def test_the_command_makes_a_round_trip_and_purges(stack: Stack) -> None:
     stack.run(experiment="by hand", size=1000)
     purge(stack)
