@@ -31,6 +31,7 @@ NAME = "mlflow.gate.example"
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 GATEWAY = "mlflow-gate-gateway-1"
 MEBIBYTES = 200
+QUESTIONS = [("GET", SEARCH, None), ("POST", "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}')]
 # Changed while the story is told, and what a client meets meanwhile.
 ASKED_A_SECOND = 20
 
@@ -87,12 +88,15 @@ class Front:
 
 
 class Asking:
-    """Asks MLflow through the gateway many times a second, a connection each."""
+    """Asks MLflow through the gateway many times a second, a connection each.
+
+    Every second question is one that HAProxy must not repeat.
+    """
 
     def __init__(self, front: Front) -> None:
         self._front, self._context = front, front.context()
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
+        self._threads = [threading.Thread(target=self._ask, args=asked) for asked in QUESTIONS * 2]
         self.answers: list[Answer] = []
         self.errors: list[str] = []
 
@@ -106,10 +110,11 @@ class Asking:
         for thread in self._threads:
             thread.join()
 
-    def _ask(self) -> None:
+    def _ask(self, method: str, path: str, body: bytes | None) -> None:
         while not self._ended.wait(len(self._threads) / ASKED_A_SECOND):
             try:
-                self.answers.append(self._front.ask(SEARCH, context=self._context))
+                answer = self._front.ask(path, method, body, self._context, Content_Type="application/json")
+                self.answers.append(answer)
             except OSError as error:
                 self.errors.append(f"{time.strftime('%H:%M:%S')} {error!r}")
 

@@ -116,8 +116,9 @@ class Deeds(Generic[Kind]):
         if self._stack.project.stopped:
             self._stack.compose.run("stop", *self._stack.project.stopped)
         closed_at = time.monotonic()
-        self._stack.compose.run("stop", "mlflow")
-        docker.run("container", "start", self._stack.maintenance)
+        with self._stack.requests_waiting():
+            self._stack.compose.run("stop", "mlflow")
+            docker.run("container", "start", self._stack.maintenance)
         return closed_at
 
     def back_up(self, record: Kind) -> None:

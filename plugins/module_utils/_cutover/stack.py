@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Literal
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -18,6 +19,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker import admission
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
     Project,
@@ -313,6 +315,23 @@ class Stack:
             self._start_others()
         return answered_at
 
+    @contextlib.contextmanager
+    def requests_waiting(self) -> Iterator[None]:
+        """Have the gateway tell to wait whoever comes, so that none of them meets the end of a server.
+
+        One that does not run, or that an earlier release has configured, cannot; it is no reason not to go on.
+        """
+        self._admit("maint")
+        try:
+            yield
+        finally:
+            self._admit("ready")
+
+    def _admit(self, state: Literal["maint", "ready"]) -> None:
+        for name in self.project.gateways:
+            with contextlib.suppress(CutoverError):
+                docker.run("container", "exec", f"{self.project.name}-{name}-1", *admission.command(state))
+
     def _start_others(self) -> None:
         # Compose itself would wait for the server's health check, which is asked every few seconds only.
         self.compose.run("up", "--no-start", "--no-build")
@@ -321,6 +340,8 @@ class Stack:
         others = [f"{present.name}-{name}-1" for name in (*present.stopped, *present.gateways)]
         if others:
             docker.run("container", "start", *others)
+        # Of a cutover that was killed while requests were waiting.
+        self._admit("ready")
 
     def await_services(self, seconds: int, *options: str) -> None:
         """Wait until every service is well.

@@ -14,6 +14,7 @@ import secrets
 import string
 import subprocess
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
@@ -224,7 +225,8 @@ class SecretRotation:
             write(self._environment, exchanged(text, self._name, present, secret).encode(), (0, 0))
         limit = f"--wait-timeout={self._stack.settings.wait_timeout}"
         containers = [f"{self._stack.project.name}-{name}-1" for name in self._secret.services]
-        with docker.complaining(*containers):
+        closes = "mlflow" in self._secret.services
+        with docker.complaining(*containers), self._stack.requests_waiting() if closes else nullcontext():
             # A request that is being answered ends first, instead of losing its transaction and perhaps its answer.
             for service in reversed(self._secret.services[1:]):
                 self._stack.compose.run("stop", service)
