@@ -176,7 +176,7 @@ class _Drill:
             raise RefusedError(
                 "The snapshot's database is one of your own, and a drill would have to restore into it. "
                 "Nothing was changed",
-                "Restore database/mlflow.dump with pg_restore into an empty database instead; see docs/operations.md",
+                "Restore database/mlflow.dump with pg_restore into an empty database instead; see docs/restore.md",
             )
 
     def require_room(self, snapshot: Snapshot) -> None:

@@ -298,7 +298,7 @@ def _present_database(program: Program) -> Mapping[str, Any]:
             f"The present database cannot be read, so that nobody can tell what a restore gives up: {error.seen}. "
             "Nothing was changed",
             "Start the stack, if it is stopped. If the database is damaged, give it the content of the snapshot by "
-            "hand, as docs/operations.md says",
+            "hand, as docs/restore.md says",
         ) from error
     return present
 

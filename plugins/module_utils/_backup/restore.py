@@ -147,7 +147,7 @@ def _require_own_service(facts: Facts, options: RestoreOptions) -> None:
     if facts.database == "postgresql" and not any("postgres" in image for image in facts.images):
         raise RefusedError(
             "The snapshot's database was one of your own. Nothing was changed",
-            "Restore database/mlflow.dump into it by hand, as docs/operations.md says",
+            "Restore database/mlflow.dump into it by hand, as docs/restore.md says",
         )
 
 

@@ -598,7 +598,7 @@ _TABLE = (
         "service_database_outdated",
         "mlflow",
         "MLflow refuses a database that an older version of it made",
-        "Back the database up (docs/operations.md), then run in the directory of the stack: "
+        "Back the database up (docs/restore.md), then run in the directory of the stack: "
         "docker compose run --rm mlflow sh -c 'mlflow db upgrade \"$MLFLOW_BACKEND_STORE_URI\"', and site.yml.",
     ),
     Cause(

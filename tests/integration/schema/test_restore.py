@@ -23,7 +23,7 @@ from tests.integration.schema.conftest import NEW, OLD, Answer, Older, Program
 from tests.support.older_database import beside, content, leave_journal
 from tests.support.postgres import PostgresServer
 
-PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[3] / "docs" / "restore.md"
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_an_empty_database_is_filled(
 
 def test_standard_input_as_the_page_says(older: Older, backup: Path) -> None:
     """The commands of the page, run here instead of in a container."""
-    commands = re.findall(r"^    docker compose .* mlflow (mlflow-sftp .*)$", PAGE.read_text(), re.MULTILINE)
+    commands = re.findall(r"^docker compose .* mlflow (mlflow-sftp .*)$", PAGE.read_text(), re.MULTILINE)
     (restoring,) = [command for command in commands if " restore " in command]
     (backing_up,) = [command for command in commands if " backup " in command]
     script = f"{backing_up}\n{restoring}".replace("/tmp/mlflow.backup", "since.backup")

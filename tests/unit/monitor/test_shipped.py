@@ -57,5 +57,5 @@ def test_every_metric_is_one_that_the_monitor_shows(where: str) -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    text = (REPOSITORY / "docs/operations.md").read_text()
+    text = (REPOSITORY / "docs/watch.md").read_text()
     assert [name for name in METRICS if f"`{name}" not in text] == []
