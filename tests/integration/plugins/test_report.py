@@ -1,8 +1,6 @@
 """report.html from real checks, rendered by Ansible and read by a real browser."""
 
 import json
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -17,11 +15,11 @@ from PIL import Image
 
 from tests.integration.plugins.conftest import account
 from tests.support.ansible import REPOSITORY, run_module, run_playbook
+from tests.support.browser import CHROMIUM, browse
 from tests.support.server import keygen
 from tests.support.sshd import SshServer
 
-_CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="chromium is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 _ROUND_TRIP = {"times": {"log": 0.3, "download": 0.1}, "files": [{}] * 5, "read_back": True}
 _HOSTILE = "<script>document.title='owned'</script>"
 
@@ -89,17 +87,6 @@ def with_faults(sshd: SshServer, directory: Path) -> list[dict[str, Any]]:
     stage = next(stage for stage in results[5]["result"]["stages"] if stage["cause"])
     stage["detail"] = f"the greeting is '{_HOSTILE}'"
     return results
-
-
-def browse(page: Path, *arguments: str) -> str:
-    """Open a page in headless Chromium and return what it prints."""
-    assert _CHROMIUM is not None
-    command = [_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    done = subprocess.run(
-        [*command, profile, *arguments, page.as_uri()], check=True, capture_output=True, text=True, timeout=90
-    )
-    return done.stdout
 
 
 class Page(HTMLParser):
