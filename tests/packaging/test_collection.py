@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,8 +15,12 @@ from tests.packaging.conftest import ROOT
 from tests.support.sshd import SshServer
 
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
-# What galaxy.yml leaves out on purpose.
-DEVELOPMENT = ("bin", "molecule", "tests")
+# What galaxy.yml leaves out on purpose, and what the wheel stands for.
+DEVELOPMENT = ("bin/", "experiments/", "molecule/", "pyproject.toml", "requirements/", "src/", "tests/")
+# What the images are built from.
+IMAGE = "roles/mlflow_stack/files/image"
+# What of a collection Ansible itself reads.
+READ_BY_ANSIBLE = {"meta", "playbooks", "plugins", "roles"}
 SECRET_NAME = re.compile(
     r"(^|/)(\.env|\.secrets|\.lab.*|id_(rsa|ecdsa|ed25519)|.*vault.*|.*\.(pem|key))(/|$)"
 )
@@ -67,10 +72,8 @@ def test_holds_what_a_site_needs(names: list[str]) -> None:
         "MANIFEST.json",
         "meta/runtime.yml",
         "meta/execution-environment.yml",
-        "pyproject.toml",
-        "requirements/images.txt",
-        "src/mlflow_sftp/py.typed",
-        "experiments/image_scoring/entrypoint.py",
+        f"{IMAGE}/requirements/images.txt",
+        f"{IMAGE}/experiments/image_scoring/entrypoint.py",
         *(f"playbooks/{name}.yml" for name in PLAYBOOKS),
     }
 
@@ -89,6 +92,16 @@ def test_working_tree_adds_nothing(source_files: list[str], tmp_path: Path) -> N
         files = {member.name for member in archive if not member.isdir()}
 
     assert files - set(source_files) == {"MANIFEST.json", "FILES.json"}
+
+
+def test_images_are_built_from_the_wheel_that_is_published(
+    tarball: Path, wheel: Path, names: list[str]
+) -> None:
+    assert [name for name in names if name.endswith(".whl")] == [f"{IMAGE}/{wheel.name}"]
+    with tarfile.open(tarball) as archive:
+        held = archive.extractfile(f"{IMAGE}/{wheel.name}")
+        assert held is not None
+        assert held.read() == wheel.read_bytes()
 
 
 def test_holds_no_secret(tarball: Path, names: list[str], tmp_path: Path) -> None:
@@ -117,6 +130,32 @@ def test_playbooks_by_name(site: Path) -> None:
     playbooks = [f"freegee.mlflow_sftp.{name}" for name in PLAYBOOKS]
 
     _run(site, "ansible-playbook", "-i", str(inventory), "--syntax-check", *playbooks)
+
+
+def test_works_with_nothing_but_what_ansible_reads(site: Path, tmp_path: Path) -> None:
+    """A packager may leave out all else: the playbooks are read, and the role finds what it builds images from."""
+    place = Path("collections/ansible_collections/freegee/mlflow_sftp")
+    for name in READ_BY_ANSIBLE:
+        shutil.copytree(site / place / name, tmp_path / place / name)
+    role = tmp_path / place / "roles/mlflow_stack"
+    shown = f"{{{{ '{role}' | freegee.mlflow_sftp.image_sources | to_json }}}}"
+    play = {
+        "name": "Look for the sources of the images",
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [
+            {"name": "Look", "ansible.builtin.copy": {"content": shown, "dest": str(tmp_path / "found")}}
+        ],
+    }
+    (tmp_path / "look.yml").write_text(json.dumps([play]))
+    playbooks = [f"freegee.mlflow_sftp.{name}" for name in PLAYBOOKS]
+
+    _run(tmp_path, "ansible-playbook", "-i", "localhost,", "--syntax-check", *playbooks)
+    _run(tmp_path, "ansible-playbook", "look.yml")
+
+    found = json.loads((tmp_path / "found").read_text())
+    assert (found["kind"], found["root"], found["findings"]) == ("wheel", str(role / "files/image"), [])
+    assert {"requirements/images.txt", found["package"]} < found["files"].keys()
 
 
 @pytest.mark.sshd

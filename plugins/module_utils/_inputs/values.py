@@ -45,6 +45,7 @@ Values = Mapping[str, Any]
 Specs = Mapping[str, Mapping[str, Any]]
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?")
 _KEY_SOURCES = (
     "sftp_private_key (text, from a vault), sftp_private_key_file (a file on the controller) "
     "or sftp_client_generate_key"
@@ -82,7 +83,18 @@ def value_problems(
     usable = {name: option["default"] for name, option in specs.items() if "default" in option}
     usable |= {name: value for name, value in given.items() if name not in wrong and value is not None}
     found = [*wrong.values()]
-    for check in (_paths, _addresses, _ports, _exposure, _users, _pins, _database, _monitor, _amounts):
+    for check in (
+        _paths,
+        _addresses,
+        _ports,
+        _exposure,
+        _users,
+        _pins,
+        _database,
+        _package,
+        _monitor,
+        _amounts,
+    ):
         found += check(usable, wrong)
     found += _key(usable, wrong, key_file)
     found += _key_file("mlflow_rotate_private_key_file", new_key_file)
@@ -208,6 +220,12 @@ def _database(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
         str(values.get("mlflow_stack_postgres_image") or ""),
         values.get("mlflow_stack_memory_limits") or {},
     )
+
+
+def _package(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    version = str(values.get("mlflow_stack_package_version") or "")
+    if version and not _VERSION.fullmatch(version):
+        yield f"mlflow_stack_package_version is '{version}'; expected a version of mlflow-sftp, as 1.2.0."
 
 
 def _monitor(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:

@@ -53,6 +53,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["mlflow_stack_capacity_warn is 'ten'; expected a percentage as 10%"],
     ),
     "more than all": ({"mlflow_stack_capacity_refuse": "101%"}, ["mlflow_stack_capacity_refuse is '101%'"]),
+    "no version": (
+        {"mlflow_stack_package_version": "1.0 --index-url=x"},
+        ["mlflow_stack_package_version is '1.0 --index-url=x'; expected a version"],
+    ),
     "negative quota": ({"sftp_target_quota_bytes": -1}, ["sftp_target_quota_bytes is -1; expected"]),
     "negative days": ({"mlflow_tidy_upload_days": "-1"}, ["mlflow_tidy_upload_days is -1; expected"]),
     "no time to tidy": (
@@ -177,6 +181,7 @@ FINE: dict[str, dict[str, Any]] = {
         "mlflow_stack_keep_data": "no",
     },
     "first key seen": {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []},
+    "a version": {"mlflow_stack_package_version": "1.2.0rc1"},
     "amounts": {"mlflow_stack_capacity_warn": "5 GiB", "mlflow_stack_capacity_refuse": 0},
     "all addresses, insisted on": {"mlflow_stack_bind": "0.0.0.0", "mlflow_stack_insecure": True},
     "a gateway for others with a login": GATEWAY | {"mlflow_stack_auth": "basic"},

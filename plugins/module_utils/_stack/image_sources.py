@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the stack's images are built from, and where `mlflow-sftp` in them comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+PINS = "requirements/images.txt"
+PACKAGE = "mlflow-sftp"
+# The package's own sources, as they lie in a clone, and its wheel, as bin/build puts it into the role.
+_SOURCES = ("LICENSES/Apache-2.0.txt", "pyproject.toml", "src/*.py", "src/*.typed")
+_WHEEL = "mlflow_sftp-*.whl"
+_ALWAYS = (PINS, "experiments/*.py")
+_REMEDY = (
+    "Install the tarball that bin/build makes, or use a clone of the repository. (With mlflow_stack_package_version, "
+    f"pip's index provides {PACKAGE}; the pins and the sample experiment come with the collection in any case.)"
+)
+
+
+@dataclass(frozen=True)
+class ImageSources:
+    """What the images are built from.
+
+    Attributes:
+        place: Where the files are: ``checkout`` (the collection's directory), ``role`` (what the build has put into the
+            role), empty where they are nowhere.
+        files: Relative to that place, and likewise in the build context; sorted.
+        kind: What the package is installed from: ``sources``, ``wheel`` or ``index``; empty for nothing.
+        package: The wheel's name, or the requirement for the index; empty for sources.
+        findings: Why nothing can be built, each with what to do.
+    """
+
+    place: str = ""
+    files: tuple[str, ...] = ()
+    kind: str = ""
+    package: str = ""
+    findings: tuple[str, ...] = ()
+
+
+def image_sources(checkout: Collection[str], role: Collection[str], version: str = "") -> ImageSources:
+    """Choose among what there is.
+
+    A version that the inventory names is asked of pip's index. Otherwise a clone uses its own sources, an installed
+    collection the wheel that came with it.
+
+    Args:
+        checkout: Files below the collection's directory, relative to it.
+        role: Files that a build has put into the role, relative to where it puts them.
+        version: Of the package, in pip's index; empty for the collection's own.
+    """
+    if PINS in checkout:
+        place, there = "checkout", checkout
+    elif PINS in role:
+        place, there = "role", role
+    else:
+        return ImageSources(
+            findings=(f"The collection holds no {PINS}, which the images are built from. {_REMEDY}",)
+        )
+    files = _matching(there, _ALWAYS)
+    if version:
+        return ImageSources(place, files, "index", f"{PACKAGE}=={version}")
+    if place == "checkout" and "pyproject.toml" in checkout:
+        return ImageSources(place, _matching(checkout, (*_ALWAYS, *_SOURCES)), "sources")
+    wheels = _matching(there, (_WHEEL,))
+    if len(wheels) == 1:
+        return ImageSources(place, tuple(sorted((*files, *wheels))), "wheel", wheels[0])
+    found = (
+        f"several wheels of {PACKAGE} ({', '.join(wheels)})"
+        if wheels
+        else f"neither sources nor wheel of {PACKAGE}"
+    )
+    return ImageSources(findings=(f"The collection holds {found}. {_REMEDY}",))
+
+
+def _matching(names: Collection[str], patterns: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)))

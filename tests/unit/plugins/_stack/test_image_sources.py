@@ -1,0 +1,132 @@
+"""Where the images' mlflow-sftp comes from: a clone's sources, the wheel of the tarball, an index, or nowhere."""
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.image_sources import image_sources as from_disk
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.image_sources import (
+    PINS,
+    ImageSources,
+    image_sources,
+)
+
+ROOT = Path(__file__).parents[4]
+EXPERIMENT = "experiments/a/entrypoint.py"
+PACKAGE = {
+    "LICENSES/Apache-2.0.txt",
+    "pyproject.toml",
+    "src/mlflow_sftp/py.typed",
+    "src/mlflow_sftp/cli/main.py",
+}
+STRAY = {"LICENSES/GPL-3.0-or-later.txt", "experiments/a/data.csv", "requirements/lock", "src/README.md"}
+STRAY |= {"src/mlflow_sftp/cli/__pycache__/main.cpython-313.pyc", "roles/mlflow_stack/tasks/main.yml"}
+CLONE = {PINS, EXPERIMENT, *PACKAGE, *STRAY}
+WHEEL = "mlflow_sftp-1.2.0-py3-none-any.whl"
+BUILT = {PINS, EXPERIMENT, WHEEL}
+ALWAYS = tuple(sorted({PINS, EXPERIMENT}))
+
+
+@pytest.mark.parametrize(
+    ("clone", "built", "version", "expected"),
+    [
+        pytest.param(
+            CLONE,
+            set(),
+            "",
+            ImageSources("checkout", tuple(sorted({PINS, EXPERIMENT, *PACKAGE})), "sources"),
+            id="a clone",
+        ),
+        pytest.param(
+            CLONE,
+            BUILT,
+            "",
+            ImageSources("checkout", tuple(sorted({PINS, EXPERIMENT, *PACKAGE})), "sources"),
+            id="a clone in which a build left a wheel",
+        ),
+        pytest.param(
+            set(), BUILT, "", ImageSources("role", tuple(sorted(BUILT)), "wheel", WHEEL), id="the tarball"
+        ),
+        pytest.param(
+            STRAY,
+            BUILT,
+            "",
+            ImageSources("role", tuple(sorted(BUILT)), "wheel", WHEEL),
+            id="documents beside it",
+        ),
+        pytest.param(
+            CLONE,
+            set(),
+            "1.3.0",
+            ImageSources("checkout", ALWAYS, "index", "mlflow-sftp==1.3.0"),
+            id="a clone and the index",
+        ),
+        pytest.param(
+            set(),
+            BUILT,
+            "1.3.0",
+            ImageSources("role", ALWAYS, "index", "mlflow-sftp==1.3.0"),
+            id="the tarball and the index",
+        ),
+        pytest.param(
+            set(),
+            {PINS, EXPERIMENT},
+            "1.3.0",
+            ImageSources("role", ALWAYS, "index", "mlflow-sftp==1.3.0"),
+            id="no wheel, the index",
+        ),
+    ],
+)
+def test_choice(clone: set[str], built: set[str], version: str, expected: ImageSources) -> None:
+    assert image_sources(clone, built, version) == expected
+
+
+@pytest.mark.parametrize(
+    ("clone", "built", "version", "said"),
+    [
+        pytest.param(set(), set(), "", f"holds no {PINS}", id="nothing"),
+        pytest.param(set(), {WHEEL}, "", f"holds no {PINS}", id="no pins"),
+        pytest.param(set(), set(), "1.3.0", f"holds no {PINS}", id="no pins, the index"),
+        pytest.param(set(), {PINS}, "", "neither sources nor wheel", id="no wheel"),
+        pytest.param(
+            {PINS, *STRAY}, BUILT, "", "neither sources nor wheel", id="a clone without the package"
+        ),
+        pytest.param(
+            set(),
+            BUILT | {"mlflow_sftp-1.1.0-py3-none-any.whl"},
+            "",
+            "several wheels",
+            id="an older wheel, too",
+        ),
+    ],
+)
+def test_refusal(clone: set[str], built: set[str], version: str, said: str) -> None:
+    found = image_sources(clone, built, version)
+
+    assert (found.place, found.files, found.kind, found.package) == ("", (), "", "")
+    (finding,) = found.findings
+    assert said in finding
+    assert "Install the tarball that bin/build makes" in finding
+
+
+def test_this_clone() -> None:
+    found = from_disk(str(ROOT / "roles/mlflow_stack"))
+
+    assert (found["kind"], found["root"], found["findings"]) == ("sources", str(ROOT), [])
+    assert {PINS, "pyproject.toml", "src/mlflow_sftp/py.typed"} < found["files"].keys()
+    assert not any("__pycache__" in name for name in found["files"])
+
+
+def test_checksums_are_of_bytes(tmp_path: Path) -> None:
+    """A wheel is no text."""
+    files = tmp_path / "roles/mlflow_stack/files/image"
+    (files / "requirements").mkdir(parents=True)
+    (files / PINS).write_text("")
+    (files / WHEEL).write_bytes(b"PK\xff\x00")
+
+    found = from_disk(str(tmp_path / "roles/mlflow_stack"))
+
+    assert found["root"] == str(files)
+    assert found["files"] == {
+        PINS: "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        WHEEL: "e63a7ae7f00e063844b739931d49d319d9e24821",
+    }
