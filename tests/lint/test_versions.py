@@ -10,6 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
+LOCKS = sorted(ROOT.glob("requirements/*.txt"))
 
 
 @pytest.fixture
@@ -35,6 +36,25 @@ def test_public_repository_is_named_everywhere_or_nowhere(
     assert (named or None) == project.get("urls", {}).get("Repository")
     skipped = yaml.safe_load((ROOT / ".ansible-lint").read_text())["skip_list"] or []
     assert ("galaxy[no-repository]" in skipped) is not bool(named)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
+def test_each_pin_has_its_hashes(lock: Path) -> None:
+    pins = re.split(r"\n(?=\S)", re.sub(r"^ *#.*\n", "", lock.read_text(), flags=re.MULTILINE))
+
+    assert [
+        pin for pin in pins if not re.fullmatch(r"\S+==\S+( ; .*)?( \\\n +--hash=sha256:\w{64})+\n?", pin)
+    ] == []
+
+
+def test_nothing_is_installed_from_a_lock_without_its_hashes() -> None:
+    texts = [
+        (ROOT / name).read_text() for name in ("bin/setup", "roles/mlflow_stack/templates/Dockerfile.j2")
+    ]
+    calls = re.findall(r"pip.* install .*(?:-r|--requirement) (?!/dev/stdin)\S+", "\n".join(texts))
+
+    assert len(calls) == 2
+    assert [call for call in calls if "--require-hashes" not in call] == []
 
 
 def test_asyncssh_is_capped_after_the_tested_minor_version(project: dict[str, Any]) -> None:

@@ -72,7 +72,8 @@ def test_holds_what_a_site_needs(names: list[str]) -> None:
         "MANIFEST.json",
         "meta/runtime.yml",
         "meta/execution-environment.yml",
-        f"{IMAGE}/requirements/images.txt",
+        f"{IMAGE}/requirements/client.txt",
+        f"{IMAGE}/requirements/server.txt",
         f"{IMAGE}/experiments/image_scoring/entrypoint.py",
         *(f"playbooks/{name}.yml" for name in PLAYBOOKS),
     }
@@ -155,7 +156,7 @@ def test_works_with_nothing_but_what_ansible_reads(site: Path, tmp_path: Path) -
 
     found = json.loads((tmp_path / "found").read_text())
     assert (found["kind"], found["root"], found["findings"]) == ("wheel", str(role / "files/image"), [])
-    assert {"requirements/images.txt", found["package"]} < found["files"].keys()
+    assert {"requirements/client.txt", found["package"]} < found["files"].keys()
 
 
 @pytest.mark.sshd

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-PINS = "requirements/images.txt"
+PINS = ("requirements/client.txt", "requirements/server.txt")
 PACKAGE = "mlflow-sftp"
 # The package's own sources, as they lie in a clone, and its wheel, as bin/build puts it into the role.
 _SOURCES = ("LICENSES/Apache-2.0.txt", "pyproject.toml", "src/*.py", "src/*.typed")
 _WHEEL = "mlflow_sftp-*.whl"
-_ALWAYS = (PINS, "experiments/*.py")
+_ALWAYS = (*PINS, "experiments/*.py")
 _REMEDY = (
     "Install the tarball that bin/build makes, or use a clone of the repository. (With mlflow_stack_package_version, "
     f"pip's index provides {PACKAGE}; the pins and the sample experiment come with the collection in any case.)"
@@ -50,13 +50,14 @@ def image_sources(checkout: Collection[str], role: Collection[str], version: str
         role: Files that a build has put into the role, relative to where it puts them.
         version: Of the package, in pip's index; empty for the collection's own.
     """
-    if PINS in checkout:
+    if all(name in checkout for name in PINS):
         place, there = "checkout", checkout
-    elif PINS in role:
+    elif all(name in role for name in PINS):
         place, there = "role", role
     else:
+        pins = " and ".join(PINS)
         return ImageSources(
-            findings=(f"The collection holds no {PINS}, which the images are built from. {_REMEDY}",)
+            findings=(f"The collection lacks {pins}, which the images are built from. {_REMEDY}",)
         )
     files = _matching(there, _ALWAYS)
     if version:

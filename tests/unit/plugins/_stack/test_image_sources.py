@@ -20,10 +20,11 @@ PACKAGE = {
 }
 STRAY = {"LICENSES/GPL-3.0-or-later.txt", "experiments/a/data.csv", "requirements/lock", "src/README.md"}
 STRAY |= {"src/mlflow_sftp/cli/__pycache__/main.cpython-313.pyc", "roles/mlflow_stack/tasks/main.yml"}
-CLONE = {PINS, EXPERIMENT, *PACKAGE, *STRAY}
+CLONE = {*PINS, EXPERIMENT, *PACKAGE, *STRAY}
 WHEEL = "mlflow_sftp-1.2.0-py3-none-any.whl"
-BUILT = {PINS, EXPERIMENT, WHEEL}
-ALWAYS = tuple(sorted({PINS, EXPERIMENT}))
+BUILT = {*PINS, EXPERIMENT, WHEEL}
+ALWAYS = tuple(sorted({*PINS, EXPERIMENT}))
+LACKING = "lacks requirements/client.txt and requirements/server.txt"
 
 
 @pytest.mark.parametrize(
@@ -33,14 +34,14 @@ ALWAYS = tuple(sorted({PINS, EXPERIMENT}))
             CLONE,
             set(),
             "",
-            ImageSources("checkout", tuple(sorted({PINS, EXPERIMENT, *PACKAGE})), "sources"),
+            ImageSources("checkout", tuple(sorted({*PINS, EXPERIMENT, *PACKAGE})), "sources"),
             id="a clone",
         ),
         pytest.param(
             CLONE,
             BUILT,
             "",
-            ImageSources("checkout", tuple(sorted({PINS, EXPERIMENT, *PACKAGE})), "sources"),
+            ImageSources("checkout", tuple(sorted({*PINS, EXPERIMENT, *PACKAGE})), "sources"),
             id="a clone in which a build left a wheel",
         ),
         pytest.param(
@@ -69,7 +70,7 @@ ALWAYS = tuple(sorted({PINS, EXPERIMENT}))
         ),
         pytest.param(
             set(),
-            {PINS, EXPERIMENT},
+            {*PINS, EXPERIMENT},
             "1.3.0",
             ImageSources("role", ALWAYS, "index", "mlflow-sftp==1.3.0"),
             id="no wheel, the index",
@@ -83,12 +84,13 @@ def test_choice(clone: set[str], built: set[str], version: str, expected: ImageS
 @pytest.mark.parametrize(
     ("clone", "built", "version", "said"),
     [
-        pytest.param(set(), set(), "", f"holds no {PINS}", id="nothing"),
-        pytest.param(set(), {WHEEL}, "", f"holds no {PINS}", id="no pins"),
-        pytest.param(set(), set(), "1.3.0", f"holds no {PINS}", id="no pins, the index"),
-        pytest.param(set(), {PINS}, "", "neither sources nor wheel", id="no wheel"),
+        pytest.param(set(), set(), "", LACKING, id="nothing"),
+        pytest.param(set(), {WHEEL}, "", LACKING, id="no pins"),
+        pytest.param(set(), BUILT - {PINS[1]}, "", LACKING, id="pins of one image"),
+        pytest.param(set(), set(), "1.3.0", LACKING, id="no pins, the index"),
+        pytest.param(set(), set(PINS), "", "neither sources nor wheel", id="no wheel"),
         pytest.param(
-            {PINS, *STRAY}, BUILT, "", "neither sources nor wheel", id="a clone without the package"
+            {*PINS, *STRAY}, BUILT, "", "neither sources nor wheel", id="a clone without the package"
         ),
         pytest.param(
             set(),
@@ -112,7 +114,7 @@ def test_this_clone() -> None:
     found = from_disk(str(ROOT / "roles/mlflow_stack"))
 
     assert (found["kind"], found["root"], found["findings"]) == ("sources", str(ROOT), [])
-    assert {PINS, "pyproject.toml", "src/mlflow_sftp/py.typed"} < found["files"].keys()
+    assert {*PINS, "pyproject.toml", "src/mlflow_sftp/py.typed"} < found["files"].keys()
     assert not any("__pycache__" in name for name in found["files"])
 
 
@@ -120,13 +122,14 @@ def test_checksums_are_of_bytes(tmp_path: Path) -> None:
     """A wheel is no text."""
     files = tmp_path / "roles/mlflow_stack/files/image"
     (files / "requirements").mkdir(parents=True)
-    (files / PINS).write_text("")
+    for name in PINS:
+        (files / name).write_text("")
     (files / WHEEL).write_bytes(b"PK\xff\x00")
 
     found = from_disk(str(tmp_path / "roles/mlflow_stack"))
 
     assert found["root"] == str(files)
     assert found["files"] == {
-        PINS: "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        **dict.fromkeys(PINS, "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
         WHEEL: "e63a7ae7f00e063844b739931d49d319d9e24821",
     }
