@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +69,12 @@ class FakeStack:
         text = (self.settings.directory / ".env").read_text()
         self.accepts = text.partition("://mlflow:")[2].partition("@")[0]
 
+    @contextlib.contextmanager
+    def requests_waiting(self) -> Iterator[None]:
+        self.calls.append("requests wait")
+        yield
+        self.calls.append("requests pass")
+
     def state(self) -> tuple[str, str, bool]:
         """What the file holds, what is accepted, and whether the rotation has left anything."""
         secrets = self.settings.directory / ".secrets"
@@ -100,8 +106,8 @@ def test_a_new_secret_is_in_use_and_the_old_one_forgotten(stack: FakeStack) -> N
     assert file == accepted != "old"
     assert len(file) == 40
     assert not left
-    # Nobody loses a transaction: the server ends before its database does.
-    assert stack.calls == ["stop mlflow", "up postgres", "up mlflow"]
+    # Nobody loses a transaction: the server ends before its database does, and nobody comes in meanwhile.
+    assert stack.calls == ["requests wait", "stop mlflow", "up postgres", "up mlflow", "requests pass"]
 
 
 @needs_root
