@@ -19,6 +19,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.admission import command
 
 from tests.support.docker import docker
 from tests.support.front import connect, trusted
@@ -323,6 +324,20 @@ def test_page_for_people_and_a_whole_answer_to_an_upload_while_mlflow_is_closed(
     finally:
         front.lab.compose("start", "mlflow")
     wait_for(lambda: front.ask(SEARCH), 200)
+
+
+def test_requests_wait_when_the_gateway_is_told_so(front: Front) -> None:
+    docker("exec", GATEWAY, *command("maint"))
+    waiting = front.ask("/api/2.0/mlflow/experiments/search", "POST", b'{"max_results": 1}')
+    assert (waiting.status, waiting.headers["retry-after"]) == (503, "30")
+    docker("exec", GATEWAY, *command("ready"))
+    assert front.ask(SEARCH).status == 200
+
+
+def test_what_haproxy_cannot_do_is_said(front: Front) -> None:
+    unknown = [word.replace("mlflow/mlflow1", "mlflow/nobody") for word in command("ready")]
+    done = subprocess.run(["docker", "exec", GATEWAY, *unknown], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (1, "HAProxy: No such server.")
 
 
 def wait_for(ask: Callable[[], Answer], status: int, text: str = "") -> Answer:

@@ -226,13 +226,17 @@ class SecretRotation:
         limit = f"--wait-timeout={self._stack.settings.wait_timeout}"
         containers = [f"{self._stack.project.name}-{name}-1" for name in self._secret.services]
         closes = "mlflow" in self._secret.services
-        with docker.complaining(*containers), self._stack.requests_waiting() if closes else nullcontext():
-            # A request that is being answered ends first, instead of losing its transaction and perhaps its answer.
-            for service in reversed(self._secret.services[1:]):
-                self._stack.compose.run("stop", service)
-            # Each after those that it needs. With --no-deps, Compose would take them for others than those of its file.
-            for service in (*self._secret.services, *self._observers):
-                self._stack.compose.run("up", "--detach", "--no-build", "--wait", limit, service)
+        up = ("up", "--detach", "--no-build", "--wait", limit)
+        with docker.complaining(*containers):
+            with self._stack.requests_waiting() if closes else nullcontext():
+                # A request that is being answered ends first, instead of losing its transaction and perhaps its answer.
+                for service in reversed(self._secret.services[1:]):
+                    self._stack.compose.run("stop", service)
+                # Each after those that it needs. With --no-deps, Compose would take them for others than in its file.
+                for service in self._secret.services:
+                    self._stack.compose.run(*up, service)
+            for service in self._observers:
+                self._stack.compose.run(*up, service)
 
     def _require_replaced(self, old: str, new: str) -> None:
         found = self._try({"old": old, "new": new})

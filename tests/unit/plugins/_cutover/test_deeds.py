@@ -9,6 +9,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover impor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import Deeds
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.admission import command
+
+MAINT, READY = " ".join(command("maint")), " ".join(command("ready"))
 
 
 class Closing:
@@ -48,15 +51,15 @@ def test_closing_ends_what_a_killed_tidying_left_running(closing: Closing) -> No
 
 def test_requests_wait_before_mlflow_ends_until_somebody_answers_in_its_place(closing: Closing) -> None:
     closing.close()
-    ends = [closing.place_of(f"state {state}") for state in ("maint", "ready")]
-    assert ends[0] < closing.place_of("stop mlflow") < closing.place_of("container start") < ends[1]
+    maint, ready = closing.place_of(MAINT), closing.place_of(READY)
+    assert maint < closing.place_of("stop mlflow") < closing.place_of("container start") < ready
 
 
 def test_requests_do_not_wait_for_ever_for_a_server_that_does_not_end(closing: Closing) -> None:
     closing.broken = "stop mlflow"
     with pytest.raises(CutoverError):
         closing.close()
-    assert "state ready" in closing.done[-1]
+    assert READY in closing.done[-1]
 
 
 def test_a_gateway_that_cannot_have_requests_wait_does_not_keep_mlflow_from_closing(closing: Closing) -> None:

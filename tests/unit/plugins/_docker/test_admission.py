@@ -11,4 +11,4 @@ ROLE = Path(__file__).parents[4] / "roles/mlflow_gateway"
 def test_the_configuration_listens_where_it_is_told() -> None:
     variables = yaml.safe_load((ROLE / "vars/main.yml").read_text())
     assert variables["__mlflow_gateway_admission_port"] == PORT
-    assert f"/dev/tcp/127.0.0.1/{PORT};" in command("maint")[-1]
+    assert f"/dev/tcp/127.0.0.1/{PORT} " in command("maint")[-1]
