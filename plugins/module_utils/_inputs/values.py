@@ -45,7 +45,7 @@ Values = Mapping[str, Any]
 Specs = Mapping[str, Mapping[str, Any]]
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
-_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?")
+_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z\d]+(\.[a-z\d]+)*)?")
 _KEY_SOURCES = (
     "sftp_private_key (text, from a vault), sftp_private_key_file (a file on the controller) "
     "or sftp_client_generate_key"
@@ -223,8 +223,13 @@ def _database(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
 
 
 def _package(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
-    version = str(values.get("mlflow_stack_package_version") or "")
-    if version and not _VERSION.fullmatch(version):
+    version = values.get("mlflow_stack_package_version") or ""
+    if not isinstance(version, str):
+        yield (
+            f"mlflow_stack_package_version is the number {version}, which need not be the version that was written. "
+            "Put it into quotes."
+        )
+    elif version and not _VERSION.fullmatch(version):
         yield f"mlflow_stack_package_version is '{version}'; expected a version of mlflow-sftp, as 1.2.0."
 
 

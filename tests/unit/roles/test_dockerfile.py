@@ -1,5 +1,6 @@
 """What the images are built with, as the inventory and the collection have it."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from packaging.requirements import Requirement
 
 from tests.support.templates import trusted
 
@@ -57,6 +59,19 @@ def test_an_index_of_packages_that_were_built_anew() -> None:
 
     assert installed(found)[:2] == ["--no-cache-dir --requirement /dev/stdin"] * 2
     assert not any("--require-hashes" in step for step in found)
+
+
+@pytest.mark.parametrize("lock", ["server.txt", "client.txt"])
+def test_the_pins_are_left_where_the_hashes_are_taken_away(lock: str) -> None:
+    (step,) = (
+        step for step in steps(mlflow_stack_pip_require_hashes=False) if f"/{lock} | pip install" in step
+    )
+    taking = step[step.index("sed ") : step.index(" | pip")].replace("/opt/", f"{ROLE.parents[1]}/")
+    left = subprocess.run(taking, shell=True, check=True, capture_output=True, text=True).stdout
+
+    pins = [line for line in left.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(pins) > 30
+    assert all("==" in str(Requirement(pin.partition(" #")[0]).specifier) for pin in pins)
 
 
 def test_what_a_site_adds_comes_after_the_pins() -> None:

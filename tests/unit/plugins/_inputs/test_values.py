@@ -57,6 +57,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"mlflow_stack_package_version": "1.0 --index-url=x"},
         ["mlflow_stack_package_version is '1.0 --index-url=x'; expected a version"],
     ),
+    "version that lost a digit": (
+        {"mlflow_stack_package_version": 1.1},
+        ["mlflow_stack_package_version is the number 1.1", "into quotes"],
+    ),
     "negative quota": ({"sftp_target_quota_bytes": -1}, ["sftp_target_quota_bytes is -1; expected"]),
     "negative days": ({"mlflow_tidy_upload_days": "-1"}, ["mlflow_tidy_upload_days is -1; expected"]),
     "no time to tidy": (
@@ -182,6 +186,7 @@ FINE: dict[str, dict[str, Any]] = {
     },
     "first key seen": {"sftp_host_key_policy": "accept_new", "sftp_host_key_fingerprints": []},
     "a version": {"mlflow_stack_package_version": "1.2.0rc1"},
+    "a version of an index of its own": {"mlflow_stack_package_version": "1.2.0+site.1"},
     "amounts": {"mlflow_stack_capacity_warn": "5 GiB", "mlflow_stack_capacity_refuse": 0},
     "all addresses, insisted on": {"mlflow_stack_bind": "0.0.0.0", "mlflow_stack_insecure": True},
     "a gateway for others with a login": GATEWAY | {"mlflow_stack_auth": "basic"},
