@@ -106,6 +106,7 @@ def test_a_second_run_changes_nothing(watched: WatchedLab) -> None:
     assert watched.lab.containers() == before
 
 
+@pytest.mark.sweep
 def test_a_cutover_leaves_the_monitor_running_and_is_shown(watched: WatchedLab) -> None:
     before = watched.lab.containers()["monitor"]
     passes(watched.lab.play("playbooks/storage_switch.yml", artifact_storage="local"))

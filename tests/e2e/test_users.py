@@ -396,6 +396,7 @@ def test_users_are_changed_as_declared(site: Site) -> None:
     assert ask(site.lab, run, ("carol", "carol-Yt5-password"))[0] == 200
 
 
+@pytest.mark.sweep
 def test_another_password_of_the_administrator(site: Site) -> None:
     """Also one that somebody has set in MLflow meanwhile."""
     change_password(site.lab, "admin", "somebody has set", current_password=ADMIN)
