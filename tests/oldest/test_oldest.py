@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".venv-oldest" / "bin"
@@ -21,6 +21,7 @@ def run(*command: str) -> str:
 
 # They read the sources, or wait, whatever Python runs them.
 SAME_EVERYWHERE = [
+    "tests/unit/docs",
     "tests/unit/mlflow_sftp/test_rooms.py",
     "tests/unit/plugins/test_imports.py",
     "tests/unit/plugins/_sftp/test_diagnosis.py::test_greeting[MaxStartups]",
