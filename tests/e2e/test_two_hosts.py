@@ -168,6 +168,7 @@ def test_a_host_without_a_stack_is_in_the_report(hosts: Hosts) -> None:
     }
 
 
+@pytest.mark.sweep
 def test_switch_changes_the_database_of_each_host(hosts: Hosts) -> None:
     before = {name: len(hosts.locations(name)) for name in EXPERIMENTS}
     passes(hosts.play(SWITCH, mlflow_stack_access="proxied"))

@@ -113,6 +113,7 @@ def test_site_goes_on_with_the_upgraded_stack(stack: Stack) -> None:
     assert stack.lab.containers() == containers
 
 
+@pytest.mark.sweep
 def test_undo_takes_consent_where_runs_were_logged_since(stack: Stack) -> None:
     bring_to_older(stack)
     passes(stack.lab.play(UPGRADE))
