@@ -233,10 +233,14 @@ class Restic:
         )
 
     def _said_by_ssh(self) -> str:
+        # A server that opens the session does not have to end it.
+        return self._at_server('exec timeout 60 ssh "$@"', "-s", "sftp").stderr
+
+    def _at_server(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a script that hands its arguments to a client of OpenSSH's: options and host of the repository first."""
         repository = self._access.repository
         options = ssh_options(repository, self._home.config_dir, own_key=self._access.own_key)
-        # A server that opens the session does not have to end it.
-        return self._in_container('exec timeout 60 ssh "$@"', *options, repository.host, "-s", "sftp").stderr
+        return self._in_container(script, *options, repository.host, *arguments)
 
     def _needed(self, more: Sequence[str]) -> list[str]:
         return [*more, *(["DAC_OVERRIDE"] if self._access.repository.kind == "directory" else [])]
@@ -261,11 +265,10 @@ class Restic:
             )
         if repository.kind != "sftp":
             return []
-        options = ssh_options(repository, self._home.config_dir, own_key=self._access.own_key)
         quoted = '"' + repository.path.replace("\\", "\\\\").replace('"', '\\"') + '"'
         # What is not there yet is empty.
         script = f"printf '%s\\n' {shlex.quote(f'ls -1 {quoted}')} | exec sftp -q -b - \"$@\""
-        listed = self._in_container(script, *options, repository.host).stdout.splitlines()
+        listed = self._at_server(script).stdout.splitlines()
         return [line.rpartition("/")[2] for line in listed if line and not line.startswith("sftp>")]
 
 

@@ -62,7 +62,7 @@ def image_sources(checkout: Collection[str], role: Collection[str], version: str
     files = _matching(there, _ALWAYS)
     if version:
         return ImageSources(place, files, "index", f"{PACKAGE}=={version}")
-    if all(_matching(checkout, (pattern,)) for pattern in _SOURCES) and place == "checkout":
+    if place == "checkout" and all(_matching(checkout, (pattern,)) for pattern in _SOURCES):
         return ImageSources(place, _matching(checkout, (*_ALWAYS, *_SOURCES)), "sources")
     wheels = _matching(there, (_WHEEL,))
     if len(wheels) == 1:
