@@ -1,5 +1,6 @@
 """The products as users get them, made by bin/build: the collection's tarball, the source distribution, the wheel."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -70,6 +71,20 @@ def sdist(built: Path) -> Path:
 def wheel(built: Path) -> Path:
     """The package's wheel."""
     return _only(built, "mlflow_sftp-*.whl")
+
+
+def run_in_site(directory: Path, *command: str) -> str:
+    """Run a command of Ansible's where the collection is installed below a directory, and return what it prints."""
+    own = {
+        "ANSIBLE_COLLECTIONS_PATH": str(directory / "collections"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+    }
+    ended = subprocess.run(
+        command, cwd=directory, env={**os.environ, **own}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 def _only(directory: Path, pattern: str) -> Path:

@@ -1,17 +1,15 @@
 """The collection's tarball: what is in it, and that it works where nothing else of the project is."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.packaging.conftest import ROOT
+from tests.packaging.conftest import ROOT, run_in_site
 from tests.support.sshd import SshServer
 
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
@@ -40,25 +38,10 @@ def names(tarball: Path) -> list[str]:
 def site(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty directory with the collection installed below it."""
     directory = tmp_path_factory.mktemp("site")
-    _run(directory, "ansible-galaxy", "collection", "install", "--no-deps", "-p", "collections", str(tarball))
-    return directory
-
-
-def _run(directory: Path, *command: str) -> str:
-    ended = subprocess.run(
-        command,
-        cwd=directory,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(directory / "collections"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_LOCALHOST_WARNING": "0",
-        },
-        capture_output=True,
-        text=True,
+    run_in_site(
+        directory, "ansible-galaxy", "collection", "install", "--no-deps", "-p", "collections", str(tarball)
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+    return directory
 
 
 def test_holds_what_a_site_needs(names: list[str]) -> None:
@@ -87,7 +70,7 @@ def test_holds_nothing_for_development(names: list[str]) -> None:
 
 def test_working_tree_adds_nothing(source_files: list[str], tmp_path: Path) -> None:
     """Virtual environments, caches, the lab's keys and test results lie in the tree, not in the tarball."""
-    _run(ROOT, "ansible-galaxy", "collection", "build", "--output-path", str(tmp_path))
+    run_in_site(ROOT, "ansible-galaxy", "collection", "build", "--output-path", str(tmp_path))
     (tarball,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(tarball) as archive:
         files = {member.name for member in archive if not member.isdir()}
@@ -114,7 +97,7 @@ def test_holds_no_secret(tarball: Path, names: list[str], tmp_path: Path) -> Non
 
 
 def test_installed_files_are_whole(site: Path) -> None:
-    _run(
+    run_in_site(
         site,
         "ansible-galaxy",
         "collection",
@@ -130,7 +113,7 @@ def test_playbooks_by_name(site: Path) -> None:
     inventory = site / "collections/ansible_collections/freegee/mlflow_sftp/inventories/lab"
     playbooks = [f"freegee.mlflow_sftp.{name}" for name in PLAYBOOKS]
 
-    _run(site, "ansible-playbook", "-i", str(inventory), "--syntax-check", *playbooks)
+    run_in_site(site, "ansible-playbook", "-i", str(inventory), "--syntax-check", *playbooks)
 
 
 def test_works_with_nothing_but_what_ansible_reads(site: Path, tmp_path: Path) -> None:
@@ -151,8 +134,8 @@ def test_works_with_nothing_but_what_ansible_reads(site: Path, tmp_path: Path) -
     (tmp_path / "look.yml").write_text(json.dumps([play]))
     playbooks = [f"freegee.mlflow_sftp.{name}" for name in PLAYBOOKS]
 
-    _run(tmp_path, "ansible-playbook", "-i", "localhost,", "--syntax-check", *playbooks)
-    _run(tmp_path, "ansible-playbook", "look.yml")
+    run_in_site(tmp_path, "ansible-playbook", "-i", "localhost,", "--syntax-check", *playbooks)
+    run_in_site(tmp_path, "ansible-playbook", "look.yml")
 
     found = json.loads((tmp_path / "found").read_text())
     assert (found["kind"], found["root"], found["findings"]) == ("wheel", str(role / "files/image"), [])
@@ -189,4 +172,4 @@ def test_plugins_by_name(site: Path, sshd: SshServer) -> None:
     ]
     (site / "use.yml").write_text(json.dumps(playbook))
 
-    assert "failed=0" in _run(site, "ansible-playbook", "use.yml")
+    assert "failed=0" in run_in_site(site, "ansible-playbook", "use.yml")

@@ -2,14 +2,13 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.packaging.conftest import ROOT
+from tests.packaging.conftest import ROOT, run_in_site
 from tests.support.docker import docker, remove_leftovers
 from tests.support.sshd import SshServer
 
@@ -69,21 +68,16 @@ def site(tarball: Path, account: SshServer, tmp_path: Path) -> Path:
     (directory / "group_vars/all.yml").write_text(yaml.safe_dump(here))
     local = {"ansible_connection": "local", "ansible_become": os.getuid() != 0}
     (directory / "host_vars/docker.example.net.yml").write_text(yaml.safe_dump(local))
-    run(directory, "ansible-galaxy", "collection", "install", "--no-deps", "-p", "collections", str(tarball))
+    run_in_site(
+        directory, "ansible-galaxy", "collection", "install", "--no-deps", "-p", "collections", str(tarball)
+    )
     return directory
 
 
-def run(directory: Path, *command: str) -> str:
-    own = {"ANSIBLE_COLLECTIONS_PATH": str(directory / "collections"), "ANSIBLE_NOCOLOR": "1"}
-    ended = subprocess.run(
-        command, cwd=directory, env={**os.environ, **own}, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, (ended.stdout + ended.stderr)[-20000:]
-    return ended.stdout
-
-
 def play(site: Path, playbook: str, *options: str) -> str:
-    return run(site, "ansible-playbook", "-i", "inventory.yml", f"freegee.mlflow_sftp.{playbook}", *options)
+    return run_in_site(
+        site, "ansible-playbook", "-i", "inventory.yml", f"freegee.mlflow_sftp.{playbook}", *options
+    )
 
 
 def test_deploys_from_an_empty_directory(site: Path, account: SshServer) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.packaging.conftest import ROOT
-from tests.support.browser import CHROMIUM, browse
+from tests.support.browser import browse, needs_browser
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
@@ -126,7 +126,7 @@ def contrast(text: str, ground: str) -> int:
     return min(abs(one - other) for one, other in zip(*channels, strict=False))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@needs_browser
 @pytest.mark.parametrize(("width", "dark"), [(1280, True), (400, False)], ids=["wide and dark", "narrow"])
 @pytest.mark.parametrize("name", _HEADINGS)
 def test_pages_are_readable(name: str, width: int, dark: bool, site: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_pages_are_readable(name: str, width: int, dark: bool, site: Path, tmp_p
     assert told["ground"] == ("rgb(19, 20, 22)" if dark else "rgb(255, 255, 255)")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@needs_browser
 @pytest.mark.parametrize(
     ("words", "page"), [("host+key", "rotate.html"), ("sftp_check", "sftp_check_module.html")]
 )

@@ -1,7 +1,9 @@
 """What Ansible makes of the YAML files of a role."""
 
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.template import trust_as_template
 
 
@@ -12,3 +14,11 @@ def trusted(value: Any) -> Any:
     if isinstance(value, list):
         return [trusted(each) for each in value]
     return trust_as_template(value) if isinstance(value, str) else value
+
+
+def variables_of(role: Path) -> dict[str, Any]:
+    """Return what a role says of its own variables: the defaults, and what comes before them."""
+    variables: dict[str, Any] = {}
+    for file in (role / "defaults/main.yml", role / "vars/main.yml"):
+        variables |= trusted(yaml.safe_load(file.read_text()))
+    return variables

@@ -15,11 +15,11 @@ from PIL import Image
 
 from tests.integration.plugins.conftest import account
 from tests.support.ansible import REPOSITORY, run_module, run_playbook
-from tests.support.browser import CHROMIUM, browse
+from tests.support.browser import browse, needs_browser
 from tests.support.server import keygen
 from tests.support.sshd import SshServer
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = needs_browser
 _ROUND_TRIP = {"times": {"log": 0.3, "download": 0.1}, "files": [{}] * 5, "read_back": True}
 _HOSTILE = "<script>document.title='owned'</script>"
 

@@ -11,7 +11,7 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.mlflow_login import mlflow_login
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.space_amount import space_amount
 
-from tests.support.templates import trusted
+from tests.support.templates import variables_of
 
 ROLES = Path(__file__).parents[3] / "roles"
 CLIENTS = ["notebook", "experiment-service", "train"]
@@ -27,11 +27,9 @@ def written(name: str = "compose.yml", **given: Any) -> str:
 
 def value(template: str, **given: Any) -> Any:
     """Return what a template is on a host with the given variables."""
-    variables: dict[str, Any] = {}
-    for role in ("mlflow_gateway", "mlflow_stack"):
-        for file in (ROLES / role / "defaults/main.yml", ROLES / role / "vars/main.yml"):
-            variables |= {key: trusted(value) for key, value in yaml.safe_load(file.read_text()).items()}
-    variables |= {
+    variables = {
+        **variables_of(ROLES / "mlflow_gateway"),
+        **variables_of(ROLES / "mlflow_stack"),
         "ansible_managed": "Ansible managed",
         "inventory_hostname": "this",
         "groups": {"docker_hosts": ["server"]},

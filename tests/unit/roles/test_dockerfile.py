@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from packaging.requirements import Requirement
 
-from tests.support.templates import trusted
+from tests.support.templates import variables_of
 
 ROLE = Path(__file__).parents[3] / "roles/mlflow_stack"
 WHEEL = "mlflow_sftp-1.2.0-py3-none-any.whl"
@@ -18,10 +17,7 @@ WHEEL = "mlflow_sftp-1.2.0-py3-none-any.whl"
 
 def steps(kind: str = "sources", package: str = "", **given: Any) -> list[str]:
     """Return the instructions of the Dockerfile, each as one line, for where the package comes from."""
-    variables: dict[str, Any] = {}
-    for file in (ROLE / "defaults/main.yml", ROLE / "vars/main.yml"):
-        variables |= {name: trusted(value) for name, value in yaml.safe_load(file.read_text()).items()}
-    variables |= {
+    variables = variables_of(ROLE) | {
         "ansible_managed": "Ansible managed",
         "base_image_name": "freegee/base:tag",
         "__mlflow_stack_image_sources": {"kind": kind, "package": package},

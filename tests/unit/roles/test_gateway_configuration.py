@@ -9,17 +9,14 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from tests.support.templates import trusted
+from tests.support.templates import trusted, variables_of
 
 ROLE = Path(__file__).parents[3] / "roles" / "mlflow_gateway"
 ALL = ["mlflow", "notebook", "experiment-service", "train"]
 
 
 def written(**given: Any) -> str:
-    variables: dict[str, Any] = {}
-    for file in (ROLE / "defaults/main.yml", ROLE / "vars/main.yml"):
-        variables |= {name: trusted(value) for name, value in yaml.safe_load(file.read_text()).items()}
-    variables |= {
+    variables = variables_of(ROLE) | {
         "ansible_managed": "Ansible managed",
         "mlflow_gateway_hostname": "mlflow.example.org",
         "mlflow_stack_services": ALL,

@@ -8,7 +8,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from tests.support.templates import trusted
+from tests.support.templates import trusted, variables_of
 
 ROLE = Path(__file__).parents[3] / "roles" / "mlflow_stack"
 READ = {"engine": "answers", "home": "/opt/mlflow-stack", "project": "mlflow"}
@@ -21,12 +21,8 @@ def task_of(file: str, action: str, included: str) -> dict[str, Any]:
 
 
 def templar(**further: Any) -> Templar:
-    files = [ROLE / "defaults/main.yml", ROLE / "vars/main.yml"]
-    variables: dict[str, Any] = {}
-    for file in files:
-        variables |= {name: trusted(value) for name, value in yaml.safe_load(file.read_text()).items()}
     given = {"mlflow_stack_dir": "/opt/mlflow-stack", "mlflow_stack_project": "mlflow", **further}
-    return Templar(loader=DataLoader(), variables={**variables, **given})
+    return Templar(loader=DataLoader(), variables=variables_of(ROLE) | given)
 
 
 @pytest.mark.parametrize(
