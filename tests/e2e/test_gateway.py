@@ -301,7 +301,7 @@ def test_a_new_certificate_fails_no_request(front: Front) -> None:
 
 def test_a_switch_is_a_time_to_wait_and_nothing_else(front: Front) -> None:
     gateway = front.lab.containers()["gateway"]
-    kept = os.urandom(1 << 20)
+    kept = os.urandom(MEBIBYTES << 20)
     assert front.ask("/api/2.0/mlflow-artifacts/artifacts/kept", "PUT", kept).status == 200
     with Asking(front) as asking:
         passes(front.lab.play(SWITCH, artifact_storage="sftp"))
