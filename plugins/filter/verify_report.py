@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis import history
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.hosts import describe_host
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.report import build_report
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.results import collect_results
-
-_COLLECTION = Path(__file__).resolve().parents[2]
 
 
 def verify_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -45,22 +41,11 @@ def verify_history(report: Mapping[str, Any], text: str, time: str) -> dict[str,
 
 
 def verify_hosts(
-    docker_hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]]
+    docker_hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], version: str = ""
 ) -> list[dict[str, Any]]:
-    """Return what is known of the Docker hosts themselves: capacity and versions."""
-    hosts = [describe_host(name, variables[name], _version()) for name in docker_hosts]
+    """Return what is known of the Docker hosts themselves: capacity and versions; `version` is the collection's."""
+    hosts = [describe_host(name, variables[name], version) for name in docker_hosts]
     return [host for host in hosts if host["entries"]]
-
-
-def _version() -> str:
-    """The collection's: a checkout has the first file, an installed collection the second."""
-    for name, keys in {"galaxy.yml": ("version",), "MANIFEST.json": ("collection_info", "version")}.items():
-        if (_COLLECTION / name).exists():
-            found: Any = yaml.safe_load((_COLLECTION / name).read_text(encoding="utf-8"))
-            for key in keys:
-                found = found[key]
-            return str(found)
-    return ""
 
 
 class FilterModule:

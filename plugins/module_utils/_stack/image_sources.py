@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,6 +18,8 @@ _REMEDY = (
     "Install the tarball that bin/build makes, or use a clone of the repository. (With mlflow_stack_package_version, "
     f"pip's index provides {PACKAGE}; the pins and the sample experiment come with the collection in any case.)"
 )
+# Of a version, what tells one release from another: neither its packaging (.post1) nor who built it (+site.1).
+_RELEASE = re.compile(r"(\d+(?:\.\d+)*)((?:(?:a|b|rc)\d+)?)(?:\.post\d+)?((?:\.dev\d+)?)(?:\+[a-z\d.]+)?")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class ImageSources:
         files: Relative to that place, and likewise in the build context; sorted.
         kind: What the package is installed from: ``sources``, ``wheel`` or ``index``; empty for nothing.
         package: The wheel's name, or the requirement for the index; empty for sources.
-        findings: Why nothing can be built, each with what to do.
+        findings: Why nothing can be built, or what would be built is of no use, each with what to do.
     """
 
     place: str = ""
@@ -39,7 +42,9 @@ class ImageSources:
     findings: tuple[str, ...] = ()
 
 
-def image_sources(checkout: Collection[str], role: Collection[str], version: str = "") -> ImageSources:
+def image_sources(
+    checkout: Collection[str], role: Collection[str], version: str = "", collection_version: str = ""
+) -> ImageSources:
     """Choose among what there is.
 
     A version that the inventory names is asked of pip's index. Otherwise a clone uses its own sources, an installed
@@ -49,6 +54,7 @@ def image_sources(checkout: Collection[str], role: Collection[str], version: str
         checkout: Files below the collection's directory, relative to it.
         role: Files that a build has put into the role, relative to where it puts them.
         version: Of the package, in pip's index; empty for the collection's own.
+        collection_version: Of the collection; empty where nobody knows.
     """
     if all(name in checkout for name in PINS):
         place, there = "checkout", checkout
@@ -61,7 +67,10 @@ def image_sources(checkout: Collection[str], role: Collection[str], version: str
         )
     files = _matching(there, _ALWAYS)
     if version:
-        return ImageSources(place, files, "index", f"{PACKAGE}=={version}")
+        problem = version_problem(version, collection_version)
+        return ImageSources(
+            place, files, "index", f"{PACKAGE}=={version}", findings=(problem,) if problem else ()
+        )
     if place == "checkout" and all(_matching(checkout, (pattern,)) for pattern in _SOURCES):
         return ImageSources(place, _matching(checkout, (*_ALWAYS, *_SOURCES)), "sources")
     wheels = _matching(there, (_WHEEL,))
@@ -73,6 +82,32 @@ def image_sources(checkout: Collection[str], role: Collection[str], version: str
         else f"neither sources nor wheel of {PACKAGE}"
     )
     return ImageSources(findings=(f"The collection holds {found}. {_REMEDY}",))
+
+
+def version_problem(package: str, collection: str) -> str:
+    """Return why a package of one version does not serve a collection of another; empty where it may.
+
+    What is no version is not compared: `value_problems` tells of the inventory's, and the collection's may be unknown.
+    """
+    wanted, own = _release(package), _release(collection)
+    if wanted is None or own is None or wanted == own:
+        return ""
+    return (
+        f"mlflow_stack_package_version is {package}, and the collection's version is {collection}. They are released "
+        f"together: the collection calls {PACKAGE} in the images in the form of its own version. Set "
+        f"mlflow_stack_package_version to {collection}, leave it out (the images then hold what came with the "
+        f"collection), or install version {package} of the collection."
+    )
+
+
+def _release(version: str) -> tuple[tuple[int, ...], str, str] | None:
+    found = _RELEASE.fullmatch(version)
+    if not found:
+        return None
+    numbers = [int(number) for number in found[1].split(".")]
+    while numbers and not numbers[-1]:
+        del numbers[-1]
+    return tuple(numbers), found[2], found[3]
 
 
 def _matching(names: Collection[str], patterns: Collection[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.image_s
     PINS,
     ImageSources,
     image_sources,
+    version_problem,
 )
 
 ROOT = Path(__file__).parents[4]
@@ -108,6 +109,42 @@ def test_refusal(clone: set[str], built: set[str], version: str, said: str) -> N
     (finding,) = found.findings
     assert said in finding
     assert "Install the tarball that bin/build makes" in finding
+
+
+@pytest.mark.parametrize(
+    ("package", "collection"),
+    [
+        pytest.param("1.2.0", "1.2.0", id="the same"),
+        pytest.param("1.2", "1.2.0", id="written shorter"),
+        pytest.param("1.2.0rc1", "1.2.0rc1", id="the same candidate"),
+        pytest.param("1.2.0+site.1", "1.2.0", id="built by the site"),
+        pytest.param("1.2.0.post1", "1.2.0", id="packaged again"),
+        pytest.param("1.2.0", "", id="nobody knows the collection's"),
+        pytest.param("1.0 --index-url=x", "1.2.0", id="no version at all, of which another finding tells"),
+    ],
+)
+def test_package_that_serves_the_collection(package: str, collection: str) -> None:
+    assert version_problem(package, collection) == ""
+
+
+@pytest.mark.parametrize(
+    ("package", "collection"),
+    [
+        pytest.param("1.2.1", "1.2.0", id="newer"),
+        pytest.param("1.1.9", "1.2.0", id="older"),
+        pytest.param("1.20", "1.2.0", id="a digit more"),
+        pytest.param("1.2.0rc1", "1.2.0", id="a candidate"),
+        pytest.param("1.2.0.dev3", "1.2.0", id="in the making"),
+        pytest.param("1.3.0+site.1", "1.2.0", id="another one, built by the site"),
+    ],
+)
+def test_package_of_another_release(package: str, collection: str) -> None:
+    found = image_sources(CLONE, set(), package, collection)
+
+    assert (found.kind, found.package) == ("index", f"mlflow-sftp=={package}")
+    (finding,) = found.findings
+    assert finding.startswith(f"mlflow_stack_package_version is {package}, ")
+    assert f"Set mlflow_stack_package_version to {collection}" in finding
 
 
 def test_this_clone() -> None:
