@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: mlflow_backup_restore
 short_description: Bring a stack back from a backup
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - FreeGee engineering (@freegee)
 description:

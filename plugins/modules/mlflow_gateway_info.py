@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: mlflow_gateway_info
 short_description: Tell which certificate a gateway shows, and whether MLflow answers through it
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - FreeGee engineering (@freegee)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: sftp_check
 short_description: Check an SFTP account stage by stage and name the cause of a failure
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - FreeGee engineering (@freegee)
 description:

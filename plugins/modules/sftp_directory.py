@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: sftp_directory
 short_description: Create or remove a directory over SFTP
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - FreeGee engineering (@freegee)
 description:

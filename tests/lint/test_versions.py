@@ -8,8 +8,21 @@ from typing import Any
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
+# What says since when it is there.
+DATED = sorted(
+    path
+    for pattern in (
+        "plugins/connection/*.py",
+        "plugins/filter/*.yml",
+        "plugins/modules/*.py",
+        "plugins/test/*.yml",
+        "roles/*/meta/argument_specs.yml",
+    )
+    for path in ROOT.glob(pattern)
+)
 LOCKS = sorted(ROOT.glob("requirements/*.txt"))
 
 
@@ -27,6 +40,27 @@ def test_collection_and_package_agree(galaxy: dict[str, Any], project: dict[str,
     assert project["version"] == galaxy["version"]
     assert [author["name"] for author in project["authors"]] == galaxy["authors"]
     assert project["license"] in galaxy["license"]
+
+
+def test_changelog_ends_with_the_version(galaxy: dict[str, Any]) -> None:
+    releases = yaml.safe_load((ROOT / "changelogs/changelog.yaml").read_text())["releases"]
+
+    assert max(map(Version, releases)) == Version(galaxy["version"])
+    assert f"\n## v{galaxy['version']}\n" in (ROOT / "CHANGELOG.md").read_text().replace("\\", "")
+
+
+def test_nothing_was_added_after_the_version(galaxy: dict[str, Any]) -> None:
+    said = {path: re.findall(r"\bversion_added: *(\S+)", path.read_text()) for path in DATED}
+
+    assert len(said) > 80
+    assert [path for path, versions in said.items() if not versions] == []
+    later = {
+        path: version
+        for path, versions in said.items()
+        for version in versions
+        if Version(version) > Version(galaxy["version"])
+    }
+    assert later == {}
 
 
 def test_public_repository_is_named_everywhere_or_nowhere(

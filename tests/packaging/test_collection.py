@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,19 @@ def test_images_are_built_from_the_wheel_that_is_published(
         held = archive.extractfile(f"{IMAGE}/{wheel.name}")
         assert held is not None
         assert held.read() == wheel.read_bytes()
+
+
+def test_wheel_has_the_version_of_the_collection(tarball: Path, wheel: Path) -> None:
+    with tarfile.open(tarball) as archive:
+        manifest = archive.extractfile("MANIFEST.json")
+        assert manifest is not None
+        version = json.load(manifest)["collection_info"]["version"]
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        said = archive.read(metadata).decode()
+
+    assert tarball.name == f"freegee-mlflow_sftp-{version}.tar.gz"
+    assert f"\nVersion: {version}\n" in said
 
 
 def test_holds_no_secret(tarball: Path, names: list[str], tmp_path: Path) -> None:
