@@ -101,6 +101,18 @@ def test_what_is_installed_has_hashes_or_is_there_already() -> None:
     ] == []
 
 
+def test_what_the_execution_environment_downloads_has_hashes() -> None:
+    """pip demands them of everything where a file has them; what is installed afterwards comes from there."""
+    steps = (ROOT / "execution-environment/execution-environment.yml").read_text()
+    calls = re.findall(r"pip (?:install|download) .*", steps)
+
+    assert [re.findall(r"--requirement /opt/(\S+)", call) for call in calls] == [
+        ["requirements/execution-environment.txt"],
+        ["requirements/collections.txt"],
+    ]
+    assert "ARG PIP_NO_INDEX=1" in steps
+
+
 def test_asyncssh_is_capped_after_the_tested_minor_version(project: dict[str, Any]) -> None:
     (asked,) = (each for each in map(Requirement, project["dependencies"]) if each.name == "asyncssh")
     (pinned,) = re.findall(

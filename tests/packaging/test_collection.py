@@ -15,7 +15,16 @@ from tests.support.sshd import SshServer
 
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
 # What galaxy.yml leaves out on purpose, and what the wheel stands for.
-DEVELOPMENT = ("bin/", "experiments/", "molecule/", "pyproject.toml", "requirements/", "src/", "tests/")
+DEVELOPMENT = (
+    "bin/",
+    "execution-environment/",
+    "experiments/",
+    "molecule/",
+    "pyproject.toml",
+    "requirements/",
+    "src/",
+    "tests/",
+)
 # What the images are built from.
 IMAGE = "roles/mlflow_stack/files/image"
 # What of a collection Ansible itself reads.

@@ -33,6 +33,7 @@ FOREIGN = frozenset(
     {
         "a2enmod",
         "a2ensite",
+        "ansible-navigator",
         "antsibull-changelog",
         "apachectl",
         "apt-get",
@@ -430,7 +431,10 @@ CHECKS: dict[str, Callable[[list[str]], list[str]]] = {
     "mlflow-sftp": _check_mlflow_sftp,
     "pytest": _check_pytest,
     "python": _check_python,
-    **{f"bin/{name}": _check_script(f"bin/{name}") for name in ("build", "demo", "docs", "setup", "test")},
+    **{
+        f"bin/{name}": _check_script(f"bin/{name}")
+        for name in ("build", "demo", "docs", "execution-environment", "setup", "test")
+    },
     "requirements/lock": _check_script("requirements/lock"),
     ".venv/bin/ansible-playbook": _check_playbook,
     ".venv/bin/pytest": _check_pytest,
