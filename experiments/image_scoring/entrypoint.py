@@ -13,6 +13,7 @@ from experiments.image_scoring import cli
 
 if TYPE_CHECKING:
     from experiments.image_scoring.experiment import Result
+    from experiments.image_scoring.sweep import SweepResult
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,19 +23,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     # We print the links ourselves; on standard output MLflow's would spoil --json.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # MLflow and scikit-learn take seconds to import: after the arguments are known to be right.
-    from experiments.image_scoring.experiment import execute
-    from experiments.image_scoring.tracking import TrackingError
+    from experiments.image_scoring import experiment, sweep
+    from experiments.image_scoring.engines import LostWorkersError, NoEngineError
+    from experiments.image_scoring.tracking import EndedElsewhereError, TrackingError
 
     try:
-        result = execute(settings)
-    except TrackingError as error:
+        result = sweep.execute(settings) if settings.trials else experiment.execute(settings)
+    except NoEngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (TrackingError, EndedElsewhereError, LostWorkersError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(json.dumps(asdict(result), indent=2) if settings.json else _text(result))
     return 0
 
 
-def _text(result: "Result") -> str:
+def _text(result: "Result | SweepResult") -> str:
     version = f" (version {result.model_version})" if result.model_version else ""
     rows = {
         "run": f"{result.run_name} ({result.run_id})",

@@ -48,7 +48,7 @@ def execute(settings: Settings) -> Result:
         mlflow.log_metrics(metrics)
         _log_pictures(scores)
         mlflow.log_table(scores.table(), "scores.json")
-        model_uri, version = _log_model(trainer.model, digits, settings.register)
+        model_uri, version = log_model(trainer.model, digits, settings.register)
     return Result(
         experiment_id=run.info.experiment_id,
         run_id=run.info.run_id,
@@ -58,7 +58,7 @@ def execute(settings: Settings) -> Result:
         model_uri=model_uri,
         model_version=version,
         metrics=metrics,
-        links=_links(settings, run.info.experiment_id, run.info.run_id, version),
+        links=links(settings, run.info.experiment_id, run.info.run_id, version),
     )
 
 
@@ -76,8 +76,8 @@ def _log_pictures(scores: Scores) -> None:
     mlflow.log_figure(plots.best_and_worst(scores), "plots/best_and_worst.png")
 
 
-def _log_model(model: Pipeline, digits: Digits, register: str | None) -> tuple[str, str | None]:
-    """Returns the model's URI and, if it was registered, its version."""
+def log_model(model: Pipeline, digits: Digits, register: str | None) -> tuple[str, str | None]:
+    """Log the model to the active run; returns its URI and, if it was registered, its version."""
     example = digits.train.pixels[:5]
     info = mlflow.sklearn.log_model(
         model,
@@ -94,12 +94,13 @@ def _log_model(model: Pipeline, digits: Digits, register: str | None) -> tuple[s
     return info.model_uri, None if version is None else str(version)
 
 
-def _links(settings: Settings, experiment_id: str, run_id: str, version: str | None) -> dict[str, str]:
+def links(settings: Settings, experiment_id: str, run_id: str, version: str | None) -> dict[str, str]:
+    """Pages of a run for a browser, by name; none where nothing has a web address."""
     base = (settings.ui_url or tracking.redacted(mlflow.get_tracking_uri())).rstrip("/")
     if not base.startswith(("http://", "https://")):
         return {}
     experiment = f"{base}/#/experiments/{experiment_id}"
-    links = {"run": f"{experiment}/runs/{run_id}", "artifacts": f"{experiment}/runs/{run_id}/artifacts"}
+    pages = {"run": f"{experiment}/runs/{run_id}", "artifacts": f"{experiment}/runs/{run_id}/artifacts"}
     if settings.register and version:
-        links["model"] = f"{base}/#/models/{quote(settings.register, safe='')}/versions/{version}"
-    return links
+        pages["model"] = f"{base}/#/models/{quote(settings.register, safe='')}/versions/{version}"
+    return pages

@@ -1,6 +1,6 @@
 """The classifier: a small neural network, trained epoch by epoch, and the scores it gives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,17 +58,22 @@ class Scores:
 
 
 class Trainer:
-    """Trains on `digits.train`; `model` takes raw pixels (n, 64) at any time after the first epoch."""
+    """Trains on `digits.train`; `model` takes raw pixels (n, 64) at any time after the first epoch.
 
-    def __init__(self, digits: Digits, seed: int) -> None:
+    `hyperparameters` has the keys of HYPERPARAMETERS.
+    """
+
+    def __init__(
+        self, digits: Digits, seed: int, hyperparameters: Mapping[str, float] = HYPERPARAMETERS
+    ) -> None:
         self._digits = digits
         self._random = np.random.default_rng(seed)
         self._scaler = MinMaxScaler().fit(digits.train.pixels)
         # The order of the images is ours: with an integer seed, partial_fit would repeat one order for ever.
         self._network = MLPClassifier(
-            hidden_layer_sizes=(int(HYPERPARAMETERS["hidden_units"]),),
-            learning_rate_init=HYPERPARAMETERS["learning_rate"],
-            batch_size=int(HYPERPARAMETERS["batch_size"]),
+            hidden_layer_sizes=(int(hyperparameters["hidden_units"]),),
+            learning_rate_init=hyperparameters["learning_rate"],
+            batch_size=int(hyperparameters["batch_size"]),
             random_state=seed,
             shuffle=False,
         )

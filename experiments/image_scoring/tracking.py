@@ -28,6 +28,10 @@ class TrackingError(Exception):
     """MLflow could not be used: operation, endpoint, what was seen, what to do."""
 
 
+class EndedElsewhereError(Exception):
+    """Somebody else has ended the run that this process works for: a repeated trial, or the end of the sweep."""
+
+
 @contextmanager
 def run(experiment: str, name: str | None) -> Iterator[mlflow.ActiveRun]:
     """An MLflow run in `experiment`, made if needed; ends as FINISHED, FAILED or (interrupted) KILLED.
@@ -35,7 +39,30 @@ def run(experiment: str, name: str | None) -> Iterator[mlflow.ActiveRun]:
     Raises:
         TrackingError: the tracking server does not answer, refuses, or fails while the run is open.
     """
-    active = _open(experiment, name)
+    with _ended_well_or_not(_open(experiment, name)) as active:
+        yield active
+
+
+@contextmanager
+def child(
+    experiment_id: str, parent_run_id: str, name: str, tags: Mapping[str, str]
+) -> Iterator[mlflow.ActiveRun]:
+    """An MLflow run below another one; ends as `run` does, and patiently: there may be work to lose elsewhere.
+
+    Raises:
+        TrackingError: as for `run`.
+        EndedElsewhereError: the caller's own, passed on; the run ends as KILLED, as it was.
+    """
+    with explained("open a run", mlflow.get_tracking_uri(), "if the server is still up, its log says more"):
+        active = mlflow.start_run(
+            experiment_id=experiment_id, run_name=name, parent_run_id=parent_run_id, tags=dict(tags)
+        )
+    with _ended_well_or_not(active):
+        yield active
+
+
+@contextmanager
+def _ended_well_or_not(active: mlflow.ActiveRun) -> Iterator[mlflow.ActiveRun]:
     try:
         with explained(
             "record the run", mlflow.get_tracking_uri(), "if the server is still up, its log says more"
@@ -43,7 +70,8 @@ def run(experiment: str, name: str | None) -> Iterator[mlflow.ActiveRun]:
             yield active
             mlflow.end_run()
     except BaseException as error:
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        failed = isinstance(error, Exception) and not isinstance(error, EndedElsewhereError)
+        status = "FAILED" if failed else "KILLED"
         with suppress(*FAILURES), impatient():
             mlflow.end_run(status)
         raise

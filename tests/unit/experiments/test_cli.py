@@ -11,6 +11,7 @@ from experiments.image_scoring import cli, entrypoint
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_UI_URL", raising=False)
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
 
     settings = cli.parse([])
 
@@ -23,7 +24,31 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         seed=0,
         register=None,
         json=False,
+        engine="local",
+        scheduler=None,
+        trials=0,
+        shards=4,
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "trials"),
+    [
+        ([], 0),
+        (["--trials", "3"], 3),
+        (["--engine", "dask", "--scheduler", "tls://host:8786"], 9),
+        (["--engine", "dask", "--scheduler", "tls://host:8786", "--trials", "1"], 1),
+    ],
+)
+def test_a_sweep_is_asked_for_or_comes_with_dask(arguments: list[str], trials: int) -> None:
+    assert cli.parse(arguments).trials == trials
+
+
+def test_the_scheduler_comes_from_dasks_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tls://dask-scheduler:8786")
+
+    assert cli.parse(["--engine", "dask"]).scheduler == "tls://dask-scheduler:8786"
+    assert cli.parse(["--engine", "dask", "--scheduler", "tls://other:1"]).scheduler == "tls://other:1"
 
 
 def test_ui_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,12 +67,18 @@ def test_ui_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         (["--seed", "4294967296"], "argument --seed: 4294967296 is not in 0..4294967295"),
         (["--register", "a/b"], "argument --register: 'a/b' is empty or holds"),
         (["--register", ""], "argument --register: '' is empty or holds"),
+        (["--trials", "0"], "argument --trials: 0 is not in 1..9"),
+        (["--trials", "10"], "argument --trials: 10 is not in 1..9"),
+        (["--shards", "0"], "argument --shards: 0 is not 1 or more"),
+        (["--engine", "ray"], "argument --engine: invalid choice"),
+        (["--engine", "dask"], "--engine dask needs a scheduler: name it with --scheduler"),
         (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
     ],
 )
 def test_wrong_arguments_end_with_code_2(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     with pytest.raises(SystemExit) as end:
         entrypoint.main(arguments)
 
@@ -59,8 +90,9 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from experiments.image_scoring.entrypoint import main\n"
+        "heavy = {'mlflow', 'sklearn', 'numpy', 'matplotlib', 'distributed'}\n"
         "try: main(['--help'])\n"
-        "finally: print('heavy:', sorted({'mlflow', 'sklearn', 'numpy', 'matplotlib'} & set(sys.modules)))\n"
+        "finally: print('heavy:', sorted(heavy & set(sys.modules)))\n"
     )
     started = time.monotonic()
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
