@@ -18,7 +18,7 @@ import pytest
 from tests.faults.conftest import Diagnose, options
 from tests.support.container import OpensshContainer
 from tests.support.server import keygen
-from tests.support.sshd import SshServer
+from tests.support.sshd import SshServer, connection_without_login
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 needs_iptables = pytest.mark.skipif(
@@ -139,20 +139,9 @@ def test_server_hangs_up_at_once(sshd: SshServer, diagnose: Diagnose) -> None:
         diagnose(options(sshd, port=port), "closed_early", remedy="fail2ban")
 
 
-def unauthenticated_connection(server: SshServer) -> socket.socket:
-    """Occupy the only place there is, once sshd has noticed that the one before is gone."""
-    for _ in range(100):
-        other = socket.create_connection((server.host, server.port))
-        if other.recv(4) == b"SSH-":
-            return other
-        other.close()
-        time.sleep(0.05)
-    raise TimeoutError("no place became free")
-
-
 def test_too_many_connections(misbehaving: Callable[[str], SshServer], diagnose: Diagnose) -> None:
     server = misbehaving("MaxStartups 1")
-    with unauthenticated_connection(server):
+    with connection_without_login(server):
         diagnose(options(server), "too_many_connections", remedy="MaxStartups")
 
 

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 from tests.support.process_server import ProcessServer
@@ -91,11 +93,22 @@ class SshServer(ProcessServer):
         ]
         if not self._shell:
             lines.append("ForceCommand internal-sftp")
-        if _knows_per_source_penalties():
+        if knows_per_source_penalties():
             lines.append("PerSourcePenalties no")
         path = self._settings / "sshd_config"
         path.write_text("\n".join(lines) + "\n")
         return path
+
+
+def connection_without_login(server: SshServer) -> socket.socket:
+    """Occupy one of the places that MaxStartups grants, once sshd has noticed that somebody before is gone."""
+    for _ in range(100):
+        other = socket.create_connection((server.host, server.port))
+        if other.recv(4) == b"SSH-":
+            return other
+        other.close()
+        time.sleep(0.05)
+    raise TimeoutError("no place became free")
 
 
 def _sshd() -> str:
@@ -106,7 +119,8 @@ def _sshd() -> str:
     return found
 
 
-def _knows_per_source_penalties() -> bool:
+def knows_per_source_penalties() -> bool:
+    """Whether this machine's sshd keeps clients out for a while that have failed."""
     shown = subprocess.run([_sshd(), "-V"], capture_output=True, text=True)
     version = (shown.stderr + shown.stdout).partition("OpenSSH_")[2].split(".")
     return version[0].isdigit() and (int(version[0]), int(version[1][0])) >= (9, 8)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mlflow_sftp.settings import Settings
 from mlflow_sftp.storage import SftpStorage
 from tests.support.link import Link
 from tests.support.server import SftpServer
-from tests.support.sshd import SshServer
+from tests.support.sshd import SshServer, connection_without_login, knows_per_source_penalties
 from tests.support.storing import files_below, pattern, settings_for, through
 
 
@@ -39,6 +40,19 @@ def test_64_threads_share_one_connection(mortal: SftpServer, tmp_path: Path) -> 
 def test_8_processes_at_once(sshd: SshServer, tmp_path: Path) -> None:
     _in_processes("spawn", 8, sshd, tmp_path)
     assert len(files_below(sshd.root)) == 8
+
+
+def test_64_processes_that_begin_at_once_are_all_let_in(tmp_path: Path) -> None:
+    """As workers of a sweep do: from the tenth login that is not done yet on, sshd drops some, at random."""
+    # What OpenSSH does by itself; its test server is told to be generous.
+    config = "MaxStartups 10:30:100\n" + "PerSourcePenalties yes\n" * knows_per_source_penalties()
+    with SshServer(tmp_path / "server", config=config + "LogLevel VERBOSE") as sshd, ExitStack() as others:
+        # However fast a login is here: more than a third are dropped while these are not done.
+        for _ in range(20):
+            others.enter_context(connection_without_login(sshd))
+        threading.Timer(3, others.close).start()
+        _in_processes("fork", 64, sshd, tmp_path, together=True, retry_timeout=120.0)
+        assert "MaxStartups" in sshd.said()
 
 
 def test_forked_children_open_their_own_connection_and_the_parent_keeps_its(
@@ -103,24 +117,33 @@ def test_small_files_pass_a_large_one(way: str, sshd: SshServer, tmp_path: Path)
     assert filecmp.cmp(here, there, shallow=False)
 
 
-def _in_processes(method: str, count: int, sshd: SshServer, tmp_path: Path) -> None:
+def _in_processes(
+    method: str, count: int, sshd: SshServer, tmp_path: Path, *, together: bool = False, **settings: float
+) -> None:
+    """Upload a file from each of so many processes; `together`, they wait for each other before."""
     context: Any = multiprocessing.get_context(method)
     for number in range(count):
         (tmp_path / f"p{number}").write_bytes(pattern(300_000, number))
+    barrier = context.Barrier(count) if together else None
     processes = [
-        context.Process(target=_upload, args=(sshd.uri(), settings_for(sshd), str(tmp_path / f"p{number}")))
+        context.Process(
+            target=_upload,
+            args=(sshd.uri(), settings_for(sshd, **settings), str(tmp_path / f"p{number}"), barrier),
+        )
         for number in range(count)
     ]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(120)
     assert [process.exitcode for process in processes] == [0] * count
     for number in range(count):
         assert (sshd.root / f"p{number}").read_bytes() == pattern(300_000, number)
 
 
-def _upload(uri: str, settings: Settings, source: str) -> None:
+def _upload(uri: str, settings: Settings, source: str, barrier: Any) -> None:
+    if barrier is not None:
+        barrier.wait(60)
     SftpStorage(uri, settings).upload(source, os.path.basename(source))
 
 
