@@ -336,7 +336,9 @@ def _check_script(name: str) -> Callable[[list[str]], list[str]]:
 
 
 def _unknown_options(path: Path, arguments: list[str]) -> list[str]:
-    text = path.read_text(encoding="utf-8")
+    # What a program takes, it may say beside itself.
+    said = [path, *(beside for beside in [path.with_name("cli.py")] if beside.exists())]
+    text = "".join(each.read_text(encoding="utf-8") for each in said)
     options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
     return [f"{path.name} knows no {option}" for option in options if option not in text]
 

@@ -58,6 +58,7 @@ def _beside_server(values: Mapping[str, Any]) -> Iterator[str]:
     contradictions = {
         "mlflow_stack_services names mlflow": "mlflow" in values["mlflow_stack_services"],
         "mlflow_stack_monitor is on": is_true(values.get("mlflow_stack_monitor")),
+        "mlflow_stack_dask is on": is_true(values.get("mlflow_stack_dask")),
         "mlflow_gateway_hostname is set": bool(values.get("mlflow_gateway_hostname")),
     }
     for text in (text for text, wrong in contradictions.items() if wrong):

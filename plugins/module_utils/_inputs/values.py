@@ -19,6 +19,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.amount
     parse_amount,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.clients import client_problems
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.dask import dask_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.database import database_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.gateway import gateway_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
@@ -93,6 +94,7 @@ def value_problems(
         _database,
         _package,
         _monitor,
+        _dask,
         _amounts,
     ):
         found += check(usable, wrong)
@@ -235,6 +237,10 @@ def _package(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
 
 def _monitor(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     return monitor_problems(values, is_true(values.get("mlflow_stack_monitor", False)))
+
+
+def _dask(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    return dask_problems(values, is_true(values.get("mlflow_stack_dask", False)))
 
 
 def _amounts(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:

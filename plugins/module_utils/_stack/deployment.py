@@ -80,7 +80,7 @@ def needed_accounts(places: Iterable[str], store: Store) -> list[str]:
 
 
 # Services that hold no artifacts and go on while MLflow is closed.
-_BESIDE = ("postgres", "gateway", "monitor")
+_BESIDE = ("postgres", "gateway", "monitor", "dask-scheduler")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def value(template: str, **given: Any) -> Any:
         "__mlflow_stack_image_tag": "tag",
         "__mlflow_stack_client_digest": "client digest",
         "__mlflow_stack_postgres_digest": "postgres digest",
+        "__mlflow_stack_dask_digest": "dask digest",
         "__mlflow_stack_token": {"content": ""},
         "__mlflow_stack_login_secret": {"content": "c2VjcmV0"},
         **given,
@@ -181,3 +182,52 @@ def test_names_that_no_dns_knows() -> None:
     found = yaml.safe_load(client(mlflow_stack_extra_hosts={"mlflow.example.org": "10.1.2.3"}))
     for name in CLIENTS:
         assert found["services"][name]["extra_hosts"] == {"mlflow.example.org": "10.1.2.3"}
+
+
+def test_without_dask_nothing_is_told_of_it() -> None:
+    assert "dask" not in written().lower()
+    assert "dask" not in client(mlflow_stack_dask=True).lower()
+
+
+def test_scheduler_and_workers_are_reached_by_the_services_that_begin_jobs_alone() -> None:
+    found = yaml.safe_load(
+        written(mlflow_stack_dask=True, mlflow_stack_backend_store="postgresql", mlflow_stack_monitor=True)
+    )
+    assert found["networks"]["dask"]["internal"] is True
+    inside = [name for name, each in found["services"].items() if "dask" in each.get("networks", [])]
+    assert sorted(inside) == sorted([*CLIENTS, "dask-scheduler", "dask-worker"])
+    secrets = [
+        name for name, each in found["services"].items() if "/.secrets/dask" in str(each.get("volumes"))
+    ]
+    assert sorted(secrets) == sorted(inside)
+    for name in ("dask-scheduler", "dask-worker"):
+        assert "ports" not in found["services"][name]
+        assert found["services"][name]["labels"]["freegee.mlflow_sftp.dask"] == "dask digest"
+    # No way out, no key and no login: it passes on what it does not look at.
+    scheduler = found["services"]["dask-scheduler"]
+    assert scheduler["networks"] == ["dask"]
+    assert [volume.partition(":")[0] for volume in scheduler["volumes"]] == ["./dask", "./.secrets/dask"]
+
+
+@pytest.mark.parametrize("count", [1, 64])
+def test_as_many_workers_as_are_asked_for(count: int) -> None:
+    found = yaml.safe_load(
+        written(mlflow_stack_dask=True, mlflow_stack_dask_workers=count, mlflow_stack_devices=[GPU])
+    )
+    worker = found["services"]["dask-worker"]
+    assert worker["scale"] == count
+    assert worker["deploy"]["resources"]["reservations"]["devices"] == [GPU]
+    assert "dask-scheduler" in worker["environment"]["NO_PROXY"].split(",")
+
+
+@pytest.mark.parametrize(("access", "holds_key"), [("direct", True), ("proxied", False)])
+@pytest.mark.parametrize("login", ["none", "basic"])
+def test_a_worker_holds_what_a_training_job_holds(access: str, holds_key: bool, login: str) -> None:
+    services = yaml.safe_load(
+        written(mlflow_stack_dask=True, mlflow_stack_access=access, mlflow_stack_auth=login)
+    )["services"]
+    worker, train = services["dask-worker"], services["train"]
+    assert worker["volumes"] == train["volumes"]
+    assert worker.get("entrypoint") == train.get("entrypoint")
+    assert ("./.secrets/mlflow_sftp_key" in str(worker["volumes"])) is holds_key
+    assert worker["labels"].items() >= train["labels"].items()

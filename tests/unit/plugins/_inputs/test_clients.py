@@ -42,6 +42,10 @@ def test_values_that_services_can_use(given: dict[str, Any]) -> None:
         (CLIENT | {"mlflow_stack_services": ["mlflow", "train"]}, "mlflow_stack_services names mlflow"),
         (CLIENT | {"mlflow_stack_monitor": True}, "mlflow_stack_monitor is on"),
         (
+            CLIENT | {"mlflow_stack_dask": True, "mlflow_stack_dask_authority_dir": "/ca"},
+            "mlflow_stack_dask is on",
+        ),
+        (
             {"mlflow_stack_server_url": "http://mlflow:5000", "mlflow_stack_services": []},
             "expected the server's",
         ),

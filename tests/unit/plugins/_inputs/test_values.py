@@ -30,6 +30,7 @@ GATEWAY = {
     "mlflow_gateway_tls": "self",
     "mlflow_gateway_authority_dir": "/srv/authority",
 }
+DASK = {"mlflow_stack_dask": True, "mlflow_stack_dask_authority_dir": "/srv/dask"}
 # What is given, and words of the one sentence.
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "choice misspelt": (
@@ -95,6 +96,31 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "monitor without a limit": (
         {"mlflow_stack_monitor": True, "mlflow_stack_memory_limits": {"mlflow": "2g"}},
         ["mlflow_stack_memory_limits has no entry for monitor"],
+    ),
+    "dask without an authority": (
+        {"mlflow_stack_dask": True},
+        ["mlflow_stack_dask is on, and mlflow_stack_dask_authority_dir is empty: name a directory"],
+    ),
+    "dask and gateway of one authority": (
+        GATEWAY
+        | {
+            "mlflow_gateway_bind": "127.0.0.1",
+            "mlflow_stack_dask": True,
+            "mlflow_stack_dask_authority_dir": "/srv/authority",
+        },
+        ["mlflow_stack_dask_authority_dir is mlflow_gateway_authority_dir", "run code"],
+    ),
+    "dask without train": (
+        DASK | {"mlflow_stack_services": ["mlflow", "notebook"]},
+        ["mlflow_stack_services lacks train"],
+    ),
+    "dask without a limit": (
+        DASK | {"mlflow_stack_memory_limits": {"mlflow": "2g", "dask-scheduler": "1g"}},
+        ["mlflow_stack_memory_limits has no entry for dask-worker; add one, such as 2g"],
+    ),
+    "no workers": (
+        {"mlflow_stack_dask_workers": 0},
+        ["mlflow_stack_dask_workers is 0; expected a number of workers"],
     ),
     "no number": ({"sftp_port": "ssh"}, ["sftp_port is 'ssh'; expected a number"]),
     "no value": ({"mlflow_stack_dir": None}, ["mlflow_stack_dir has no value"]),

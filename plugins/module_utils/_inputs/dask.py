@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with the variables of dask's scheduler and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_LIMITS = {"dask-scheduler": "1g", "dask-worker": "2g"}
+
+
+def dask_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
+    """Return a sentence for each value that scheduler and workers cannot use.
+
+    Args:
+        values: The variables, each of its own type.
+        is_on: Whether there are a scheduler and workers.
+    """
+    workers = int(values.get("mlflow_stack_dask_workers", 1))
+    if workers < 1:
+        yield f"mlflow_stack_dask_workers is {workers}; expected a number of workers, 1 or more."
+    if not is_on:
+        return
+    directory = values.get("mlflow_stack_dask_authority_dir")
+    if not directory:
+        yield (
+            "mlflow_stack_dask is on, and mlflow_stack_dask_authority_dir is empty: name a directory of the controller "
+            "for the certificate authority of scheduler and workers, and its key."
+        )
+    elif directory == values.get("mlflow_gateway_authority_dir"):
+        yield (
+            "mlflow_stack_dask_authority_dir is mlflow_gateway_authority_dir: whoever holds a certificate of that "
+            "authority could run code on the workers. Name another directory."
+        )
+    if "train" not in values.get("mlflow_stack_services", ["train"]):
+        yield "mlflow_stack_dask is on, and mlflow_stack_services lacks train, as which the workers log in; add it."
+    limits = values.get("mlflow_stack_memory_limits") or _LIMITS
+    for service, example in _LIMITS.items():
+        if service not in limits:
+            yield f"mlflow_stack_memory_limits has no entry for {service}; add one, such as {example}."
