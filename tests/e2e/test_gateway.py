@@ -10,114 +10,24 @@ import os
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.admission import command
 
 from tests.support.docker import docker
-from tests.support.front import connect, trusted
+from tests.support.front import SEARCH, Answer, Asking, Front, make_certificate
 from tests.support.lab import Lab
 from tests.support.stack import SWITCH, fails, passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1200)]
 
 NAME = "mlflow.gate.example"
-SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 GATEWAY = "mlflow-gate-gateway-1"
 MEBIBYTES = 200
-QUESTIONS = [("GET", SEARCH, None), ("POST", "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}')]
-# Changed while the story is told, and what a client meets meanwhile.
-ASKED_A_SECOND = 20
-
-
-@dataclass
-class Answer:
-    """What came back; `headers` in lower case."""
-
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    certificate: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Front:
-    """A lab with a gateway, and a client that finds it on this machine under its name."""
-
-    lab: Lab
-
-    @property
-    def port(self) -> int:
-        return self.lab.port + 3
-
-    @property
-    def storage(self) -> str:
-        """Where artifacts are at the moment, as the inventory has to say it."""
-        return "sftp" if "sftp://" in (self.lab.stack / ".env").read_text() else "local"
-
-    def context(self) -> ssl.SSLContext:
-        return trusted(self.lab)
-
-    def ask(
-        self,
-        path: str,
-        method: str = "GET",
-        body: Any = None,
-        context: ssl.SSLContext | None = None,
-        **headers: str,
-    ) -> Answer:
-        connection = connect(NAME, self.port, context or self.context())
-        try:
-            shown: Any = connection.sock.getpeercert()
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, {"Host": f"{NAME}:{self.port}"} | named)
-            answer = connection.getresponse()
-            received = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, received, answer.read(), shown)
-        finally:
-            connection.close()
-
-    def token(self) -> str:
-        return (self.lab.stack / ".secrets/notebook_token").read_text()
-
-
-class Asking:
-    """Asks MLflow through the gateway many times a second, a connection each.
-
-    Every second question is one that HAProxy must not repeat.
-    """
-
-    def __init__(self, front: Front) -> None:
-        self._front, self._context = front, front.context()
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=asked) for asked in QUESTIONS * 2]
-        self.answers: list[Answer] = []
-        self.errors: list[str] = []
-
-    def __enter__(self) -> "Asking":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, method: str, path: str, body: bytes | None) -> None:
-        while not self._ended.wait(len(self._threads) / ASKED_A_SECOND):
-            try:
-                answer = self._front.ask(path, method, body, self._context, Content_Type="application/json")
-                self.answers.append(answer)
-            except OSError as error:
-                self.errors.append(f"{time.strftime('%H:%M:%S')} {error!r}")
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +48,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         assert not lab.stack.exists()
         output = passes(lab.play("site.yml"))
         assert f"{lab.directory}/gateway/ca.crt" in output
-        yield Front(lab)
+        yield Front(lab, NAME)
 
 
 def test_mlflow_answers_with_a_certificate_that_its_authority_vouches_for(front: Front) -> None:
@@ -356,20 +266,6 @@ def test_verification_tells_of_a_gateway_that_does_not_answer(front: Front) -> N
     report = json.loads((front.lab.directory / "report/report.json").read_text())
     assert report["columns"][-1] == "gateway"
     docker("start", GATEWAY)
-
-
-def make_certificate(directory: Path, name: str, hostname: str) -> ssl.SSLContext:
-    """Write NAME.crt for a host name, and NAME.key; returns what a client has that trusts it, and nothing else."""
-    certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
-    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    subject = ("-subj", f"/CN={hostname}", "-addext", f"subjectAltName=DNS:{hostname}")
-    subprocess.run(
-        ["openssl", "req", "-x509", *kind, "-keyout", str(key), "-out", str(certificate), *subject],
-        check=True,
-        capture_output=True,
-    )
-    key.chmod(0o600)
-    return ssl.create_default_context(cafile=str(certificate))
 
 
 def test_bad_input_is_refused_all_at_once(front: Front, tmp_path: Path) -> None:

@@ -3,13 +3,24 @@
 import http.client
 import socket
 import ssl
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from tests.support.lab import Lab
 
+SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
+QUESTIONS = [("GET", SEARCH, None), ("POST", "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}')]
+# Changed while the story is told, and what a client meets meanwhile.
+ASKED_A_SECOND = 20
 
-def trusted(lab: Lab) -> ssl.SSLContext:
-    """Trust the authority that a lab has made, and no other, as strictly as Python 3.13 does everywhere."""
-    context = ssl.create_default_context(cafile=str(lab.directory / "gateway" / "ca.crt"))
+
+def trusted(lab: Lab, authority: Path | None = None) -> ssl.SSLContext:
+    """Trust the authority that a lab has made, or another, and no third, as strictly as Python 3.13 does everywhere."""
+    context = ssl.create_default_context(cafile=str(authority or lab.directory / "gateway" / "ca.crt"))
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     return context
 
@@ -24,3 +35,105 @@ def connect(
     connection = http.client.HTTPSConnection(name, port)
     connection.sock = context.wrap_socket(plain, server_hostname=name)
     return connection
+
+
+@dataclass
+class Answer:
+    """What came back; `headers` in lower case."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    certificate: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Front:
+    """A lab with a gateway, and a client that finds it on this machine under its name.
+
+    `authority` is whom the client trusts; by default the one that the lab has made.
+    """
+
+    lab: Lab
+    name: str
+    authority: Path | None = None
+
+    @property
+    def port(self) -> int:
+        return self.lab.port + 3
+
+    @property
+    def storage(self) -> str:
+        """Where artifacts are at the moment, as the inventory has to say it."""
+        return "sftp" if "sftp://" in (self.lab.stack / ".env").read_text() else "local"
+
+    def context(self) -> ssl.SSLContext:
+        return trusted(self.lab, self.authority)
+
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        body: Any = None,
+        context: ssl.SSLContext | None = None,
+        **headers: str,
+    ) -> Answer:
+        connection = connect(self.name, self.port, context or self.context())
+        try:
+            shown: Any = connection.sock.getpeercert()
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, {"Host": f"{self.name}:{self.port}"} | named)
+            answer = connection.getresponse()
+            received = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, received, answer.read(), shown)
+        finally:
+            connection.close()
+
+    def token(self) -> str:
+        return (self.lab.stack / ".secrets/notebook_token").read_text()
+
+
+class Asking:
+    """Asks MLflow through the gateway many times a second, a connection each.
+
+    Every second question is one that HAProxy must not repeat.
+    """
+
+    def __init__(self, front: Front) -> None:
+        self._front, self._context = front, front.context()
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=asked) for asked in QUESTIONS * 2]
+        self.answers: list[Answer] = []
+        self.errors: list[str] = []
+
+    def __enter__(self) -> "Asking":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> None:
+        while not self._ended.wait(len(self._threads) / ASKED_A_SECOND):
+            try:
+                answer = self._front.ask(path, method, body, self._context, Content_Type="application/json")
+                self.answers.append(answer)
+            except OSError as error:
+                self.errors.append(f"{time.strftime('%H:%M:%S')} {error!r}")
+
+
+def make_certificate(directory: Path, name: str, hostname: str) -> ssl.SSLContext:
+    """Write NAME.crt for a host name, and NAME.key; returns what a client has that trusts it, and nothing else."""
+    certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    subject = ("-subj", f"/CN={hostname}", "-addext", f"subjectAltName=DNS:{hostname}")
+    subprocess.run(
+        ["openssl", "req", "-x509", *kind, "-keyout", str(key), "-out", str(certificate), *subject],
+        check=True,
+        capture_output=True,
+    )
+    key.chmod(0o600)
+    return ssl.create_default_context(cafile=str(certificate))
