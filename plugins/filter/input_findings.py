@@ -15,7 +15,10 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.names 
 
 try:
     from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_file import KeyFile
-    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.values import value_problems
+    from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.values import (
+        value_problems,
+        value_warnings,
+    )
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:
@@ -29,6 +32,7 @@ _FILES = (
     "mlflow_gateway_certificate_file",
     "mlflow_gateway_key_file",
     "mlflow_stack_server_ca_file",
+    "mlflow_gateway_acme_ca_file",
 )
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -43,13 +47,13 @@ def input_findings(variables: Mapping[str, Any], required: Collection[str] = ())
             f"input_findings needs the Python package '{IMPORT_ERROR.name}' on the controller; bin/setup installs it"
         )
     specs = _specs()
-    for warning in unknown_names(variables, specs):
-        Display().warning(warning)
     given = {
         name: value
         for name in specs
         if name in variables and (value := _value(variables, name)) is not _LATER
     }
+    for warning in [*unknown_names(variables, specs), *value_warnings(given, specs)]:
+        Display().warning(warning)
     missing = [
         f"{name} is not set; the inventory has to say it." for name in required if name not in variables
     ]

@@ -40,7 +40,7 @@ options:
     required: true
   warn_days:
     description:
-      - Days before the certificate expires at which it is warned about.
+      - Days before the certificate expires at which it is warned about, but not before the last quarter of its life.
     type: int
     default: 20
 """

@@ -640,8 +640,8 @@ _TABLE = (
         "gateway_certificate_expiring",
         "gateway",
         "The gateway's certificate expires soon",
-        "Have the certificate for {hostname} renewed, and run site.yml; where mlflow_gateway_tls is self, site.yml "
-        "alone renews it.",
+        "Have the certificate for {hostname} renewed, and run site.yml; where mlflow_gateway_tls is self or acme, "
+        "site.yml alone renews it.",
     ),
     Cause(
         "gateway_closed",

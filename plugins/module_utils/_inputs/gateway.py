@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.acme import acme_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import (
     bind_problem,
     gateway_bind,
@@ -27,6 +28,11 @@ _MLFLOW = re.compile(
     "ajax-api|api|gateway|get-artifact|graphql|health|login|logout|metrics|mlflow|model-versions|oidc|signup|"
     "static-files|telemetry|v1|version|ws"
 )
+# By mlflow_gateway_tls, what is kept on the controller.
+_KEPT = {
+    "self": "the certificate authority and its key",
+    "acme": "the account's key, and the certificate with its own",
+}
 _LENGTHS = {
     "mlflow_gateway_hsts_seconds": 0,
     "mlflow_gateway_retry_after": 1,
@@ -52,7 +58,10 @@ def hostname_problem(name: str) -> str:
 
 
 def gateway_problems(
-    values: Mapping[str, Any], certificate: KeyFile | None, key: KeyFile | None
+    values: Mapping[str, Any],
+    certificate: KeyFile | None,
+    key: KeyFile | None,
+    acme_ca: KeyFile | None = None,
 ) -> Iterator[str]:
     """Yield a sentence for each thing that is wrong with a gateway; nothing where none is asked for.
 
@@ -60,6 +69,7 @@ def gateway_problems(
         values: The variables by name, defaults among them.
         certificate: What mlflow_gateway_certificate_file names, a `KeyFile`; None where it names nothing.
         key: What mlflow_gateway_key_file names, likewise.
+        acme_ca: What mlflow_gateway_acme_ca_file names, likewise.
     """
     hostname = str(values.get("mlflow_gateway_hostname") or "")
     if not hostname:
@@ -76,14 +86,17 @@ def gateway_problems(
         if name in values and int(values[name]) < least:
             yield f"{name} is {values[name]}; expected a number of {least} or more."
     names = [hostname, *([notebook] if notebook and not notebook.startswith("/") else [])]
-    if values.get("mlflow_gateway_tls") == "self":
-        if not values.get("mlflow_gateway_authority_dir"):
-            yield (
-                "mlflow_gateway_tls is self, and mlflow_gateway_authority_dir is empty: name a directory of the "
-                "controller for the certificate authority and its key."
-            )
+    tls = str(values.get("mlflow_gateway_tls"))
+    if tls not in _KEPT:
+        yield from _file_problems(names if not problem else [], certificate, key)
         return
-    yield from _file_problems(names if not problem else [], certificate, key)
+    if not values.get("mlflow_gateway_authority_dir"):
+        yield (
+            f"mlflow_gateway_tls is {tls}, and mlflow_gateway_authority_dir is empty: name a directory of the "
+            f"controller for {_KEPT[tls]}."
+        )
+    if tls == "acme":
+        yield from acme_problems(values, names if not problem else [], acme_ca)
 
 
 def _notebook_problem(notebook: str, hostname: str) -> str:
@@ -142,7 +155,8 @@ def _unusable(variable: str, file: KeyFile | None) -> Iterator[str]:
     if file is None:
         yield (
             f"mlflow_gateway_tls is own, and {variable} is empty: name the file on the controller, or set "
-            "mlflow_gateway_tls to self for a certificate authority of the stack's own."
+            "mlflow_gateway_tls to acme for a public authority's certificate, or to self for an authority of the "
+            "stack's own."
         )
     elif file.problem:
         yield f"{variable} is {file.path}, and {file.problem}."

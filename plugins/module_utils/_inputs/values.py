@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.acme import acme_warnings
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import (
     bind_problem,
     gateway_bind,
@@ -62,6 +63,7 @@ def value_problems(
     gateway_certificate_file: KeyFile | None = None,
     gateway_key_file: KeyFile | None = None,
     server_ca_file: KeyFile | None = None,
+    acme_ca_file: KeyFile | None = None,
 ) -> list[str]:
     """Return a sentence for each value that no role can use.
 
@@ -74,6 +76,7 @@ def value_problems(
         gateway_certificate_file: What mlflow_gateway_certificate_file names, if it names anything.
         gateway_key_file: What mlflow_gateway_key_file names, if it names anything.
         server_ca_file: What mlflow_stack_server_ca_file names, if it names anything.
+        acme_ca_file: What mlflow_gateway_acme_ca_file names, if it names anything.
     """
     wrong = {
         name: text
@@ -81,8 +84,7 @@ def value_problems(
         if name in given and (text := _wrong_type(name, given[name], specs[name]))
     }
     # What is of the wrong kind is not looked at twice.
-    usable = {name: option["default"] for name, option in specs.items() if "default" in option}
-    usable |= {name: value for name, value in given.items() if name not in wrong and value is not None}
+    usable = _usable(given, specs, wrong)
     found = [*wrong.values()]
     for check in (
         _paths,
@@ -102,7 +104,20 @@ def value_problems(
     found += _key_file("mlflow_rotate_private_key_file", new_key_file)
     found += _certificate(usable, certificate_file, key_file)
     found += client_problems(usable, server_ca_file)
-    return [*found, *gateway_problems(usable, gateway_certificate_file, gateway_key_file)]
+    return [*found, *gateway_problems(usable, gateway_certificate_file, gateway_key_file, acme_ca_file)]
+
+
+def value_warnings(given: Values, specs: Specs) -> list[str]:
+    """Return a sentence for each value with which a role succeeds only where something else helps."""
+    wrong = {name for name in specs if name in given and _wrong_type(name, given[name], specs[name])}
+    return list(acme_warnings(_usable(given, specs, wrong)))
+
+
+def _usable(given: Values, specs: Specs, wrong: Collection[str]) -> dict[str, Any]:
+    defaults = {name: option["default"] for name, option in specs.items() if "default" in option}
+    return defaults | {
+        name: value for name, value in given.items() if name not in wrong and value is not None
+    }
 
 
 def _wrong_type(name: str, value: Any, option: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import ssl
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.sta
 _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 _TIMEOUT = 10.0
 _DAY = 86400
+# Of a certificate's life, before which nothing is warned about. An ACME server's certificate is renewed before that.
+_LAST = 1 / 4
 # Without and with a login.
 _OPEN = (200, 401)
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # To be compared with.
@@ -29,6 +32,7 @@ class Seen:
         status: HTTP status of a question to MLflow; 0 for none.
         protocol: Of TLS, such as ``TLSv1.3``.
         days: Days until its certificate expires; None where that is not known.
+        life: Days for which it is valid in all; None where that is not known.
         refused: Why its certificate was not taken; empty where it was.
         error: Why nothing came; empty where something did.
     """
@@ -37,6 +41,7 @@ class Seen:
     status: int = 0
     protocol: str = ""
     days: float | None = None
+    life: float | None = None
     refused: str = ""
     error: str = ""
 
@@ -61,7 +66,8 @@ def ask(hostname: str, address: str, port: int, certificate: str) -> Seen:
         connection.request("GET", _QUESTION, headers={"Host": host})
         shown: Any = connection.sock.getpeercert()
         protocol = str(connection.sock.version())
-        days = (ssl.cert_time_to_seconds(str(shown["notAfter"])) - time.time()) / _DAY
+        begin, end = (ssl.cert_time_to_seconds(str(shown[name])) for name in ("notBefore", "notAfter"))
+        days, life = (end - time.time()) / _DAY, (end - begin) / _DAY
         status = connection.getresponse().status
     except ssl.SSLCertVerificationError as error:
         return Seen(_since(began), refused=error.verify_message)
@@ -69,11 +75,14 @@ def ask(hostname: str, address: str, port: int, certificate: str) -> Seen:
         return Seen(_since(began), error=str(error) or type(error).__name__)
     finally:
         connection.close()
-    return Seen(_since(began), status, protocol, days)
+    return Seen(_since(began), status, protocol, days, life)
 
 
 def stage_of(seen: Seen, hostname: str, endpoint: str, warn_days: int) -> dict[str, Any]:
-    """Return a stage, as sftp_check's are, of what was seen; a warning below so many days until expiry."""
+    """Return a stage, as sftp_check's are, of what was seen.
+
+    That is a warning below so many days until expiry, but not before the last quarter of the certificate's life.
+    """
     bad = partial(caused, "gateway", seconds=seen.seconds, hostname=hostname)
     if seen.refused:
         return bad("gateway_certificate", f"{endpoint}: {seen.refused}")
@@ -83,7 +92,8 @@ def stage_of(seen: Seen, hostname: str, endpoint: str, warn_days: int) -> dict[s
     detail = ", ".join(filter(None, (f"answered {seen.status}", seen.protocol, days)))
     if seen.status not in _OPEN:
         return bad("gateway_closed", detail)
-    if seen.days is not None and seen.days < warn_days:
+    life = seen.life if seen.life is not None else math.inf
+    if seen.days is not None and seen.days < min(warn_days, life * _LAST):
         return bad("gateway_certificate_expiring", detail, status="warning")
     return {"name": "gateway", "status": "ok", "seconds": seen.seconds, "detail": detail, "cause": None}
 

@@ -85,7 +85,7 @@ def test_of_a_file_that_holds_both_either_is_taken_alone(asked: str, tmp_path: P
     leaf, issuer = (pem("CERTIFICATE", text) for text in ("leaf", "issuer"))
     key = pem("EC PRIVATE KEY", "key")
     (tmp_path / "both.pem").write_text(f"subject=CN\n{key}{leaf}\n{issuer}")
-    tasks = yaml.safe_load((ROLE / "tasks/configure.yml").read_text())
+    tasks = yaml.safe_load((ROLE / "tasks/install.yml").read_text())
     (read,) = [task for task in tasks if task["name"] == "Read certificate and key of the gateway"]
     files = dict.fromkeys(["certificate", "key"], str(tmp_path / "both.pem"))
     variables = {
@@ -96,6 +96,32 @@ def test_of_a_file_that_holds_both_either_is_taken_alone(asked: str, tmp_path: P
         trusted(read["ansible.builtin.set_fact"][f"__mlflow_gateway_{asked}"])
     )
     assert found == {"certificate": f"{leaf}{issuer}", "key": key}[asked].rstrip()
+
+
+THUMBPRINT = "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
+
+
+@pytest.mark.parametrize("tls", ["own", "self"])
+def test_who_orders_nothing_has_no_answer_for_an_acme_server(tls: str) -> None:
+    assert "acme" not in written(mlflow_gateway_tls=tls).lower()
+
+
+def test_a_challenge_is_answered_before_the_redirection_and_nothing_else_comes_back() -> None:
+    configuration = written(mlflow_gateway_tls="acme", __mlflow_gateway_thumbprint=THUMBPRINT)
+    rules = [line for line in section(configuration, "frontend http").splitlines() if "http-request" in line]
+    answer, redirection = rules
+    assert f'lf-string "%[path,field(4,/)].{THUMBPRINT}" if {{' in answer
+    assert "redirect" in redirection
+    (pattern,) = re.findall(r"path -m reg (\S+) }$", answer)
+    start = "/.well-known/acme-challenge/"
+    assert re.search(pattern, f"{start}LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0-_")
+    others = ["", "a/b", "a.b", "%3Cscript%3E", "a<b", "a b", "../x", "a="]
+    assert [each for each in others if re.search(pattern, start + each)] == []
+    assert not re.search(pattern, f"/x{start}abc")
+    assert not re.search(pattern, "/Xwell-known/acme-challenge/abc")
+    (comment,) = re.findall("^.*ACME.*\n", configuration, re.MULTILINE)
+    without = configuration.replace(f"{answer}\n", "").replace(comment, "")
+    assert without == written(mlflow_gateway_tls="self")
 
 
 def pem(kind: str, text: str) -> str:

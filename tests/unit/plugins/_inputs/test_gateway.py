@@ -14,6 +14,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_fi
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.server_certificate import (
     certificate_problems,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.values import value_warnings
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -196,6 +197,118 @@ VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["mlflow_gateway_notebook", "mlflow_gateway_bind", "mlflow_gateway_retry_after"],
     ),
 }
+
+
+PRIVATE = "https://ca.example.org:9000/acme/acme/directory"
+ACME = SELF | {"mlflow_gateway_tls": "acme", "mlflow_gateway_acme_terms_agreed": "true"}
+# What is given beside, what the file of the ACME server's authority holds, and the words that are said.
+ORDERS: dict[str, tuple[dict[str, Any], KeyFile | None, list[str]]] = {
+    "good": ({}, None, []),
+    "good, with all": (
+        {"mlflow_gateway_acme_email": "ops@example.org", "mlflow_gateway_acme_directory": PRIVATE},
+        KeyFile("/ca.crt", text="-----BEGIN CERTIFICATE-----"),
+        [],
+    ),
+    "no directory for it": (
+        {"mlflow_gateway_authority_dir": ""},
+        None,
+        ["tls is acme, and mlflow_gateway_auth"],
+    ),
+    "terms not agreed to": (
+        {"mlflow_gateway_acme_terms_agreed": False},
+        None,
+        ["acme_terms_agreed is not true"],
+    ),
+    "no HTTP": ({"mlflow_gateway_http_port": 0}, None, ["mlflow_gateway_http_port is 0, and"]),
+    "no address": ({"mlflow_gateway_acme_directory": ""}, None, ["mlflow_gateway_acme_directory is ''"]),
+    "address without TLS": (
+        {"mlflow_gateway_acme_directory": "http://ca.example.org/directory"},
+        None,
+        ["expected the https:// address"],
+    ),
+    "address that is none": (
+        {"mlflow_gateway_acme_directory": "https://[ca"},
+        None,
+        ["expected the https://"],
+    ),
+    "two addresses of e-mail": (
+        {"mlflow_gateway_acme_email": "a@b.org, c@d.org"},
+        None,
+        ["expected one address"],
+    ),
+    "name without a dot": (
+        {"mlflow_gateway_hostname": "mlflow"},
+        None,
+        ["issues a certificate for 'mlflow'"],
+    ),
+    "name of nobody": (
+        {"mlflow_gateway_hostname": "mlflow.corp.INTERNAL"},
+        None,
+        ["for 'mlflow.corp.INTERNAL'"],
+    ),
+    "notebook's name of nobody": (
+        {"mlflow_gateway_notebook": "lab.local"},
+        None,
+        ["issues a certificate for 'lab"],
+    ),
+    "the same at an authority of one's own": (
+        {"mlflow_gateway_hostname": "mlflow", "mlflow_gateway_acme_directory": PRIVATE},
+        None,
+        [],
+    ),
+    "staging is as public": (
+        {
+            "mlflow_gateway_hostname": "mlflow",
+            "mlflow_gateway_acme_directory": "https://acme-staging-v02.api.letsencrypt.org/directory",
+        },
+        None,
+        ["issues a certificate for 'mlflow'"],
+    ),
+    "address instead of a name": ({"mlflow_gateway_hostname": "192.0.2.1"}, None, ["not an address"]),
+    "no file of the authority": (
+        {},
+        KeyFile("/ca.crt", "the controller has no such file"),
+        ["mlflow_gateway_acme_ca_file is /ca.crt, and the controller has no such file"],
+    ),
+    "file without a certificate": ({}, KeyFile("/ca.crt", text="no"), ["which holds no certificate"]),
+    "four": (
+        {
+            "mlflow_gateway_acme_terms_agreed": False,
+            "mlflow_gateway_http_port": 0,
+            "mlflow_gateway_hostname": "mlflow",
+        },
+        KeyFile("/ca.crt", "the controller has no such file"),
+        ["terms_agreed", "mlflow_gateway_http_port", "for 'mlflow'", "mlflow_gateway_acme_ca_file"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+def test_orders(case: str) -> None:
+    given, ca_file, words = ORDERS[case]
+    defaults = {name: option["default"] for name, option in _specs().items() if "default" in option}
+    found = list(gateway_problems(defaults | GOOD | ACME | given, None, None, ca_file))
+    assert len(found) == len(words), found
+    assert [word for word, sentence in zip(words, found, strict=True) if word not in sentence] == [], found
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, []),
+        ({"mlflow_gateway_http_port": "8080"}, ["something has to forward 80 to 8080"]),
+        ({"mlflow_gateway_bind": "127.0.0.1"}, ["does not reach the gateway there"]),
+        ({"mlflow_gateway_http_port": 8080, "mlflow_gateway_tls": "self"}, []),
+        ({"mlflow_gateway_http_port": 8080, "mlflow_gateway_hostname": ""}, []),
+        # Of these, other sentences tell.
+        ({"mlflow_gateway_http_port": 0}, []),
+        ({"mlflow_gateway_http_port": "http"}, []),
+    ],
+)
+def test_what_may_be_right_is_warned_of(given: dict[str, Any], words: list[str]) -> None:
+    found = value_warnings(GOOD | ACME | given, _specs())
+    assert len(found) == len(words), found
+    assert [word for word, sentence in zip(words, found, strict=True) if word not in sentence] == [], found
 
 
 @pytest.mark.parametrize("case", VALUES)

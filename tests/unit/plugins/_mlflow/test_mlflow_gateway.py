@@ -50,6 +50,8 @@ def test_answer(tmp_path: Path, status: int) -> None:
     assert (seen.status, seen.protocol, seen.error, seen.refused) == (status, "TLSv1.3", "", "")
     assert seen.days is not None
     assert 88 < seen.days < 91
+    assert seen.life is not None
+    assert seen.life == 92
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,12 @@ def test_nobody_there() -> None:
         (Seen(0.1, 200, "TLSv1.3", 60.2), "ok", None, "answered 200, TLSv1.3, certificate valid for 60 days"),
         (Seen(0.1, 401, "TLSv1.3", 60.2), "ok", None, "answered 401"),
         (Seen(0.1, 200, "TLSv1.3", 19.9), "warning", "gateway_certificate_expiring", "for 20 days"),
+        # Of 47 and of 6 days, the next is ordered in the last 16 and 2.
+        (Seen(0.1, 200, "TLSv1.3", 12.0, 47.0), "ok", None, "for 12 days"),
+        (Seen(0.1, 200, "TLSv1.3", 11.7, 47.0), "warning", "gateway_certificate_expiring", "for 12 days"),
+        (Seen(0.1, 200, "TLSv1.3", 1.6, 6.0), "ok", None, "for 2 days"),
+        (Seen(0.1, 200, "TLSv1.3", 1.4, 6.0), "warning", "gateway_certificate_expiring", "for 1 days"),
+        (Seen(0.1, 200, "TLSv1.3", 19.9, 397.0), "warning", "gateway_certificate_expiring", "for 20 days"),
         (Seen(0.1, 503, "TLSv1.3", 5.0), "failed", "gateway_closed", "answered 503"),
         (Seen(0.1, 403, "TLSv1.3", 60.0), "failed", "gateway_closed", "answered 403"),
         (Seen(0.1, refused="expired"), "failed", "gateway_certificate", "a:1: expired"),
