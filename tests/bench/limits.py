@@ -1,6 +1,6 @@
 """The data plane where it hurts: growth, memory, the price of its promises, the proxy, a link that goes away.
 
-    tests/bench/limits.py growth            1,000, 10,000 and 100,000 files of 4 KiB, up and down: seconds and memory
+    tests/bench/limits.py growth            1,000, 10,000 and 100,000 files of 4 KiB, up, listed, down: seconds, memory
     tests/bench/limits.py huge --gib 20     one file, up and down: seconds and memory
     tests/bench/limits.py price             what SHA-256 and the atomic rename cost
     tests/bench/limits.py proxied           1 GiB through `mlflow server` and directly, and what is staged meanwhile
@@ -41,7 +41,11 @@ if "without rename" in sys.argv:
     import mlflow_sftp.transfer.temporary_names, mlflow_sftp.transfer.upload
     async def nothing(*_): pass
     mlflow_sftp.transfer.upload.publish = nothing
-getattr(SftpStorage(uri), work)(*((local, "") if work.startswith("upload") else ("", local)))
+storage = SftpStorage(uri)
+if work == "walk":
+    print(sum(1 for _ in storage.walk("")), "entries")
+else:
+    getattr(storage, work)(*((local, "") if work.startswith("upload") else ("", local)))
 """
 
 
@@ -80,6 +84,7 @@ def growth(work: Path, server: SshServer, arguments: argparse.Namespace) -> None
         client = Client(server)
         client.run(f"{count} files up", "upload_tree", "many", source)
         shutil.rmtree(source)
+        client.run(f"{count} files listed", "walk", "many", source)
         client.run(f"{count} files down", "download_tree", "many", work / "back")
         shutil.rmtree(work / "back")
         shutil.rmtree(server.root / "many")
