@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters: the secrets and configs of a swarm, what each service sees of them, and the database's password apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects import (
+    Settings,
+    ids_of,
+    mounts_of,
+    objects_of,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.passfile import apart
+
+_IDS = ("server_ids", "gateway_ids", "postgres_ids")
+
+
+def mlflow_swarm_objects(
+    files: Iterable[Mapping[str, Any]], services: Iterable[str], settings: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the secrets and configs that services need, made of these files."""
+    ids = {name: _pair(settings[name]) for name in _IDS}
+    return [asdict(each) for each in objects_of(files, services, Settings(**{**settings, **ids}))]
+
+
+def mlflow_swarm_mounts(
+    objects: Sequence[Mapping[str, Any]], results: Iterable[Mapping[str, Any]]
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return the options ``secrets`` and ``configs`` of each service."""
+    return mounts_of(objects, ids_of(results))
+
+
+def mlflow_database_apart(uri: str) -> dict[str, str]:
+    """Return a database's URI without its password, and the passfile that has that."""
+    return asdict(apart(uri))
+
+
+def _pair(ids: Sequence[Any]) -> tuple[int, int]:
+    uid, gid = ids
+    return int(uid), int(gid)
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "mlflow_swarm_objects": mlflow_swarm_objects,
+            "mlflow_swarm_mounts": mlflow_swarm_mounts,
+            "mlflow_database_apart": mlflow_database_apart,
+        }
