@@ -181,3 +181,88 @@ def test_names_that_no_dns_knows() -> None:
     found = yaml.safe_load(client(mlflow_stack_extra_hosts={"mlflow.example.org": "10.1.2.3"}))
     for name in CLIENTS:
         assert found["services"][name]["extra_hosts"] == {"mlflow.example.org": "10.1.2.3"}
+
+
+SWARM: dict[str, Any] = {
+    "mlflow_stack_engine": "swarm",
+    "mlflow_stack_backend_store": "postgresql://mlflow:secret@db.example.org/mlflow",
+    "mlflow_stack_services": ["mlflow"],
+    "mlflow_stack_dir": "/opt/mlflow-stack",
+    "mlflow_gateway_hostname": "mlflow.example.org",
+    "ansible_check_mode": False,
+    "__mlflow_stack_swarm_images": {"mlflow": "sha256:x"},
+    "__mlflow_stack_swarm_objects": [],
+}
+
+
+def on_swarm(name: str, **given: Any) -> Any:
+    """Return an internal variable of the role as a stack that a swarm serves has it."""
+    return value(f"{{{{ __mlflow_stack_{name} }}}}", **{**SWARM, **given})
+
+
+def test_a_swarm_is_not_told_the_password_of_the_database() -> None:
+    uri = "postgresql+psycopg://mlflow@db.example.org/mlflow?passfile=/run/secrets/pgpass"
+    assert on_swarm("swarm_environment")["MLFLOW_BACKEND_STORE_URI"] == uri
+    assert on_swarm("swarm_database")["passfile"] == "*:*:*:*:secret\n"
+    text = written(name="env", **SWARM)
+    assert f"MLFLOW_BACKEND_STORE_URI='{uri}'\n" in text
+    assert "secret@" not in text
+    # Everything that a service's environment holds has to be text.
+    assert all(isinstance(each, str) for each in on_swarm("swarm_environment").values())
+
+
+@pytest.mark.parametrize(
+    ("store", "networks", "services"),
+    [
+        ("postgresql", ["mlflow", "mlflow_database"], ["mlflow", "gateway", "postgres"]),
+        ("postgresql://u:p@h/d", ["mlflow"], ["mlflow", "gateway"]),
+    ],
+)
+def test_the_database_of_a_swarm_has_a_network_where_it_is_a_service(
+    store: str, networks: list[str], services: list[str]
+) -> None:
+    assert [each["name"] for each in on_swarm("swarm_networks", mlflow_stack_backend_store=store)] == networks
+    assert [
+        each["aliases"] for each in on_swarm("swarm_server_networks", mlflow_stack_backend_store=store)
+    ] == [["mlflow"] for _ in networks]
+    assert on_swarm("swarm_services", mlflow_stack_backend_store=store) == services
+
+
+@pytest.mark.parametrize(
+    ("port", "published"), [(80, [(443, 8443), (80, 8080)]), (0, [(443, 8443)])], ids=["both", "https"]
+)
+def test_a_swarm_publishes_the_gateway_on_the_nodes_themselves(
+    port: int, published: list[tuple[int, int]]
+) -> None:
+    ports = on_swarm("swarm_ports", mlflow_gateway_http_port=port)
+    assert [(each["published_port"], each["target_port"]) for each in ports] == published
+    assert {each["mode"] for each in ports} == {"host"}
+    # A node's port is the swarm's to take.
+    assert on_swarm("ports") == {}
+    assert on_swarm("further_ports") == {}
+
+
+def test_networks_of_a_swarm_take_what_every_node_takes() -> None:
+    nodes = {name: {"__docker_swarm_host": {"mtu": mtu}} for name, mtu in (("one", 1500), ("two", 1400))}
+    groups = {"docker_hosts": ["one"], "swarm_managers": ["one"], "swarm_workers": ["two", "three"]}
+    assert on_swarm("swarm_mtu", groups=groups, hostvars={**nodes, "three": {}}) == "1400"
+
+
+@pytest.mark.parametrize(
+    ("given", "predictable"),
+    [
+        ({"ansible_check_mode": False}, True),
+        ({}, False),
+        ({"__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": ""}}}, False),
+        ({"__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": "c"}}}, False),
+        (
+            {
+                "__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": "c"}},
+                "__mlflow_stack_swarm_objects": [{"service": "mlflow"}, {"service": "gateway"}],
+            },
+            True,
+        ),
+    ],
+)
+def test_check_mode_asks_a_swarm_only_where_all_is_there(given: dict[str, Any], predictable: bool) -> None:
+    assert on_swarm("swarm_predictable", **{"ansible_check_mode": True, **given}) is predictable
