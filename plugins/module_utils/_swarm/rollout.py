@@ -13,7 +13,7 @@ _RUNNING = "running"
 _BACK = ("rollback_started", "rollback_paused", "rollback_completed")
 _STUCK = ("paused", "rollback_paused")
 # What of a task decides whether it is of the present description.
-_DECIDING = ("ContainerSpec", "ForceUpdate")
+_DECIDING = ("ContainerSpec", "ForceUpdate", "LogDriver", "Networks", "Placement", "Resources")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,16 @@ def _runs(task: Mapping[str, Any]) -> bool:
 
 def _is_of(task: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
     own = task.get("Spec") or {}
-    return all(_meant(own.get(key)) == _meant(template.get(key)) for key in _DECIDING)
+    return all(_decides(own, key) == _decides(template, key) for key in _DECIDING)
+
+
+def _decides(template: Mapping[str, Any], key: str) -> Any:
+    value = template.get(key)
+    if key == "Placement":
+        # A swarm leaves a task where it is as long as its node fits, and the task has the constraints it was made with.
+        value = {name: each for name, each in (value or {}).items() if name != "Constraints"}
+    # What is not described at all, and what is described as nothing, are the same.
+    return _meant(value) or None
 
 
 def _meant(value: Any) -> Any:

@@ -61,6 +61,25 @@ def test_what_a_description_says_nothing_of_makes_no_difference() -> None:
     assert progress_of(described, [task(), task()]).current == 0
 
 
+@pytest.mark.parametrize(
+    ("key", "new", "old", "current"),
+    [
+        ("Resources", {"Limits": {"MemoryBytes": 2}}, {"Limits": {"MemoryBytes": 1}}, 0),
+        ("LogDriver", {"Name": "json-file"}, None, 0),
+        ("Networks", [{"Target": "n1"}], [{"Target": "n2"}], 0),
+        ("Placement", {"Preferences": [{"Spread": {"SpreadDescriptor": "node.hostname"}}]}, {}, 0),
+        # A task stays where it is as long as its node fits, and is of the description all the same.
+        ("Placement", {"Constraints": ["node.labels.a == true"]}, None, 2),
+        ("Resources", {"Limits": {}}, None, 2),
+    ],
+)
+def test_whatever_a_swarm_starts_tasks_anew_for_decides(key: str, new: Any, old: Any, current: int) -> None:
+    described, before = service(), task()
+    described["Spec"]["TaskTemplate"][key] = new
+    before["Spec"][key] = old
+    assert progress_of(described, [before, before]).current == current
+
+
 def test_a_global_service_has_as_many_as_nodes_may_have_it() -> None:
     progress = progress_of(service({"Global": {}}), [task(), task("starting"), task(desired="shutdown")])
     assert (progress.current, progress.desired) == (1, 2)
