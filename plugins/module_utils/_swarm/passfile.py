@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 PATH = "/run/secrets/pgpass"
 _PLAIN, _SCHEME = "postgresql", "postgresql+psycopg"
@@ -30,10 +30,26 @@ def apart(uri: str) -> Apart:
     scheme = _SCHEME if parts.scheme == _PLAIN else parts.scheme
     account, at, place = parts.netloc.rpartition("@")
     user, colon, password = account.partition(":")
-    if not colon:
+    pairs = [pair for pair in parts.query.split("&") if pair]
+    given = [value for pair in pairs if (value := _value(pair, "password")) is not None]
+    if not colon and not given:
         return Apart(urlunsplit(parts._replace(scheme=scheme)), "")
-    query = "&".join(filter(None, (parts.query, f"passfile={PATH}")))
-    text = unquote(password).replace("\\", "\\\\").replace(":", "\\:")
+    others = [pair for pair in pairs if _value(pair, "password") is None]
+    # SQLAlchemy lets the query win.
+    plain = given[-1] if given else unquote(password)
+    text = plain.replace("\\", "\\\\").replace(":", "\\:")
+    query = "&".join([*others, f"passfile={PATH}"])
     bare = parts._replace(scheme=scheme, netloc=f"{user}{at}{place}", query=query)
     # Whichever way the one database is written that the file is for.
     return Apart(urlunsplit(bare), f"*:*:*:*:{text}\n")
+
+
+def secrets_left(uri: str) -> bool:
+    """Whether a URI has a secret that no passfile can hold."""
+    return any(_value(pair, "sslpassword") is not None for pair in urlsplit(uri).query.split("&"))
+
+
+def _value(pair: str, name: str) -> str | None:
+    """Return the value of a parameter of a query; None for another one's."""
+    key, _, value = pair.partition("=")
+    return unquote_plus(value) if unquote_plus(key) == name else None

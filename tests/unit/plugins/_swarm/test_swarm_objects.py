@@ -125,6 +125,13 @@ def test_services_see_them_by_id_and_what_check_mode_has_not_made_by_none() -> N
             "a\\:b\\\\c@",
         ),
         ("postgresql://u@h/d", "postgresql+psycopg://u@h/d", ""),
+        (
+            "postgresql://h/d?user=u&password=a%20b+c&sslmode=require",
+            "postgresql+psycopg://h/d?user=u&sslmode=require&passfile=/run/secrets/pgpass",
+            "a b c",
+        ),
+        # SQLAlchemy takes the query's.
+        ("postgresql://u:p@h/d?pass%77ord=q", "postgresql+psycopg://u@h/d?passfile=/run/secrets/pgpass", "q"),
         ("postgresql://h/d", "postgresql+psycopg://h/d", ""),
         ("postgresql://u:p@[fd00::1]/d", "postgresql+psycopg://u@[fd00::1]/d?passfile=/run/secrets/pgpass", "p"),
     ],
