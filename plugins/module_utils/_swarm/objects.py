@@ -2,11 +2,14 @@
 """Secrets and configs of a swarm: which of the stack's files each is, how it is named, and where a service sees it.
 
 A swarm changes neither, so that each has the digest of its content in its name: another content is another one, and
-the service that is given it is started anew.
+the service that is given it is started anew. Whoever may see a service sees the names; a password that somebody has
+thought of could be guessed from a plain digest, so that its own is keyed with the SFTP account's private key, which the
+same service sees.
 """
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ Kind = Literal["config", "secret"]
 _DIGITS = 16
 _STRANGE = re.compile(r"[^A-Za-z0-9_.-]")
 # Of a key: the public half nobody but the home needs, a certificate whoever logs in.
+_KEYS = "mlflow_sftp_key"
 _PUBLIC_HALF, _CERTIFICATE = ".pub", "-cert.pub"
 
 
@@ -87,6 +91,7 @@ class _Place:
     target: str
     ids: tuple[int, int]
     mode: int
+    keyed: bool = False
 
     def holds(self, inside: PurePosixPath) -> bool:
         """Whether a file of the stack, named as in its directory, is one of them."""
@@ -100,8 +105,8 @@ def _places(settings: Settings) -> tuple[_Place, ...]:
     return (
         _Place("mlflow/init_ssh_keys.sh", "config", "mlflow", settings.config_dir, root, 0o555),
         _Place("mlflow/*", "config", "mlflow", settings.config_dir, root, 0o444),
-        _Place(".secrets/mlflow_sftp_key/id_*", "secret", "mlflow", settings.key_dir, server, 0o600),
-        _Place(".secrets/pgpass", "secret", "mlflow", "/run/secrets", server, 0o400),
+        _Place(f".secrets/{_KEYS}/id_*", "secret", "mlflow", settings.key_dir, server, 0o600),
+        _Place(".secrets/pgpass", "secret", "mlflow", "/run/secrets", server, 0o400, keyed=True),
         _Place("gateway/*", "config", "gateway", settings.gateway_config_dir, root, 0o444),
         _Place(".secrets/gateway/*", "secret", "gateway", settings.gateway_tls_dir, gateway, 0o400),
         _Place("postgres/start.sh", "config", "postgres", settings.postgres_config_dir, root, 0o555),
@@ -120,23 +125,31 @@ def objects_of(
         services: Those that there are: ``mlflow``, ``gateway``, ``postgres``.
         settings: Where containers see them.
     """
-    found = (_object(str(each["path"]), str(each["checksum"]), settings) for each in files)
+    checksums = {str(each["path"]): str(each["checksum"]) for each in files}
+    key = "".join(checksums[path] for path in sorted(checksums) if _is_private_key(path))
+    found = (_object(path, checksum, key, settings) for path, checksum in checksums.items())
     wanted = set(services)
     return sorted(
         (each for each in found if each and each.service in wanted), key=lambda each: (each.kind, each.name)
     )
 
 
-def _object(path: str, checksum: str, settings: Settings) -> Object | None:
+def _is_private_key(path: str) -> bool:
+    file = PurePosixPath(path)
+    return file.parent.name == _KEYS and not file.name.endswith(_PUBLIC_HALF)
+
+
+def _object(path: str, checksum: str, key: str, settings: Settings) -> Object | None:
     inside = PurePosixPath(path).relative_to(settings.directory)
     place = next((each for each in _places(settings) if each.holds(inside)), None)
     if place is None or (inside.suffix == _PUBLIC_HALF and not inside.name.endswith(_CERTIFICATE)):
         return None
     short = _STRANGE.sub("_", inside.name)
     uid, gid = place.ids
+    digest = _digest(checksum, key) if place.keyed else checksum[:_DIGITS]
     return Object(
         place.kind,
-        f"{settings.project}_{short}_{checksum[:_DIGITS]}",
+        f"{settings.project}_{short}_{digest}",
         path,
         place.service,
         f"{place.target}/{inside.name}",
@@ -144,6 +157,10 @@ def _object(path: str, checksum: str, settings: Settings) -> Object | None:
         str(gid),
         place.mode,
     )
+
+
+def _digest(checksum: str, key: str) -> str:
+    return hmac.new(key.encode(), checksum.encode(), "sha256").hexdigest()[:_DIGITS]
 
 
 def mounts_of(

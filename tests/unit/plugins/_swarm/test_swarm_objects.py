@@ -56,7 +56,9 @@ def test_each_file_is_what_its_service_needs(
     (found,) = objects(path)
     assert (found["kind"], found["service"], found["filename"]) == (kind, service, filename)
     assert (found["uid"], found["gid"], found["mode"]) == (uid, uid, mode)
-    assert found["name"] == f"mlflow_{filename.rpartition('/')[2]}_0123456789abcdef"
+    begin, _, digest = found["name"].rpartition("_")
+    assert begin == f"mlflow_{filename.rpartition('/')[2]}"
+    assert (digest == SUM[:16]) is not filename.endswith("pgpass")
     # What a swarm takes.
     assert len(found["name"]) <= 64
 
@@ -93,12 +95,31 @@ def test_another_content_has_another_name() -> None:
     assert one["name"] != other["name"]
 
 
+def test_a_password_cannot_be_guessed_from_the_name_of_its_secret() -> None:
+    def name(key: str, password: str) -> str:
+        files = [
+            {"path": "/opt/stack/.secrets/mlflow_sftp_key/id_ed25519", "checksum": key},
+            {"path": "/opt/stack/.secrets/mlflow_sftp_key/id_ed25519.pub", "checksum": SUM},
+            {"path": "/opt/stack/.secrets/pgpass", "checksum": password},
+        ]
+        return next(
+            str(each["name"])
+            for each in mlflow_swarm_objects(files, ALL, SETTINGS)
+            if "pgpass" in each["name"]
+        )
+
+    assert name("a" * 64, SUM) == name("a" * 64, SUM)
+    # Another key, as another stack has it, makes another name of the same password.
+    assert len({name("a" * 64, SUM), name("b" * 64, SUM), name("a" * 64, "f" * 64)}) == 3
+
+
 def test_services_see_them_by_id_and_what_check_mode_has_not_made_by_none() -> None:
     found = objects("mlflow/ssh_config", ".secrets/pgpass", "gateway/haproxy.cfg")
+    password = next(each["name"] for each in found if each["kind"] == "secret")
     results = [
         {"item": {"name": "mlflow_ssh_config_0123456789abcdef"}, "config_id": "c1"},
         {"item": {"name": "mlflow_haproxy.cfg_0123456789abcdef"}, "config_id": "c2"},
-        {"item": {"name": "mlflow_pgpass_0123456789abcdef"}, "secret_id": None, "changed": True},
+        {"item": {"name": password}, "secret_id": None, "changed": True},
     ]
     mounts = mlflow_swarm_mounts(found, results)
     assert mounts["gateway"]["secrets"] == []
@@ -106,7 +127,7 @@ def test_services_see_them_by_id_and_what_check_mode_has_not_made_by_none() -> N
     assert mounts["mlflow"]["secrets"] == [
         {
             "secret_id": "unknown",
-            "secret_name": "mlflow_pgpass_0123456789abcdef",
+            "secret_name": password,
             "filename": "/run/secrets/pgpass",
             "uid": "10001",
             "gid": "10001",
