@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters: the secrets and configs of a swarm, what each service sees of them, and the database's password apart."""
+"""Filters: secrets and configs of a swarm, the database's password apart, and which nodes are ready for what."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects import (
     Settings,
     ids_of,
@@ -14,6 +15,12 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects
     objects_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.passfile import apart
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.readiness import (
+    Holder,
+    Pin,
+    gateways_of,
+    unready,
+)
 
 _IDS = ("server_ids", "gateway_ids", "postgres_ids")
 
@@ -38,6 +45,24 @@ def mlflow_database_apart(uri: str) -> dict[str, str]:
     return asdict(apart(uri))
 
 
+def mlflow_swarm_unready(
+    nodes: Iterable[Mapping[str, Any]], holders: Iterable[Mapping[str, Any]], pin: Mapping[str, Any] | None
+) -> list[str]:
+    """Return a sentence or two for each reason why no service may change."""
+    return list(
+        unready(
+            [Node(**each) for each in nodes],
+            [Holder(**each) for each in holders],
+            Pin(**pin) if pin else None,
+        )
+    )
+
+
+def mlflow_swarm_gateways(nodes: Iterable[Mapping[str, Any]], label: str) -> list[str]:
+    """Return ids of the nodes that have to have a gateway."""
+    return gateways_of([Node(**each) for each in nodes], label)
+
+
 def _pair(ids: Sequence[Any]) -> tuple[int, int]:
     uid, gid = ids
     return int(uid), int(gid)
@@ -51,4 +76,6 @@ class FilterModule:
             "mlflow_swarm_objects": mlflow_swarm_objects,
             "mlflow_swarm_mounts": mlflow_swarm_mounts,
             "mlflow_database_apart": mlflow_database_apart,
+            "mlflow_swarm_unready": mlflow_swarm_unready,
+            "mlflow_swarm_gateways": mlflow_swarm_gateways,
         }

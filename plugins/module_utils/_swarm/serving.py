@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import gateway_bind
@@ -13,6 +13,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth 
 HOMES = "docker_hosts"
 ENGINE = "swarm"
 DATABASE_LABEL = "mlflow.database"
+_PARTS = ("postgres", "mlflow", "gateway")
+_PORTS = {"mlflow_gateway_https_port": 443, "mlflow_gateway_http_port": 80}
+_PROJECT, _DIRECTORY = "mlflow", "/opt/mlflow-stack"
 _SERVICES = ("mlflow", "notebook", "experiment-service", "train")
 
 
@@ -33,6 +36,9 @@ class Serving:
         network: A network that is there, to be used; empty for the stack's own.
         database_label: Label of the node that has the database of the stack's own service.
         gateway_label: Label of the nodes that have a gateway; empty for all.
+        ports: That a gateway publishes, by variable; none for 0.
+        project: With which names of services begin.
+        directory: Of the stack on its home, by which what was made for it is known.
     """
 
     homes: tuple[str, ...]
@@ -47,11 +53,19 @@ class Serving:
     network: str = ""
     database_label: str = DATABASE_LABEL
     gateway_label: str = ""
+    ports: Mapping[str, int] = field(default_factory=lambda: dict(_PORTS))
+    project: str = _PROJECT
+    directory: str = _DIRECTORY
 
     @property
     def pins_database(self) -> bool:
         """Whether the database is a service of the stack, whose volume one node has."""
         return self.store == "postgresql"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the services that the swarm has, or may have had."""
+        return tuple(f"{self.project}_{part}" for part in _PARTS)
 
 
 def serving_of(
@@ -82,4 +96,7 @@ def serving_of(
         str(given.get("mlflow_stack_network") or ""),
         str(given.get("mlflow_stack_database_label", DATABASE_LABEL)),
         str(given.get("mlflow_stack_gateway_label") or ""),
+        {name: int(given.get(name, usual)) for name, usual in _PORTS.items()},
+        str(given.get("mlflow_stack_project", _PROJECT)),
+        str(given.get("mlflow_stack_dir", _DIRECTORY)),
     )

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import bind_problem
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.passfile import secrets_left
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.readiness import runs_tasks
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.serving import HOMES, Serving
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.sight import MANAGERS, Sight
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.sight import MANAGERS, WORKERS, Sight
 
 
 def of_serving(sight: Sight) -> Iterator[str]:
@@ -20,6 +22,9 @@ def of_serving(sight: Sight) -> Iterator[str]:
     yield from _of_state(serving)
     yield from _of_parts(serving)
     yield from _of_front(serving, sight)
+    yield from _of_strangers(sight)
+    yield from _of_owners(serving, sight)
+    yield from _of_ports(serving, sight)
     if serving.pins_database:
         yield from _of_database(serving, sight)
     if not [name for name in sight.wanted.hosts if _is_active(sight, name)]:
@@ -51,6 +56,11 @@ def _of_state(serving: Serving) -> Iterator[str]:
         yield (
             "artifact_storage is local, a volume on one node, while a swarm starts servers on whichever node it "
             f"likes{several}. Set it to sftp."
+        )
+    if secrets_left(serving.store):
+        yield (
+            "mlflow_stack_backend_store has sslpassword among its parameters, which whoever may see a service would "
+            "read in its environment. Use a key without a password, in a file (sslkey)."
         )
     if serving.login != "none":
         yield (
@@ -92,6 +102,50 @@ def _of_front(serving: Serving, sight: Sight) -> Iterator[str]:
             f"mlflow_stack_gateway_label is {serving.gateway_label}, and no node has that label, so that no gateway "
             f'would run. Give it to nodes: docker_swarm_labels: {{{serving.gateway_label}: "true"}}.'
         )
+
+
+def _of_strangers(sight: Sight) -> Iterator[str]:
+    """Nodes that nobody can bring images to."""
+    known = {node.id for node in sight.members.values()}
+    for node in sight.nodes.values():
+        if node.id not in known and runs_tasks(node):
+            unasked = (
+                f" It may be one of {', '.join(sight.unasked)}, not to be asked." if sight.unasked else ""
+            )
+            yield (
+                f"The node {node.hostname} ({node.id}) is ready and active, and is no host of {MANAGERS} or {WORKERS} "
+                f"that could be asked: the swarm would start servers there, where their images are not.{unasked} Let "
+                "it be in the inventory, reachable and within --limit; or take tasks away from it: `docker node update "
+                f"--availability drain {node.id}` on {sight.manager}."
+            )
+
+
+def _of_owners(serving: Serving, sight: Sight) -> Iterator[str]:
+    owners = sight.asked[sight.manager].owners if sight.manager else {}
+    strange = [name for name in serving.names if owners.get(name, serving.directory) != serving.directory]
+    if strange:
+        yield (
+            f"The swarm has services that were not made for {serving.directory}: {', '.join(strange)}. Set "
+            "mlflow_stack_project to another name, or remove them."
+        )
+
+
+def _of_ports(serving: Serving, sight: Sight) -> Iterator[str]:
+    """Ports that gateways could not have; once there are gateways, they have them."""
+    if sight.manager and f"{serving.project}_gateway" in (sight.asked[sight.manager].services or ()):
+        return
+    wanted = {port: variable for variable, port in serving.ports.items() if port}
+    for name, host in sight.asked.items():
+        labelled = not serving.gateway_label or _labels_of(sight, name).get(serving.gateway_label) == "true"
+        if not (labelled and _is_active(sight, name)):
+            continue
+        for port, held in host.taken.items():
+            if port in wanted:
+                by = f" ({held})" if held else ""
+                yield (
+                    f"Port {port} of {name} is taken{by}, and the gateway there could not have it. Stop what has it, "
+                    f"or set {wanted[port]} to another one."
+                )
 
 
 def _of_database(serving: Serving, sight: Sight) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What keeps a swarm from serving a stack, every reason at once."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +53,7 @@ def found(labels: dict[str, str] | None = None, strange: dict[str, str] | None =
 
 
 def decided(
-    hosts: dict[str, Host] | None = None, wishes: dict[str, Wish] | None = None, **given: Any
+    hosts: Mapping[str, Host | None] | None = None, wishes: dict[str, Wish] | None = None, **given: Any
 ) -> Decision:
     serving = replace(SERVING, **given)
     wanted = Wanted("mlflow", ("one",), ("two", "three"), wishes or WISHES, serving=serving)
@@ -109,8 +110,77 @@ def test_everything_is_told_at_once() -> None:
     ],
 )
 def test_a_database_that_may_begin_empty_elsewhere_is_told(hosts: dict[str, Host], words: str) -> None:
+    assert [finding for finding in decided(hosts).findings if words in finding]
+
+
+def stray(**given: str) -> dict[str, Host]:
+    """The swarm with a node of no host, which is ready and active unless said otherwise."""
+    hosts = found(strange={})
+    *nodes, last = hosts["one"].nodes or ()
+    hosts["one"] = replace(hosts["one"], nodes=(*nodes, replace(last, **given)))
+    return hosts
+
+
+def test_a_node_that_nobody_can_bring_images_to_is_told() -> None:
+    (finding,) = decided(stray()).findings
+    assert (
+        "The node stray (n4) is ready and active, and is no host of swarm_managers or swarm_workers"
+        in finding
+    )
+    assert "docker node update --availability drain n4` on one" in finding
+    # A node that one of them may be: a run with --limit.
+    (finding,) = decided({**found(), "three": None}).findings
+    assert "The node h3 (n3) is ready and active" in finding
+    assert "It may be one of three, not to be asked." in finding
+
+
+@pytest.mark.parametrize("given", [{"availability": "drain"}, {"availability": "pause"}, {"state": "down"}])
+def test_a_node_of_no_host_that_runs_nothing_is_no_obstacle(given: dict[str, str]) -> None:
+    assert decided(stray(**given)).findings == ()
+
+
+def test_services_of_others_are_told_with_all_else() -> None:
+    hosts = found()
+    owners = {
+        "mlflow_gateway": "/opt/mlflow-stack",
+        "mlflow_mlflow": "",
+        "mlflow_postgres": "/other",
+        "shop": "",
+    }
+    hosts["one"] = replace(hosts["one"], services=tuple(owners), owners=owners)
     (finding,) = decided(hosts).findings
-    assert words in finding
+    assert (
+        "were not made for /opt/mlflow-stack: mlflow_postgres, mlflow_mlflow. Set mlflow_stack_project"
+        in finding
+    )
+    assert decided(hosts, project="another").findings == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "services", "told"),
+    [
+        ({}, (), True),
+        # Its own gateway has it.
+        ({}, ("mlflow_gateway",), False),
+        ({"gateway_label": "db"}, (), False),
+        ({"ports": {"mlflow_gateway_https_port": 8443, "mlflow_gateway_http_port": 0}}, (), False),
+    ],
+)
+def test_a_port_that_a_gateway_could_not_have_is_told(
+    given: Any, services: tuple[str, ...], told: bool
+) -> None:
+    hosts = found()
+    hosts["three"] = replace(hosts["three"], taken={443: "nginx, process 7"})
+    owners = dict.fromkeys(services, "/opt/mlflow-stack")
+    hosts["one"] = replace(hosts["one"], services=services, owners=owners)
+    findings = decided(hosts, **given).findings
+    assert len(findings) == told
+    assert "Port 443 of three is taken (nginx, process 7)" in "".join(findings) or not told
+
+
+def test_a_secret_that_no_file_of_passwords_holds_is_told() -> None:
+    (finding,) = decided(store="postgresql://u@h/d?sslkey=/k&ssl%70assword=s").findings
+    assert "sslpassword" in finding
 
 
 def test_a_label_that_is_not_true_is_none() -> None:
