@@ -1,55 +1,21 @@
 """The Compose file that the role of the stack writes: of the server's host, and of hosts that use its server."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
-from ansible_collections.freegee.mlflow_sftp.plugins.filter.mlflow_login import mlflow_login
-from ansible_collections.freegee.mlflow_sftp.plugins.filter.space_amount import space_amount
 
-from tests.support.templates import variables_of
+from tests.support.roles import ROLES, SWARM, on_swarm, value
 
-ROLES = Path(__file__).parents[3] / "roles"
 CLIENTS = ["notebook", "experiment-service", "train"]
 GPU = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
 URL = "https://mlflow.example.org:8443"
-HOST = {"adopted": [], "bridge_mtu": 1500, "present_files": [], "directory": {"known": []}}
 
 
 def written(name: str = "compose.yml", **given: Any) -> str:
     """Return a file of the role as a host with the given variables gets it."""
     return str(value((ROLES / f"mlflow_stack/templates/{name}.j2").read_text(), **given))
-
-
-def value(template: str, **given: Any) -> Any:
-    """Return what a template is on a host with the given variables."""
-    variables = {
-        **variables_of(ROLES / "mlflow_gateway"),
-        **variables_of(ROLES / "mlflow_stack"),
-        "ansible_managed": "Ansible managed",
-        "inventory_hostname": "this",
-        "groups": {"docker_hosts": ["server"]},
-        "hostvars": {"server": {}},
-        "artifact_storage": "sftp",
-        "artifact_storage_uri": "sftp://u@h:22/a",
-        "base_image_postgresql_name": "postgres:x",
-        "base_image_haproxy_name": "haproxy:x",
-        "__mlflow_stack_host": HOST,
-        "__mlflow_stack_image_tag": "tag",
-        "__mlflow_stack_client_digest": "client digest",
-        "__mlflow_stack_postgres_digest": "postgres digest",
-        "__mlflow_stack_token": {"content": ""},
-        "__mlflow_stack_login_secret": {"content": "c2VjcmV0"},
-        **given,
-    }
-    templar = Templar(loader=DataLoader(), variables=variables)
-    templar.environment.filters["freegee.mlflow_sftp.mlflow_login"] = mlflow_login
-    templar.environment.filters["freegee.mlflow_sftp.space_amount"] = space_amount
-    return templar.template(trust_as_template(template))
 
 
 def client(**given: Any) -> str:
@@ -183,23 +149,6 @@ def test_names_that_no_dns_knows() -> None:
         assert found["services"][name]["extra_hosts"] == {"mlflow.example.org": "10.1.2.3"}
 
 
-SWARM: dict[str, Any] = {
-    "mlflow_stack_engine": "swarm",
-    "mlflow_stack_backend_store": "postgresql://mlflow:secret@db.example.org/mlflow",
-    "mlflow_stack_services": ["mlflow"],
-    "mlflow_stack_dir": "/opt/mlflow-stack",
-    "mlflow_gateway_hostname": "mlflow.example.org",
-    "ansible_check_mode": False,
-    "__mlflow_stack_swarm_images": {"mlflow": "sha256:x"},
-    "__mlflow_stack_swarm_objects": [],
-}
-
-
-def on_swarm(name: str, **given: Any) -> Any:
-    """Return an internal variable of the role as a stack that a swarm serves has it."""
-    return value(f"{{{{ __mlflow_stack_{name} }}}}", **{**SWARM, **given})
-
-
 def test_a_swarm_is_not_told_the_password_of_the_database() -> None:
     uri = "postgresql+psycopg://mlflow@db.example.org/mlflow?passfile=/run/secrets/pgpass"
     assert on_swarm("swarm_environment")["MLFLOW_BACKEND_STORE_URI"] == uri
@@ -214,8 +163,8 @@ def test_a_swarm_is_not_told_the_password_of_the_database() -> None:
 @pytest.mark.parametrize(
     ("store", "networks", "services"),
     [
-        ("postgresql", ["mlflow", "mlflow_database"], ["mlflow", "gateway", "postgres"]),
-        ("postgresql://u:p@h/d", ["mlflow"], ["mlflow", "gateway"]),
+        ("postgresql", ["mlflow_swarm", "mlflow_swarm_database"], ["mlflow", "gateway", "postgres"]),
+        ("postgresql://u:p@h/d", ["mlflow_swarm"], ["mlflow", "gateway"]),
     ],
 )
 def test_the_database_of_a_swarm_has_a_network_where_it_is_a_service(
