@@ -261,6 +261,44 @@ def test_a_second_run_changes_nothing(served: Site) -> None:
     assert changes_nothing(passes(served.play("site.yml", "--check", "--diff", "--skip-tags", "verify")))
 
 
+def test_a_part_of_a_run_is_refused_for_what_a_whole_one_is(served: Site) -> None:
+    for tags in ("stack", "docker"):
+        output = fails(served.play("site.yml", "--tags", tags, mlflow_stack_auth="basic"))
+        assert "mlflow_stack_auth is basic, which is not served on a swarm yet" in output
+        assert changes_nothing(output)
+    output = fails(served.play("site.yml", "--skip-tags", "verify", "--limit", "n1,tajo.host.ch"))
+    assert (
+        "is ready and active, and is no host of swarm_managers or swarm_workers that could be asked" in output
+    )
+    assert changes_nothing(output)
+
+
+def test_a_database_does_not_begin_anew_on_another_node(served: Site) -> None:
+    # As where the label moves, except that the database that runs keeps its own.
+    node = served.home.run("docker", "node", "ls", "--filter=name=n3", "--quiet").split()[0]
+    output = fails(served.play("site.yml", "--skip-tags", "verify", mlflow_stack_database_label="elsewhere"))
+    assert "No node has the label elsewhere" in output
+    served.home.run("docker", "node", "update", "--label-add", "elsewhere=true", node)
+    try:
+        output = fails(
+            served.play("site.yml", "--skip-tags", "verify", mlflow_stack_database_label="elsewhere")
+        )
+        assert "n3 has the label elsewhere, and lacks the volume mlflow_swarm_postgres" in output
+        assert "which is on n2" in output
+    finally:
+        served.home.run("docker", "node", "update", "--label-rm", "elsewhere", node)
+    assert "mlflow_swarm_postgres" not in served.machines["n3"].run("docker", "volume", "ls", "--quiet")
+
+
+def test_a_drained_node_need_not_answer(served: Site) -> None:
+    node = served.home.run("docker", "node", "ls", "--filter=name=n3", "--quiet").split()[0]
+    served.home.run("docker", "node", "update", "--availability=drain", node)
+    try:
+        passes(served.play("playbooks/verify.yml", verify_level="quick"))
+    finally:
+        served.home.run("docker", "node", "update", "--availability=active", node)
+
+
 def test_what_works_with_compose_alone_refuses(served: Site) -> None:
     for playbook in ("storage_switch", "upgrade", "restore", "database_move", "rotate", "backup"):
         output = fails(served.play(f"playbooks/{playbook}.yml"))
@@ -330,6 +368,8 @@ def test_another_certificate_is_another_secret_and_the_old_one_goes(served: Site
 
 
 def test_teardown_leaves_nothing(served: Site) -> None:
+    output = fails(served.play("playbooks/teardown.yml", "--limit", "n1", keep_data=False))
+    assert "--limit leaves out n2, n3, where the database's volume may be" in output
     passes(served.play("playbooks/teardown.yml", "--check", keep_data=False))
     assert served.listed("service")
     passes(served.play("playbooks/teardown.yml", keep_data=False))
@@ -338,5 +378,9 @@ def test_teardown_leaves_nothing(served: Site) -> None:
     assert served.listed("network", "--filter=driver=overlay") == ["ingress"]
     for machine in served.machines.values():
         assert machine.run("docker", "volume", "ls", "--quiet") == ""
-        assert machine.run("docker", "ps", "--all", "--quiet") == ""
+        # Containers end a moment after their services.
+        deadline = time.monotonic() + LOST_SECONDS
+        while machine.run("docker", "ps", "--all", "--quiet"):
+            assert time.monotonic() < deadline, machine.name
+            time.sleep(1)
     assert not served.stack.exists()
