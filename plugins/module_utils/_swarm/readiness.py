@@ -68,10 +68,15 @@ def unready(nodes: Sequence[Node], holders: Sequence[Holder], pin: Pin | None) -
     """Yield a sentence or two for each reason why no service may change.
 
     Args:
-        nodes: As the managers see them.
+        nodes: As the managers see them; none where the stack's home manages no swarm.
         holders: Hosts of the inventory that could be asked.
         pin: Of the database; None where it is no service of the stack.
     """
+    if not nodes:
+        yield (
+            "The stack's home manages no swarm, or one without a quorum. site.yml without --tags forms it, or says why "
+            f"it cannot. {_UNCHANGED}"
+        )
     names = {each.node: each.name for each in holders}
     given = {each.node for each in holders if each.images}
     for node in nodes:

@@ -91,6 +91,19 @@ def test_a_schema_is_refused_before_anything_that_is_served_is_replaced() -> Non
         assert on_swarm("swarm_is_served", **HOME, __docker_swarm_host=host) is expected
 
 
+@pytest.mark.parametrize(
+    ("code", "once", "ends", "fails"),
+    [(0, False, True, False), (1, False, False, True), (1, True, True, False)],
+)
+def test_a_database_that_does_not_answer_is_left_to_whoever_provides_it(
+    code: int, once: bool, ends: bool, fails: bool
+) -> None:
+    task = named(TASKS / "swarm/schema_check.yml", "Compare the database's schema with the servers' image")
+    given = {"__mlflow_stack_swarm_schema": {"rc": code}, "__mlflow_stack_swarm_asks_once": once}
+    # What is asked again until the end has failed, whatever else is said.
+    assert (holds(task["until"], **given), holds(task["failed_when"], **given)) == (ends, fails)
+
+
 def test_nodes_are_required_to_be_ready_before_services_change() -> None:
     order = [task["name"] for task in tasks_of(PLAYBOOKS / "swarm_serving.yml")]
     assert order.index("Require nodes that are ready for the services") < order.index(

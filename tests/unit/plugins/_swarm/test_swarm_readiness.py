@@ -29,6 +29,12 @@ def test_nodes_that_have_everything_are_ready() -> None:
     assert mlflow_swarm_unready(nodes, [holder(1), holder(2)], {**PIN, "begins": True}) == []
 
 
+def test_a_swarm_that_no_part_of_the_run_has_formed() -> None:
+    (finding,) = mlflow_swarm_unready([], [holder(1)], PIN)
+    assert "manages no swarm" in finding
+    assert "site.yml without --tags forms it" in finding
+
+
 @pytest.mark.parametrize(
     ("nodes", "holders", "words"),
     [
