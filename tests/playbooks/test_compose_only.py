@@ -32,7 +32,9 @@ def test_the_refusal_says_what_works(tmp_path: Path) -> None:
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     here = {**local, "mlflow_stack_dir": str(tmp_path / "stack"), "mlflow_stack_engine": "swarm"}
     inventory = tmp_path / "hosts.json"
-    inventory.write_text(json.dumps({"docker_hosts": {"hosts": {"here": here}}}))
+    inventory.write_text(
+        json.dumps({name: {"hosts": {"here": here}} for name in ("docker_hosts", "swarm_managers")})
+    )
     output = fails(run_playbook(REPOSITORY / "playbooks/upgrade.yml", "-i", str(inventory)))
     assert "here has mlflow_stack_engine swarm" in output
     assert "site.yml, verify.yml and teardown.yml do. Nothing has been changed." in output

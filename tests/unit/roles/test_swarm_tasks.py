@@ -141,14 +141,18 @@ def test_what_a_swarm_is_refused_for_holds_with_every_tag_that_serves() -> None:
     (play,) = [each for each in plays if each["name"] == "Check the swarm that is to serve the stack"]
     serving = yaml.safe_load((PLAYBOOKS / "swarm_serving.yml").read_text())
     assert {tag for each in serving for tag in each["tags"]} <= set(play["tags"])
-    # Nor does anything need a group that is not there.
-    (first, second) = yaml.safe_load((PLAYBOOKS / "on_swarm.yml").read_text())
-    assert first["tags"] == second["tags"] == ["always"]
-    required = named(PLAYBOOKS / "on_swarm.yml", "Require a manager of the swarm that is to serve")
-    that = required["ansible.builtin.assert"]["that"]
-    assert holds(that)
-    assert not holds(that, groups={"docker_hosts": ["one"]})
-    assert not holds(that, groups={"swarm_managers": []})
+
+
+@pytest.mark.parametrize("file", ["on_swarm.yml", "compose_only.yml"])
+def test_an_inventory_without_a_swarm_has_no_task_for_one(file: str) -> None:
+    (play,) = yaml.safe_load((PLAYBOOKS / file).read_text())
+    assert play["tags"] == ["always"]
+    for groups, asked in (
+        ({"docker_hosts": ["one"]}, False),
+        ({"docker_hosts": ["one"], "swarm_managers": []}, False),
+        ({"docker_hosts": ["one"], "swarm_managers": ["one"]}, True),
+    ):
+        assert value(play["hosts"], groups=groups) == ("docker_hosts" if asked else "docker_hosts:!all")
 
 
 def test_a_key_that_no_part_of_the_run_provides_is_missed_on_a_swarm_as_well() -> None:
@@ -161,27 +165,22 @@ def test_a_key_that_no_part_of_the_run_provides_is_missed_on_a_swarm_as_well() -
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "served_by"),
     [
-        ({"__mlflow_stack_host": {"directory": {"known": ["compose.yml"]}}}, True),
-        ({"__mlflow_stack_host": {"directory": {"known": [".env"]}}}, False),
-        (
-            {
-                "__mlflow_stack_host": {"directory": {"known": ["compose.yml"]}},
-                "mlflow_stack_engine": "compose",
-            },
-            False,
-        ),
+        ({}, "swarm"),
+        ({"mlflow_stack_engine": "compose"}, "compose"),
+        ({"mlflow_stack_server_url": "https://mlflow.example.org"}, "compose"),
     ],
 )
-def test_a_stack_of_compose_is_no_swarms_and_said_so_before_anything_is_formed(
-    given: Any, told: bool
-) -> None:
-    findings = on_swarm("engine_findings", **given)
-    assert len(findings) == told
-    assert "has a stack of Docker Compose" in "".join(findings) or not told
-    asked = named(TASKS / "preflight.yml", "Require inputs and a Docker host that the stack can use")
-    assert "__mlflow_stack_engine_findings" in asked["vars"]["__mlflow_stack_findings"]
+def test_who_is_to_serve_is_asked_of_what_is_deployed(given: Any, served_by: str) -> None:
+    asked = named(TASKS / "read_host.yml", "Read what the Docker host has for the stack")
+    options = asked["freegee.mlflow_sftp.mlflow_stack_info"]
+    given = {**SWARM, **HOME, "__mlflow_stack_removal": False, **given}
+    assert value(options["served_by"], **given) == served_by
+    assert value(options["swarm_managers"], **given) == ["one", "two"]
+    # Compose's has none, as before.
+    line = "MLFLOW_STACK_ENGINE='swarm'\n"
+    assert (line in written(name="env", **given)) is (served_by == "swarm")
 
 
 def test_a_client_host_of_a_swarm_is_none_of_its_homes() -> None:
