@@ -149,6 +149,13 @@ class Site:
         ).split()
         return {name: lines.count(name) for name in set(lines)}
 
+    def spread(self) -> None:
+        """Have a server on each machine; a swarm moves none to a machine that is back."""
+        if len(self.servers()) < len(self.machines):
+            for number in (len(self.machines) + 1, len(self.machines)):
+                self.home.run("docker", "service", "scale", f"mlflow_mlflow={number}")
+        assert set(self.servers().values()) == {1}
+
 
 class Asking:
     """Asks through these machines many times a second, a connection each, and keeps what went wrong."""
@@ -306,7 +313,15 @@ def test_what_works_with_compose_alone_refuses(served: Site) -> None:
         assert "Nothing has been changed" in output
 
 
+def test_compose_does_not_take_over_what_a_swarm_serves(served: Site) -> None:
+    compose = {"mlflow_stack_engine": "compose", "mlflow_stack_replicas": 1}
+    output = fails(served.play("site.yml", "--skip-tags", "verify", **compose))
+    assert "has a stack that a swarm serves, and no playbook moves one to Docker Compose yet" in output
+    assert changes_nothing(output)
+
+
 def test_a_machine_without_power_takes_no_other_with_it(served: Site) -> None:
+    served.spread()
     before = served.ask("n1", "POST", "/api/2.0/mlflow/experiments/create", {"name": "before"})
     with Asking(served, "n1", "n2") as asking:
         time.sleep(5)
