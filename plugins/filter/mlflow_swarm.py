@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters: what is to be done on each host of a swarm, and what its hosts are to try of the ports before."""
+"""Filters: what is to be done on each host of a swarm, and what is to be known of its hosts' ports before."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.invento
     reach_found,
     wanted_of,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.serving import serving_of
 
 Groups = Mapping[str, Sequence[str]]
 Variables = Mapping[str, Mapping[str, Any]]
@@ -34,6 +35,12 @@ def mlflow_swarm_probes(
     return probes_of(wanted, found_of(variables, wanted.hosts))
 
 
+def mlflow_swarm_ports(groups: Groups, variables: Variables) -> list[int]:
+    """Return the ports that gateways publish on nodes."""
+    serving = serving_of(groups, variables)
+    return sorted(filter(None, serving.ports.values())) if serving else []
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -45,4 +52,5 @@ class FilterModule:
         return {
             "mlflow_swarm_decision": mlflow_swarm_decision,
             "mlflow_swarm_probes": mlflow_swarm_probes,
+            "mlflow_swarm_ports": mlflow_swarm_ports,
         }

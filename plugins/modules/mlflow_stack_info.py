@@ -136,6 +136,17 @@ options:
     description:
       - Scheme and place of the database that has to be MLflow's if a stack is deployed already.
     type: str
+  served_by:
+    description:
+      - What has to serve the stack if one is deployed already, and is to serve it.
+    type: str
+    choices: [compose, swarm]
+  swarm_managers:
+    description:
+      - Hosts that manage the swarm which is to serve.
+    type: list
+    elements: str
+    default: []
   read_deployment:
     description:
       - Whether to read what is deployed, for RV(deployed). It is the root user's to read.
@@ -274,6 +285,10 @@ deployed:
       description: Images that its Compose file names.
       type: list
       elements: str
+    served_by:
+      description: C(compose) or C(swarm); empty without a stack.
+      type: str
+      sample: compose
 present_files:
   description: Those of O(files) that are there.
   returned: success
@@ -461,12 +476,14 @@ def read_file(path: Path) -> str:
 def deployed(path: str) -> tuple[Store, dict[str, Any]]:
     """Return the store, and what else is known, of the stack in a directory; of none without a directory."""
     if not path:
-        return Store.from_environment({}), {"database": "", "other_stores": [], "images": []}
+        return Store.from_environment({}), {"database": "", "other_stores": [], "images": [], "served_by": ""}
     environment = environment_of(read_file(Path(path) / ".env"))
+    compose = read_file(Path(path) / "compose.yml")
     return Store.from_environment(environment), {
         "database": database_place(environment.get("MLFLOW_BACKEND_STORE_URI", "")),
         "other_stores": json.loads(read_file(Path(path) / ".other_stores.json") or "[]"),
-        "images": images_of(read_file(Path(path) / "compose.yml")),
+        "images": images_of(compose),
+        "served_by": "compose" if compose else environment.get("MLFLOW_STACK_ENGINE", ""),
     }
 
 
@@ -508,6 +525,8 @@ def wanted(options: Mapping[str, Any]) -> Wanted:
         options["min_free_mb"],
         store,
         options["database"],
+        options["served_by"] or "",
+        options["swarm_managers"],
     )
 
 
@@ -525,6 +544,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         free_mb=free_mb(root_directory),
         store=store,
         database=further["database"],
+        served_by=further["served_by"],
     )
     return {
         "home": options["directory"],
@@ -570,6 +590,8 @@ def main() -> None:
                 },
             },
             "database": {"type": "str"},
+            "served_by": {"type": "str", "choices": ["compose", "swarm"]},
+            "swarm_managers": {"type": "list", "elements": "str", "default": []},
             "read_deployment": {"type": "bool", "default": True},
             "settled": {"type": "bool", "default": False},
             "files": {"type": "list", "elements": "path", "default": []},

@@ -24,6 +24,12 @@ options:
       - The address that the host is to advertise. Without one, that of the default route is taken.
     type: str
     default: ""
+  ports:
+    description:
+      - TCP ports of which RV(taken) tells whether something has them, at whichever address.
+    type: list
+    elements: int
+    default: []
 requirements:
   - C(ip) of iproute2
 """
@@ -129,28 +135,42 @@ services:
   returned: success
   type: list
   elements: str
+owners:
+  description: The directory of the stack that each service was made for, empty for none; by name. Null as RV(nodes).
+  returned: success
+  type: dict
+  sample: {mlflow_gateway: /opt/mlflow-stack}
+taken:
+  description: Those of O(ports) that something has, with what is known of it.
+  returned: success
+  type: dict
+  sample: {"443": nginx (4711)}
 """
 
 import importlib.util
 import json
 import socket
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import engine_info
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ports import holder, is_taken
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import (
     MANAGEMENT,
     addresses_of,
     endpoint,
     interface_of,
     node_of,
+    owners_of,
     swarm_of,
 )
 
 # Seconds; an engine without quorum takes up to 20 for each question.
 _PATIENCE = 90
+_ALL = "0.0.0.0"  # noqa: S104  # To be asked about.
 # Of documentation, so that no host is meant; connecting a datagram socket sends nothing.
 _AFAR = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
 
@@ -208,11 +228,26 @@ def nodes(module: AnsibleModule) -> list[dict[str, Any]]:
     return [asdict(node_of(each)) for each in json.loads(ask(module, "node", "inspect", *ids))]
 
 
+def owners(module: AnsibleModule) -> dict[str, str]:
+    """Return whose each service of the swarm is."""
+    ids = ask(module, "service", "ls", "--quiet").split()
+    return owners_of(json.loads(ask(module, "service", "inspect", *ids))) if ids else {}
+
+
+def taken(ports: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """Yield each port that something has, at whichever address, with its holder."""
+    for port in ports:
+        held = holder(port)
+        if held or is_taken(_ALL, port):
+            yield port, held
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Look at the host."""
     state, said, info = engine(module)
     swarm = swarm_of(info)
     manages = swarm.manager and swarm.cluster
+    found = owners(module) if manages else None
     return {
         "engine": state,
         "said": said,
@@ -224,16 +259,20 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         **network(module, module.params["address"]),
         "swarm": {**asdict(swarm), "managers": list(swarm.managers)},
         "nodes": nodes(module) if manages else None,
-        "services": sorted(ask(module, "service", "ls", "--format", "{{.Name}}").split())
-        if manages
-        else None,
+        "services": None if found is None else sorted(found),
+        "owners": found,
+        "taken": dict(taken(module.params["ports"])),
     }
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"address": {"type": "str", "default": ""}}, supports_check_mode=True
+        argument_spec={
+            "address": {"type": "str", "default": ""},
+            "ports": {"type": "list", "elements": "int", "default": []},
+        },
+        supports_check_mode=True,
     )
     module.exit_json(**run(module))
 

@@ -26,10 +26,10 @@ def trusted(lab: Lab, authority: Path | None = None) -> ssl.SSLContext:
 
 
 def connect(
-    name: str, port: int, context: ssl.SSLContext, timeout: float = 120
+    name: str, port: int, context: ssl.SSLContext, timeout: float = 120, address: str = "127.0.0.1"
 ) -> http.client.HTTPSConnection:
-    """Connect to a gateway on this machine, as a client elsewhere does that has found its name."""
-    plain = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    """Connect to a gateway, of this machine by default, as a client elsewhere does that has found its name."""
+    plain = socket.create_connection((address, port), timeout=timeout)
     # As http.client does where it connects itself; otherwise each body waits for the acknowledgement of its header.
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection = http.client.HTTPSConnection(name, port)

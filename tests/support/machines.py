@@ -4,6 +4,7 @@ They are plugged into one switch with this machine, which they reach at `Machine
 nothing that listens on loopback here.
 """
 
+import errno
 import os
 import shlex
 import shutil
@@ -206,10 +207,23 @@ def _ip(*arguments: str) -> str:
 def _remove_control_groups(name: str) -> None:
     """What an engine has left of its containers' groups, the innermost first."""
     groups = Path("/sys/fs/cgroup")
+    deadline = time.monotonic() + _END_SECONDS
     for top in [*groups.glob(name), *groups.glob(f"*/{name}")]:
-        for path in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+        for path in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
+            _remove_control_group(path, deadline)
+
+
+def _remove_control_group(path: Path, deadline: float) -> None:
+    """The kernel ends a container's processes with the engine's, and takes a moment for it."""
+    while True:
+        try:
             path.rmdir()
-        top.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def images_of(server: str) -> list[str]:

@@ -27,6 +27,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_fi
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.monitor import monitor_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.paths import path_problem
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.ports import port_problems
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.swarm import swarm_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth import FALSE, TRUE, is_true
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._keys.key_text import (
     KeyTextError,
@@ -98,6 +99,7 @@ def value_problems(
         _monitor,
         _dask,
         _amounts,
+        _swarm,
     ):
         found += check(usable, wrong)
     found += _key(usable, wrong, key_file)
@@ -256,6 +258,10 @@ def _monitor(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
 
 def _dask(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
     return dask_problems(values, is_true(values.get("mlflow_stack_dask", False)))
+
+
+def _swarm(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:
+    return swarm_problems(values)
 
 
 def _amounts(values: Values, wrong: Mapping[str, str]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
+_SERVERS = {"compose": "Docker Compose", "swarm": "a swarm"}
+
 
 @dataclass(frozen=True)
 class Port:
@@ -30,6 +32,8 @@ class Wanted:
         min_free_mb: MiB that the engine's disk must have free; None for any.
         store: Where artifacts go; None for wherever they go already.
         database: Scheme and place of MLflow's database; None for the deployed one.
+        served_by: ``compose`` or ``swarm``; empty for whichever serves it already.
+        managers: Hosts of the inventory that manage the swarm.
     """
 
     home: str
@@ -38,6 +42,8 @@ class Wanted:
     min_free_mb: int | None = None
     store: Store | None = None
     database: str | None = None
+    served_by: str = ""
+    managers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Found:
         free_mb: MiB free on the disk of the engine.
         store: Where the deployed stack keeps its artifacts; its `uri` is empty where there is none.
         database: Scheme and place of the deployed database; empty for none.
+        served_by: ``compose`` or ``swarm``; empty for no stack.
     """
 
     engine: str
@@ -61,6 +68,7 @@ class Found:
     free_mb: int = 0
     store: Store = field(default_factory=lambda: Store.from_environment({}))
     database: str = ""
+    served_by: str = ""
 
 
 def stack_findings(wanted: Wanted, found: Found) -> list[str]:
@@ -73,6 +81,7 @@ def stack_findings(wanted: Wanted, found: Found) -> list[str]:
         *_of_space(wanted, found),
         *_of_store(wanted, found),
         *_of_database(wanted, found),
+        *_of_swarm(wanted, found),
     ]
 
 
@@ -131,4 +140,21 @@ def _of_database(wanted: Wanted, found: Found) -> Iterator[str]:
         "they are not. playbooks/database_move.yml moves them: the same variables, and nothing is lost. Or set "
         "mlflow_stack_backend_store back; or, if the runs have been moved there or are not needed, allow it with "
         "-e mlflow_stack_backend_store_switch=true."
+    )
+
+
+def _of_swarm(wanted: Wanted, found: Found) -> Iterator[str]:
+    if wanted.served_by == "swarm" and not wanted.managers:
+        yield (
+            "mlflow_stack_engine is swarm, and the group swarm_managers holds no host. Put this host there, and the "
+            "swarm's further hosts into swarm_managers and swarm_workers; or set mlflow_stack_engine to compose."
+        )
+    if not wanted.served_by or found.served_by in ("", wanted.served_by):
+        return
+    # Neither takes over what the other has, a database least of all.
+    there, other = _SERVERS[found.served_by], _SERVERS[wanted.served_by]
+    yield (
+        f"{wanted.directory} has a stack that {there} serves, and no playbook moves one to {other} yet. Remove that "
+        f"stack (playbooks/teardown.yml with mlflow_stack_engine={found.served_by}; with keep_data=false also its data "
+        f"and the directory), name another mlflow_stack_dir, or set mlflow_stack_engine to {found.served_by}."
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import LABEL, Host
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.ports import Reach, of_reach
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.serving_findings import of_serving
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.sight import MANAGERS, WORKERS, Sight
 
 # The oldest release of any supported distribution.
@@ -38,6 +39,7 @@ def every_finding(sight: Sight, reach: Mapping[str, Reach]) -> Iterator[str]:
     yield from _of_versions(sight)
     yield from _of_addresses(sight)
     yield from _of_mtu(sight)
+    yield from of_serving(sight)
     yield from of_reach(sight, reach)
 
 

@@ -11,6 +11,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addres
 
 # On the swarm itself: the name of the inventory's swarm that it is.
 LABEL = "freegee.mlflow_sftp.swarm"
+# On a service: the directory of the stack that it was made for.
+OWNER = "freegee.mlflow_sftp.owner"
 MANAGEMENT = 2377
 
 
@@ -80,6 +82,8 @@ class Host:
         swarm: The swarm that the engine is in.
         nodes: The swarm's nodes; None where it is no manager, or the managers have no quorum.
         services: Names of the swarm's services; None as for `nodes`.
+        owners: The directory that each of them was made for, empty for none; by name.
+        taken: Ports among those asked about that something listens on, with what is known of it; by number.
     """
 
     engine: str = "answers"
@@ -95,6 +99,8 @@ class Host:
     swarm: Swarm = field(default_factory=Swarm)
     nodes: tuple[Node, ...] | None = None
     services: tuple[str, ...] | None = None
+    owners: Mapping[str, str] = field(default_factory=dict)
+    taken: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def answers(self) -> bool:
@@ -143,6 +149,12 @@ def node_of(shown: Mapping[str, Any]) -> Node:
     )
 
 
+def owners_of(shown: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return by name the directory that each service was made for, from what ``docker service inspect`` says."""
+    specs = [each["Spec"] for each in shown]
+    return {spec["Name"]: (spec.get("Labels") or {}).get(OWNER, "") for spec in specs}
+
+
 def host_of(told: Mapping[str, Any] | None) -> Host | None:
     """Return a host from what mlflow_swarm_info said; None where it said nothing."""
     if not told or "engine" not in told:
@@ -156,6 +168,9 @@ def host_of(told: Mapping[str, Any] | None) -> Host | None:
     given["addresses"] = tuple(told.get("addresses") or ())
     given["nodes"] = None if nodes is None else tuple(Node(**each) for each in nodes)
     given["services"] = None if services is None else tuple(services)
+    given["owners"] = dict(told.get("owners") or {})
+    # On the way, the keys become text.
+    given["taken"] = {int(port): held for port, held in (told.get("taken") or {}).items()}
     return Host(**given)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth import is_true
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Host, host_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.ports import Reach, reach_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.serving import serving_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.sight import (
     MANAGERS,
     WORKERS,
@@ -42,6 +43,7 @@ def wanted_of(
         is_true(options["adopt"]),
         is_true(options["remove_services"]),
         is_true(options["engine_required"]),
+        serving_of(groups, variables),
     )
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import LABEL, Host, Node
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.serving import Serving
 
 MANAGERS = "swarm_managers"
 WORKERS = "swarm_workers"
@@ -42,6 +43,7 @@ class Wanted:
         adopt: Whether a swarm that somebody else has made may be changed, or left.
         remove_services: Whether a swarm may be left whose services run.
         engine_required: Whether an engine must answer by now; otherwise the same run may start one.
+        serving: The stack that it is to serve; None for none.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Wanted:
     adopt: bool = False
     remove_services: bool = False
     engine_required: bool = True
+    serving: Serving | None = None
 
     @property
     def hosts(self) -> tuple[str, ...]:

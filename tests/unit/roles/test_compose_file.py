@@ -1,56 +1,21 @@
 """The Compose file that the role of the stack writes: of the server's host, and of hosts that use its server."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
-from ansible_collections.freegee.mlflow_sftp.plugins.filter.mlflow_login import mlflow_login
-from ansible_collections.freegee.mlflow_sftp.plugins.filter.space_amount import space_amount
 
-from tests.support.templates import variables_of
+from tests.support.roles import ROLES, SWARM, on_swarm, value
 
-ROLES = Path(__file__).parents[3] / "roles"
 CLIENTS = ["notebook", "experiment-service", "train"]
 GPU = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
 URL = "https://mlflow.example.org:8443"
-HOST = {"adopted": [], "bridge_mtu": 1500, "present_files": [], "directory": {"known": []}}
 
 
 def written(name: str = "compose.yml", **given: Any) -> str:
     """Return a file of the role as a host with the given variables gets it."""
     return str(value((ROLES / f"mlflow_stack/templates/{name}.j2").read_text(), **given))
-
-
-def value(template: str, **given: Any) -> Any:
-    """Return what a template is on a host with the given variables."""
-    variables = {
-        **variables_of(ROLES / "mlflow_gateway"),
-        **variables_of(ROLES / "mlflow_stack"),
-        "ansible_managed": "Ansible managed",
-        "inventory_hostname": "this",
-        "groups": {"docker_hosts": ["server"]},
-        "hostvars": {"server": {}},
-        "artifact_storage": "sftp",
-        "artifact_storage_uri": "sftp://u@h:22/a",
-        "base_image_postgresql_name": "postgres:x",
-        "base_image_haproxy_name": "haproxy:x",
-        "__mlflow_stack_host": HOST,
-        "__mlflow_stack_image_tag": "tag",
-        "__mlflow_stack_client_digest": "client digest",
-        "__mlflow_stack_postgres_digest": "postgres digest",
-        "__mlflow_stack_dask_digest": "dask digest",
-        "__mlflow_stack_token": {"content": ""},
-        "__mlflow_stack_login_secret": {"content": "c2VjcmV0"},
-        **given,
-    }
-    templar = Templar(loader=DataLoader(), variables=variables)
-    templar.environment.filters["freegee.mlflow_sftp.mlflow_login"] = mlflow_login
-    templar.environment.filters["freegee.mlflow_sftp.space_amount"] = space_amount
-    return templar.template(trust_as_template(template))
 
 
 def client(**given: Any) -> str:
@@ -231,3 +196,71 @@ def test_a_worker_holds_what_a_training_job_holds(access: str, holds_key: bool, 
     assert worker.get("entrypoint") == train.get("entrypoint")
     assert ("./.secrets/mlflow_sftp_key" in str(worker["volumes"])) is holds_key
     assert worker["labels"].items() >= train["labels"].items()
+
+
+def test_a_swarm_is_not_told_the_password_of_the_database() -> None:
+    uri = "postgresql+psycopg://mlflow@db.example.org/mlflow?passfile=/run/secrets/pgpass"
+    assert on_swarm("swarm_environment")["MLFLOW_BACKEND_STORE_URI"] == uri
+    assert on_swarm("swarm_database")["passfile"] == "*:*:*:*:secret\n"
+    text = written(name="env", **SWARM)
+    assert f"MLFLOW_BACKEND_STORE_URI='{uri}'\n" in text
+    assert "secret@" not in text
+    # Everything that a service's environment holds has to be text.
+    assert all(isinstance(each, str) for each in on_swarm("swarm_environment").values())
+
+
+@pytest.mark.parametrize(
+    ("store", "networks", "services"),
+    [
+        ("postgresql", ["mlflow_swarm", "mlflow_swarm_database"], ["mlflow", "gateway", "postgres"]),
+        ("postgresql://u:p@h/d", ["mlflow_swarm"], ["mlflow", "gateway"]),
+    ],
+)
+def test_the_database_of_a_swarm_has_a_network_where_it_is_a_service(
+    store: str, networks: list[str], services: list[str]
+) -> None:
+    assert [each["name"] for each in on_swarm("swarm_networks", mlflow_stack_backend_store=store)] == networks
+    assert [
+        each["aliases"] for each in on_swarm("swarm_server_networks", mlflow_stack_backend_store=store)
+    ] == [["mlflow"] for _ in networks]
+    assert on_swarm("swarm_services", mlflow_stack_backend_store=store) == services
+
+
+@pytest.mark.parametrize(
+    ("port", "published"), [(80, [(443, 8443), (80, 8080)]), (0, [(443, 8443)])], ids=["both", "https"]
+)
+def test_a_swarm_publishes_the_gateway_on_the_nodes_themselves(
+    port: int, published: list[tuple[int, int]]
+) -> None:
+    ports = on_swarm("swarm_ports", mlflow_gateway_http_port=port)
+    assert [(each["published_port"], each["target_port"]) for each in ports] == published
+    assert {each["mode"] for each in ports} == {"host"}
+    # A node's port is the swarm's to take.
+    assert on_swarm("ports") == {}
+    assert on_swarm("further_ports") == {}
+
+
+def test_networks_of_a_swarm_take_what_every_node_takes() -> None:
+    nodes = {name: {"__docker_swarm_host": {"mtu": mtu}} for name, mtu in (("one", 1500), ("two", 1400))}
+    groups = {"docker_hosts": ["one"], "swarm_managers": ["one"], "swarm_workers": ["two", "three"]}
+    assert on_swarm("swarm_mtu", groups=groups, hostvars={**nodes, "three": {}}) == "1400"
+
+
+@pytest.mark.parametrize(
+    ("given", "predictable"),
+    [
+        ({"ansible_check_mode": False}, True),
+        ({}, False),
+        ({"__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": ""}}}, False),
+        ({"__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": "c"}}}, False),
+        (
+            {
+                "__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": "c"}},
+                "__mlflow_stack_swarm_objects": [{"service": "mlflow"}, {"service": "gateway"}],
+            },
+            True,
+        ),
+    ],
+)
+def test_check_mode_asks_a_swarm_only_where_all_is_there(given: dict[str, Any], predictable: bool) -> None:
+    assert on_swarm("swarm_predictable", **{"ansible_check_mode": True, **given}) is predictable

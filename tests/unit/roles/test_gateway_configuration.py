@@ -126,3 +126,28 @@ def test_a_challenge_is_answered_before_the_redirection_and_nothing_else_comes_b
 
 def pem(kind: str, text: str) -> str:
     return f"-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n"
+
+
+def test_one_container_bears_each_name() -> None:
+    for name, port in (("mlflow", 5000), ("notebook", 8888)):
+        assert (
+            f"\n    server-template {name} 1 {name}:{port} check inter 1s fall 3 rise 1 resolvers docker "
+            "resolve-prefer ipv4 init-addr libc,none\n"
+        ) in written()
+    assert "srvtcpka" not in written()
+
+
+def test_several_servers_bear_the_name_on_a_swarm() -> None:
+    backend = {
+        "name": "mlflow",
+        "address": "mlflow:5000",
+        "check": "/api",
+        "host": "mlflow:5000",
+        "lost_seconds": 20,
+    }
+    servers = {"servers": 8, "interval": "2s", "first_address": "none"}
+    configuration = section(written(__mlflow_gateway_backends=[{**backend, **servers}]), "backend mlflow")
+    assert "    http-check send meth GET uri /api ver HTTP/1.1 hdr Host mlflow:5000\n" in configuration
+    assert "    default-server tcp-ut 20s\n" in configuration
+    assert "    server-template mlflow 8 mlflow:5000 check inter 2s fall 3 rise 1 " in configuration
+    assert configuration.rstrip().endswith(" init-addr none")

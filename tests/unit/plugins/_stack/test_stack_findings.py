@@ -54,6 +54,26 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
             "backend_store_switch=true",
         ],
     ),
+    "Compose's on a swarm": (
+        {"served_by": "swarm", "managers": ["one"]},
+        {"served_by": "compose"},
+        [
+            "/opt/m has a stack that Docker Compose serves, and no playbook moves one to a swarm yet",
+            "teardown.yml with mlflow_stack_engine=compose",
+            "set mlflow_stack_engine to compose.",
+        ],
+    ),
+    # A database that begins empty, while the swarm goes on serving.
+    "a swarm's with Compose": (
+        {"served_by": "compose", "database": SERVICE},
+        {"served_by": "swarm", "database": SERVICE},
+        [
+            "/opt/m has a stack that a swarm serves",
+            "moves one to Docker Compose yet",
+            "mlflow_stack_engine=swarm",
+        ],
+    ),
+    "no managers": ({"served_by": "swarm"}, {}, ["the group swarm_managers holds no host", "to compose."]),
 }
 FINE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "nothing there": (
@@ -62,6 +82,9 @@ FINE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "an engine that the same run may start": ({"engine": False}, {"engine": "silent"}),
     "what is deployed": ({"store": PROXIED, "database": SQLITE}, {"store": PROXIED, "database": SQLITE}),
+    "a swarm's": ({"served_by": "swarm", "managers": ["one"]}, {"served_by": "swarm"}),
+    "a new one on a swarm": ({"served_by": "swarm", "managers": ["one"]}, {}),
+    "whoever serves it": ({}, {"served_by": "swarm"}),
     "a switch": ({}, {"store": REMOTE, "database": SQLITE}),
 }
 

@@ -4,8 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.mlflow_swarm import mlflow_swarm_ports
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import (
     LABEL,
+    OWNER,
     Host,
     Node,
     Swarm,
@@ -14,6 +16,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts i
     host_of,
     interface_of,
     node_of,
+    owners_of,
     swarm_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.inventory import (
@@ -144,3 +147,30 @@ def test_an_inventory_is_read() -> None:
     assert found["one"] is None
     assert found["two"] == Host("absent")
     assert list(reach_found(variables, wanted.hosts)) == ["two"]
+
+
+def test_services_say_whose_they_are() -> None:
+    shown = [
+        {"Spec": {"Name": "mlflow_mlflow", "Labels": {OWNER: "/opt/mlflow-stack"}}},
+        {"Spec": {"Name": "shop", "Labels": None}},
+    ]
+    assert owners_of(shown) == {"mlflow_mlflow": "/opt/mlflow-stack", "shop": ""}
+
+
+def test_a_host_says_which_ports_are_taken_and_whose_services_are() -> None:
+    host = host_of({"engine": "answers", "owners": {"a": "/b"}, "taken": {"443": "nginx"}})
+    assert host == Host(owners={"a": "/b"}, taken={443: "nginx"})
+    assert host_of({"engine": "answers", "owners": None}) == Host()
+
+
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [
+        ({}, [80, 443]),
+        ({"mlflow_gateway_https_port": "8443", "mlflow_gateway_http_port": 0}, [8443]),
+        ({"mlflow_stack_engine": "compose"}, []),
+    ],
+)
+def test_ports_of_gateways_are_asked_about_where_there_will_be_some(given: Any, ports: list[int]) -> None:
+    variables = {"one": {"mlflow_stack_engine": "swarm", **given}}
+    assert mlflow_swarm_ports({"docker_hosts": ["one"]}, variables) == ports

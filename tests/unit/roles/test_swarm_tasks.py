@@ -1,0 +1,298 @@
+"""What tasks of a stack on a swarm refuse, in which order they come, and whose things they take for the stack's."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.roles import ROLES, SWARM, on_swarm, value
+from tests.support.templates import trusted
+from tests.unit.roles.test_compose_file import written
+
+PLAYBOOKS = ROLES.parent / "playbooks"
+TASKS = ROLES / "mlflow_stack/tasks"
+HOME: dict[str, Any] = {
+    "groups": {"docker_hosts": ["one"], "mlflow_on_swarm": ["one"], "swarm_managers": ["one", "two"]},
+    "hostvars": {
+        "one": {"mlflow_stack_project": "front", "mlflow_stack_dir": "/opt/front"},
+        "two": {"mlflow_stack_project": "other", "mlflow_stack_dir": "/opt/other"},
+    },
+    "mlflow_stack_project": "front",
+}
+DEPLOYED = {"deployed": {"database": "postgresql://postgres/mlflow"}, "directory": {"known": []}}
+
+
+def tasks_of(file: Path) -> list[dict[str, Any]]:
+    """Tasks of a file, or of all plays of one; those of blocks as well."""
+    entries: list[dict[str, Any]] = yaml.safe_load(file.read_text())
+    for entry in entries:
+        for part in ("tasks", "block", "rescue", "always"):
+            entries += entry.get(part, [])
+    return entries
+
+
+def named(file: Path, name: str) -> dict[str, Any]:
+    (found,) = [task for task in tasks_of(file) if task["name"] == name]
+    return found
+
+
+def holds(condition: str, **given: Any) -> bool:
+    return bool(value(f"{{{{ {condition} }}}}", **{**SWARM, **HOME, **given}))
+
+
+def names(file: str) -> list[str]:
+    return [task["name"] for task in yaml.safe_load((TASKS / "swarm" / file).read_text())]
+
+
+@pytest.mark.parametrize(
+    ("state", "host", "switch", "passes"),
+    [
+        ("empty", {"deployed": {"database": ""}}, False, True),
+        # PostgreSQL has begun anew, on another node or on one that was built anew.
+        ("empty", DEPLOYED, False, False),
+        ("empty", DEPLOYED, True, True),
+        ("current", DEPLOYED, False, True),
+    ],
+)
+def test_an_empty_database_is_taken_only_where_none_was_deployed(
+    state: str, host: dict[str, Any], switch: bool, passes: bool
+) -> None:
+    task = named(TASKS / "swarm/schema_check.yml", "Require the database that was deployed")
+    given: dict[str, Any] = {
+        "__mlflow_stack_host": host,
+        "mlflow_stack_backend_store_switch": switch,
+        "__mlflow_stack_swarm_schema": {"stdout": f'{{"state": "{state}"}}'},
+    }
+    assert holds(task["ansible.builtin.assert"]["that"], **given) is passes
+    assert on_swarm("swarm_begins", **HOME, **given) is (switch or host != DEPLOYED)
+
+
+def test_who_has_the_volume_of_an_empty_database_is_told() -> None:
+    hostvars = {
+        "one": {**HOME["hostvars"]["one"], "__mlflow_stack_swarm_holder": {"name": "one", "volume": True}},
+        "two": {"__mlflow_stack_swarm_holder": {"name": "two", "volume": False}},
+    }
+    said = on_swarm("swarm_volume_said", **{**HOME, "hostvars": hostvars})
+    assert "The volume front_swarm_postgres was on one before this run" in said
+    assert "was on no node that could be asked" in on_swarm("swarm_volume_said", **HOME)
+
+
+def test_a_stack_counts_as_deployed_once_its_rollout_held() -> None:
+    order = names("serve.yml")
+    assert order.index("Change the swarm") < order.index("Write the swarm's .env")
+
+
+def test_a_schema_is_refused_before_anything_that_is_served_is_replaced() -> None:
+    order = names("change.yml")
+    assert order[0] == "Check the database that is served for the next servers"
+    served = {"services": ["front_mlflow", "front_gateway"]}
+    for host, expected in ((served, True), ({"services": []}, False), ({"services": None}, False)):
+        assert on_swarm("swarm_is_served", **HOME, __docker_swarm_host=host) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "once", "ends", "fails"),
+    [(0, False, True, False), (1, False, False, True), (1, True, True, False)],
+)
+def test_a_database_that_does_not_answer_is_left_to_whoever_provides_it(
+    code: int, once: bool, ends: bool, fails: bool
+) -> None:
+    task = named(TASKS / "swarm/schema_check.yml", "Compare the database's schema with the servers' image")
+    given = {"__mlflow_stack_swarm_schema": {"rc": code}, "__mlflow_stack_swarm_asks_once": once}
+    # What is asked again until the end has failed, whatever else is said.
+    assert (holds(task["until"], **given), holds(task["failed_when"], **given)) == (ends, fails)
+
+
+def test_nodes_are_required_to_be_ready_before_services_change() -> None:
+    order = [task["name"] for task in tasks_of(PLAYBOOKS / "swarm_serving.yml")]
+    assert order.index("Require nodes that are ready for the services") < order.index(
+        "Provide what the swarm serves"
+    )
+    holder = {"name": "one", "node": "n1", "images": True, "volume": False}
+    nodes = [
+        {
+            "id": f"n{number}",
+            "hostname": f"h{number}",
+            "role": "manager",
+            "availability": "active",
+            "state": "ready",
+        }
+        for number in (1, 2)
+    ]
+    given: dict[str, Any] = {
+        **HOME,
+        "__docker_swarm_host": {"nodes": nodes},
+        "__mlflow_stack_host": DEPLOYED,
+        "hostvars": {"one": {"__mlflow_stack_swarm_holder": holder}, "two": {}},
+    }
+    (finding,) = on_swarm("swarm_unready", **given)
+    assert "h2 (n2) is a ready and active node of the swarm" in finding
+    nodes[0]["labels"] = {"mlflow.database": "true"}
+    findings = on_swarm("swarm_unready", **given, mlflow_stack_backend_store="postgresql")
+    assert ["one has the label mlflow.database, and lacks the volume" in each for each in findings] == [
+        False,
+        True,
+    ]
+
+
+def test_what_a_swarm_is_refused_for_holds_with_every_tag_that_serves() -> None:
+    plays = yaml.safe_load((PLAYBOOKS / "preflight.yml").read_text())
+    (play,) = [each for each in plays if each["name"] == "Check the swarm that is to serve the stack"]
+    serving = yaml.safe_load((PLAYBOOKS / "swarm_serving.yml").read_text())
+    assert {tag for each in serving for tag in each["tags"]} <= set(play["tags"])
+
+
+@pytest.mark.parametrize("file", ["on_swarm.yml", "compose_only.yml"])
+def test_an_inventory_without_a_swarm_has_no_task_for_one(file: str) -> None:
+    (play,) = yaml.safe_load((PLAYBOOKS / file).read_text())
+    assert play["tags"] == ["always"]
+    for groups, asked in (
+        ({"docker_hosts": ["one"]}, False),
+        ({"docker_hosts": ["one"], "swarm_managers": []}, False),
+        ({"docker_hosts": ["one"], "swarm_managers": ["one"]}, True),
+    ):
+        assert value(play["hosts"], groups=groups) == ("docker_hosts" if asked else "docker_hosts:!all")
+
+
+def test_a_key_that_no_part_of_the_run_provides_is_missed_on_a_swarm_as_well() -> None:
+    for file in ("main.yml", "swarm/prepare.yml"):
+        included = [
+            str(task.get("ansible.builtin.import_tasks", task.get("ansible.builtin.include_tasks")))
+            for task in yaml.safe_load((TASKS / file).read_text())
+        ]
+        assert [path for path in included if path.endswith("credentials.yml")]
+
+
+@pytest.mark.parametrize(
+    ("given", "served_by"),
+    [
+        ({}, "swarm"),
+        ({"mlflow_stack_engine": "compose"}, "compose"),
+        ({"mlflow_stack_server_url": "https://mlflow.example.org"}, "compose"),
+    ],
+)
+def test_who_is_to_serve_is_asked_of_what_is_deployed(given: Any, served_by: str) -> None:
+    asked = named(TASKS / "read_host.yml", "Read what the Docker host has for the stack")
+    options = asked["freegee.mlflow_sftp.mlflow_stack_info"]
+    given = {**SWARM, **HOME, "__mlflow_stack_removal": False, **given}
+    assert value(options["served_by"], **given) == served_by
+    assert value(options["swarm_managers"], **given) == ["one", "two"]
+    # Compose's has none, as before.
+    line = "MLFLOW_STACK_ENGINE='swarm'\n"
+    assert (line in written(name="env", **given)) is (served_by == "swarm")
+
+
+def test_a_client_host_of_a_swarm_is_none_of_its_homes() -> None:
+    assert on_swarm("on_swarm") is True
+    assert on_swarm("on_swarm", mlflow_stack_server_url="https://mlflow.example.org") is False
+
+
+def test_images_are_fetched_as_who_logs_in_whatever_the_inventory_says() -> None:
+    fetching = [
+        task
+        for task in tasks_of(TASKS / "swarm/images_save.yml")
+        if "ansible.builtin.fetch" in task or task.get("register") == "__mlflow_stack_images_home"
+    ]
+    # The keyword alone loses against a variable, and fetch would read everything into memory.
+    assert [task["vars"]["ansible_become"] for task in fetching] == [False, False]
+
+
+def test_a_swarm_leaves_a_database_the_time_to_recover() -> None:
+    database = named(TASKS / "swarm/postgres.yml", "Provide the service of the swarm's PostgreSQL")
+    server = named(TASKS / "swarm/services.yml", "Provide the service of the swarm's servers")
+    checks = [task["community.docker.docker_swarm_service"]["healthcheck"] for task in (database, server)]
+    assert [check["start_period"] for check in checks] == ["1h", "3m"]
+
+
+def test_the_server_has_the_environment_that_it_has_with_compose() -> None:
+    given = {**SWARM, "mlflow_stack_proxy": "http://proxy:3128"}
+    compose = yaml.safe_load(written(**{**given, "mlflow_stack_engine": "compose"}))["services"]["mlflow"]
+    own = on_swarm("swarm_environment", mlflow_stack_proxy="http://proxy:3128")
+    assert set(own) == set(compose["environment"])
+    for name, each in compose["environment"].items():
+        if "${" not in each:
+            assert own[name] == each, name
+    for name in ("HTTP_PROXY", "https_proxy"):
+        assert own[name] == "http://proxy:3128"
+
+
+def test_containers_that_run_once_have_the_proxies_and_names_that_servers_have() -> None:
+    options = on_swarm("swarm_run_options", mlflow_stack_extra_hosts={"db.example.org": "10.1.2.3"})
+    assert "--add-host=db.example.org:10.1.2.3" in options
+    environment = on_swarm("swarm_environment")
+    assert {option for option in options if option.startswith("--env=")} == {
+        f"--env={name}={each}" for name, each in environment.items() if name.upper().endswith("_PROXY")
+    }
+    assert set(options) <= set(
+        on_swarm("swarm_tool", mlflow_stack_extra_hosts={"db.example.org": "10.1.2.3"})
+    )
+
+
+def test_a_node_judges_what_is_the_stacks_by_the_home() -> None:
+    # Of a node with other values of its own.
+    given = {**HOME, "mlflow_stack_project": "other", "mlflow_stack_dir": "/opt/other"}
+    assert on_swarm("swarm_volume", **given) == "front_swarm_postgres"
+    assert on_swarm("swarm_filters", **given) == [
+        "--filter=label=freegee.mlflow_sftp.owner=/opt/front",
+        "--filter=label=freegee.mlflow_sftp.project=front",
+    ]
+
+
+def test_only_the_volume_of_the_swarms_database_is_removed() -> None:
+    task = named(TASKS / "swarm/remove_volumes.yml", "Remove the volume of the swarm's database on the node")
+    assert task["community.docker.docker_volume"]["name"] == "{{ __mlflow_stack_swarm_volume }}"
+    for found, goes in (
+        ("front_notebooks", False),
+        ("front_postgres", False),
+        ("front_swarm_postgres", True),
+    ):
+        volumes = {"stdout_lines": [found]}
+        assert holds(task["when"], __mlflow_stack_swarm_volumes=volumes) is goes
+
+
+def test_names_of_a_swarm_are_none_of_composes() -> None:
+    store = {"mlflow_stack_backend_store": "postgresql", "mlflow_stack_project": "front"}
+    compose = yaml.safe_load(written(**store))
+    networks = {each.get("name", f"front_{name}") for name, each in compose["networks"].items()}
+    assert not networks & {each["name"] for each in on_swarm("swarm_networks", **store)}
+    assert on_swarm("swarm_volume", **HOME) not in {f"front_{name}" for name in compose["volumes"]}
+
+
+@pytest.mark.parametrize(
+    ("groups", "reached"),
+    [
+        ({"mlflow_on_swarm": ["one"]}, True),
+        # Check mode, before there is Docker on the home.
+        ({"mlflow_on_swarm": ["one"], "engine_pending": ["one", "two"]}, False),
+        ({"mlflow_on_swarm": ["one"], "engine_pending": ["two"]}, True),
+        ({}, False),
+    ],
+)
+def test_nodes_are_asked_only_where_the_home_has_images(groups: dict[str, list[str]], reached: bool) -> None:
+    plays = yaml.safe_load((PLAYBOOKS / "swarm_serving.yml").read_text())
+    patterns = [play["hosts"] for play in plays if play["hosts"].startswith("swarm_managers")]
+    assert len(patterns) == 2
+    for pattern in patterns:
+        assert (":!all" not in str(value(pattern, groups=groups))) is reached
+
+
+@pytest.mark.parametrize(("limit", "left"), [(["one", "two"], []), (["one"], ["two"])])
+def test_data_is_removed_only_where_all_nodes_are_asked(limit: list[str], left: list[str]) -> None:
+    task = named(PLAYBOOKS / "swarm_removal.yml", "Require all nodes of the swarm where data is to go")
+    expression = task["vars"]["swarm_left_out"]
+    assert "query('ansible.builtin.inventory_hostnames'" in expression
+    begin, _, _ = expression.partition("query(")
+    found = value(trusted(f"{begin}{limit}) }}}}"), **{**SWARM, **HOME})
+    assert found == left
+
+
+@pytest.mark.parametrize("name", ["compose.yml", "env"])
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_compose_takes_no_notice_of_what_is_said_of_a_swarm(name: str, store: str) -> None:
+    given: dict[str, Any] = {
+        "mlflow_stack_backend_store": store,
+        "mlflow_gateway_hostname": "mlflow.example.org",
+    }
+    labels = {"mlflow_stack_database_label": "db", "mlflow_stack_gateway_label": "edge"}
+    assert written(name=name, **given, **labels) == written(name=name, **given)
