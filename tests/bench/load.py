@@ -44,9 +44,11 @@ _SAMPLE = 1.0
 
 @dataclass
 class Seen:
-    """What clients saw: seconds of each good answer, and what else came how often."""
+    """What clients saw: seconds of each good answer, how long all of it took, and what else came how often."""
 
     seconds: list[float] = field(default_factory=list)
+    # From the first question to the last answer.
+    elapsed: float = 0.0
     failed: Counter[str] = field(default_factory=Counter)
 
 
@@ -90,7 +92,8 @@ async def load(uris: Sequence[str], clients: int, seconds: float, database: str)
     timeout = aiohttp.ClientTimeout(total=_PATIENCE)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        end = time.monotonic() + seconds
+        began = time.monotonic()
+        end = began + seconds
         work = [
             asyncio.create_task(Client(session, uris[number % len(uris)], seen).work_until(end))
             for number in range(clients)
@@ -101,6 +104,7 @@ async def load(uris: Sequence[str], clients: int, seconds: float, database: str)
                 sessions = max(sessions, await _sessions(connection))
                 await asyncio.sleep(_SAMPLE)
         await asyncio.gather(*work)
+        seen.elapsed = time.monotonic() - began
     return seen, sessions
 
 
@@ -124,7 +128,7 @@ def measure(servers: int, arguments: argparse.Namespace, postgres: PostgresServe
         for clients in arguments.clients:
             address = uri.replace("postgresql+psycopg://", "postgresql://")
             seen, sessions = asyncio.run(load(uris, clients, arguments.seconds, address))
-            rate = len(seen.seconds) / arguments.seconds
+            rate = len(seen.seconds) / seen.elapsed
             print(
                 f"{servers} servers, {clients:5} clients: {rate:6.1f} requests a second, "
                 f"{quantiles(seen.seconds)}; {sessions} database sessions; "
