@@ -156,7 +156,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import engine_info
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import ask, engine_info
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ports import holder, is_taken
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import (
     MANAGEMENT,
@@ -173,15 +173,6 @@ _PATIENCE = 90
 _ALL = "0.0.0.0"  # noqa: S104  # To be asked about.
 # Of documentation, so that no host is meant; connecting a datagram socket sends nothing.
 _AFAR = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
-
-
-def ask(module: AnsibleModule, *arguments: str) -> str:
-    """Return what docker says; the module fails where it does not."""
-    command = ["timeout", str(_PATIENCE), "docker", *arguments]
-    code, output, said = module.run_command(command)
-    if code:
-        module.fail_json(f"{' '.join(command[2:])} failed ({code}): {said.strip() or 'no answer'}")
-    return str(output)
 
 
 def engine(module: AnsibleModule) -> tuple[str, str, dict[str, Any]]:
@@ -224,14 +215,14 @@ def network(module: AnsibleModule, wished: str) -> dict[str, Any]:
 
 def nodes(module: AnsibleModule) -> list[dict[str, Any]]:
     """Return the nodes of the swarm that the engine manages."""
-    ids = ask(module, "node", "ls", "--quiet").split()
-    return [asdict(node_of(each)) for each in json.loads(ask(module, "node", "inspect", *ids))]
+    ids = ask(module, _PATIENCE, "node", "ls", "--quiet").split()
+    return [asdict(node_of(each)) for each in json.loads(ask(module, _PATIENCE, "node", "inspect", *ids))]
 
 
 def owners(module: AnsibleModule) -> dict[str, str]:
     """Return whose each service of the swarm is."""
-    ids = ask(module, "service", "ls", "--quiet").split()
-    return owners_of(json.loads(ask(module, "service", "inspect", *ids))) if ids else {}
+    ids = ask(module, _PATIENCE, "service", "ls", "--quiet").split()
+    return owners_of(json.loads(ask(module, _PATIENCE, "service", "inspect", *ids))) if ids else {}
 
 
 def taken(ports: Iterable[int]) -> Iterator[tuple[int, str]]:

@@ -66,6 +66,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import ask
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout import (
     Progress,
     is_moving,
@@ -79,19 +80,10 @@ _PAUSE = 1.0
 _LINES = 15
 
 
-def ask(module: AnsibleModule, *arguments: str) -> str:
-    """Return what docker says; the module fails where it does not."""
-    command = ["timeout", str(_PATIENCE), "docker", *arguments]
-    code, output, said = module.run_command(command)
-    if code:
-        module.fail_json(f"{' '.join(command[2:4])} failed ({code}): {said.strip() or 'no answer'}")
-    return str(output)
-
-
 def look(module: AnsibleModule, name: str) -> Progress:
     """Return how far a service is."""
-    (service,) = json.loads(ask(module, "service", "inspect", name))
-    ids = ask(module, "service", "ps", "--quiet", "--no-trunc", name).split()
+    (service,) = json.loads(ask(module, _PATIENCE, "service", "inspect", name))
+    ids = ask(module, _PATIENCE, "service", "ps", "--quiet", "--no-trunc", name).split()
     # One that is gone meanwhile is no error.
     output = module.run_command(["docker", "inspect", "--type=task", *ids])[1] if ids else ""
     return progress_of(service, json.loads(output or "[]"))

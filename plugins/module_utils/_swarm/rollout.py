@@ -10,7 +10,7 @@ from typing import Any, Literal
 Verdict = Literal["settled", "waiting", "failed"]
 
 _RUNNING = "running"
-_BACK = ("rollback_started", "rollback_paused", "rollback_completed")
+_MOVING = ("updating", "rollback_started")
 _STUCK = ("paused", "rollback_paused")
 # What of a task decides whether it is of the present description.
 _DECIDING = ("ContainerSpec", "ForceUpdate", "LogDriver", "Networks", "Placement", "Resources")
@@ -78,14 +78,13 @@ def verdict(progress: Progress, touched: bool) -> Verdict:
     """
     if progress.update in _STUCK or (touched and progress.update == "rollback_completed"):
         return "failed"
-    on_the_way = progress.update == "updating" or progress.update == "rollback_started"
     full = progress.desired > 0 and progress.current == progress.desired
-    return "settled" if full and not on_the_way else "waiting"
+    return "settled" if full and not is_moving(progress) else "waiting"
 
 
 def is_moving(progress: Progress) -> bool:
     """Whether an update, or the way back from it, is going on."""
-    return progress.update in ("updating", *_BACK[:1])
+    return progress.update in _MOVING
 
 
 def _runs(task: Mapping[str, Any]) -> bool:
