@@ -13,7 +13,6 @@ from experiments.image_scoring import cli
 
 if TYPE_CHECKING:
     from experiments.image_scoring.experiment import Result
-    from experiments.image_scoring.sweep import SweepResult
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _text(result: "Result | SweepResult") -> str:
+def _text(result: "Result") -> str:
     version = f" (version {result.model_version})" if result.model_version else ""
     rows = {
         "run": f"{result.run_name} ({result.run_id})",

@@ -49,6 +49,13 @@ def execute(settings: Settings) -> Result:
         _log_pictures(scores)
         mlflow.log_table(scores.table(), "scores.json")
         model_uri, version = log_model(trainer.model, digits, settings.register)
+    return result_of(settings, run, model_uri, version, metrics)
+
+
+def result_of(
+    settings: Settings, run: mlflow.ActiveRun, model_uri: str, version: str | None, metrics: dict[str, float]
+) -> Result:
+    """Say where to find what a run left behind."""
     return Result(
         experiment_id=run.info.experiment_id,
         run_id=run.info.run_id,

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.image_scoring import data, grid, tracking
 from experiments.image_scoring.cli import Settings
 from experiments.image_scoring.engines import Engine, engine
-from experiments.image_scoring.experiment import links
+from experiments.image_scoring.experiment import Result, result_of
 from experiments.image_scoring.trial import (
     ShardJob,
     ShardResult,
@@ -26,24 +26,12 @@ from experiments.image_scoring.trial import (
 
 
 @dataclass(frozen=True)
-class SweepResult:
-    """Where to find what the sweep left behind; `best` is the run of the best trial, `model_uri` its model.
+class SweepResult(Result):
+    """Also what each trial and shard wrote; `best` is the run of the best trial, `model_uri` its model."""
 
-    `trials` and `shards` say what each wrote. `links` are for a browser; empty without a web address.
-    """
-
-    experiment_id: str
-    run_id: str
-    run_name: str
-    tracking_uri: str
-    artifact_uri: str
-    model_uri: str
-    model_version: str | None
     best: str
-    metrics: dict[str, float]
     trials: list[TrialResult]
     shards: list[ShardResult]
-    links: dict[str, str]
 
 
 def execute(settings: Settings) -> SweepResult:
@@ -89,20 +77,8 @@ def execute(settings: Settings) -> SweepResult:
         mlflow.set_tag("sweep.best", best.run_id)
         mlflow.log_dict({"trials": [asdict(each) for each in trials]}, "trials.json")
         version = _register(best.model_uri, settings.register)
-    return SweepResult(
-        experiment_id=run.info.experiment_id,
-        run_id=run.info.run_id,
-        run_name=run.info.run_name,
-        tracking_uri=tracking.redacted(mlflow.get_tracking_uri()),
-        artifact_uri=run.info.artifact_uri,
-        model_uri=best.model_uri,
-        model_version=version,
-        best=best.run_id,
-        metrics=metrics,
-        trials=trials,
-        shards=shards,
-        links=links(settings, run.info.experiment_id, run.info.run_id, version),
-    )
+    left = result_of(settings, run, best.model_uri, version, metrics)
+    return SweepResult(**vars(left), best=best.run_id, trials=trials, shards=shards)
 
 
 def _run_trials(workers: Engine, sweep: Sweep, count: int) -> list[TrialResult]:
