@@ -75,7 +75,7 @@ class Client:
         sent = time.monotonic()
         try:
             async with self._session.post(self._uri + path, json=body) as answer:
-                text = await answer.json()
+                told: dict[str, dict[str, dict[str, str]]] = await answer.json()
         except (aiohttp.ClientError, OSError) as error:
             self._seen.failed[type(error).__name__] += 1
             return None
@@ -83,7 +83,7 @@ class Client:
             self._seen.failed[str(answer.status)] += 1
             return None
         self._seen.seconds.append(time.monotonic() - sent)
-        return text  # type: ignore[no-any-return]  # aiohttp knows nothing of what it reads
+        return told
 
 
 async def load(uris: Sequence[str], clients: int, seconds: float, database: str) -> tuple[Seen, int]:

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.admission import command
 
 from tests.support.docker import docker
-from tests.support.front import SEARCH, Answer, Asking, Front, make_certificate
+from tests.support.front import SEARCH, Answer, Front, make_certificate
 from tests.support.lab import Lab
 from tests.support.stack import SWITCH, fails, passes
 
@@ -197,7 +197,7 @@ def test_a_new_certificate_fails_no_request(front: Front) -> None:
     for name in (f"{NAME}.key", f"{NAME}.crt"):
         (front.lab.directory / "gateway" / name).unlink()
     # Half sent when the certificate changes, and none the worse for it.
-    with Asking(front) as asking:
+    with front.asking() as asking:
         output = passes(front.lab.play("site.yml", "--skip-tags", "verify"))
         time.sleep(2)
     assert "Reload the gateway" in output
@@ -213,7 +213,7 @@ def test_a_switch_is_a_time_to_wait_and_nothing_else(front: Front) -> None:
     gateway = front.lab.containers()["gateway"]
     kept = os.urandom(MEBIBYTES << 20)
     assert front.ask("/api/2.0/mlflow-artifacts/artifacts/kept", "PUT", kept).status == 200
-    with Asking(front) as asking:
+    with front.asking() as asking:
         passes(front.lab.play(SWITCH, artifact_storage="sftp"))
         time.sleep(2)
     assert asking.errors == []

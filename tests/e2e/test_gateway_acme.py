@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.acme import AcmeServer
-from tests.support.front import SEARCH, Asking, Front
+from tests.support.front import SEARCH, Front
 from tests.support.lab import Lab
 from tests.support.stack import fails, passes
 
@@ -158,7 +158,7 @@ def test_a_renewal_fails_no_request(site: Site, tmp_path: Path) -> None:
     with site.server.running() as root:
         both = tmp_path / "both.crt"
         both.write_text(aged.read_text() + root.read_text())
-        with Asking(site.front(both)) as asking:
+        with site.front(both).asking() as asking:
             passes(site.lab.play("site.yml", "--skip-tags", "verify"))
         after = site.front(root).ask(SEARCH)
     assert asking.errors == []

@@ -7,17 +7,17 @@ import json
 import os
 import re
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.ansible import REPOSITORY, Outcome, run_playbook
-from tests.support.front import connect
+from tests.support.front import Asking, connect
 from tests.support.lab import Lab
 from tests.support.machines import Machine, machines
 from tests.support.sshd import SshServer
@@ -127,6 +127,10 @@ class Site:
         finally:
             connection.close()
 
+    def asking(self, *names: str) -> Asking[Any]:
+        """Ask through these machines many times a second, a connection each."""
+        return Asking([(name, partial(self.ask, name)) for name in names], ASKED_A_SECOND)
+
     def listed(self, kind: str, *options: str) -> list[str]:
         """Names of what the swarm has of a kind."""
         return self.home.run("docker", kind, "ls", "--format", "{{.Name}}", *options).split()
@@ -155,35 +159,6 @@ class Site:
             for number in (len(self.machines) + 1, len(self.machines)):
                 self.home.run("docker", "service", "scale", f"mlflow_mlflow={number}")
         assert set(self.servers().values()) == {1}
-
-
-class Asking:
-    """Asks through these machines many times a second, a connection each, and keeps what went wrong."""
-
-    def __init__(self, site: Site, *names: str) -> None:
-        self._site, self._names = site, names
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(name,)) for name in names]
-        self.asked = 0
-        self.errors: list[str] = []
-
-    def __enter__(self) -> "Asking":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, name: str) -> None:
-        while not self._ended.wait(len(self._threads) / ASKED_A_SECOND):
-            self.asked += 1
-            try:
-                self._site.ask(name)
-            except (OSError, AssertionError) as error:
-                self.errors.append(f"{time.strftime('%H:%M:%S')} {name} {error!r}")
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +298,7 @@ def test_compose_does_not_take_over_what_a_swarm_serves(served: Site) -> None:
 def test_a_machine_without_power_takes_no_other_with_it(served: Site) -> None:
     served.spread()
     before = served.ask("n1", "POST", "/api/2.0/mlflow/experiments/create", {"name": "before"})
-    with Asking(served, "n1", "n2") as asking:
+    with served.asking("n1", "n2") as asking:
         time.sleep(5)
         served.machines["n3"].kill()
         time.sleep(LOST_SECONDS)
@@ -347,7 +322,7 @@ def test_another_image_comes_without_a_failed_request(served: Site, images: list
     served.settings["__mlflow_stack_server_image"] = name
     output = passes(served.play("site.yml", "--check", "--diff", "--skip-tags", "verify"))
     assert not changes_nothing(output)
-    with Asking(served, *served.machines) as asking:
+    with served.asking(*served.machines) as asking:
         passes(served.play("site.yml", "--skip-tags", "verify"))
     assert asking.errors == []
     assert asking.asked > 100
@@ -360,7 +335,7 @@ def test_another_image_comes_without_a_failed_request(served: Site, images: list
 def test_an_image_that_does_not_start_is_rolled_back_by_the_swarm(served: Site, images: list[str]) -> None:
     before = json.loads(served.home.run("docker", "service", "inspect", "mlflow_mlflow"))[0]
     bad = image(served, images, "bad", "USER root", "RUN rm /opt/venv/bin/mlflow", "USER mlflow")
-    with Asking(served, *served.machines) as asking:
+    with served.asking(*served.machines) as asking:
         output = fails(served.play("site.yml", "--skip-tags", "verify", __mlflow_stack_server_image=bad))
     assert "The swarm did not keep what was asked for" in output
     assert "rollback_completed" in output

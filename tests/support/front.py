@@ -6,11 +6,14 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from tests.support.lab import Lab
+
+Said = TypeVar("Said")
 
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 QUESTIONS = [("GET", SEARCH, None), ("POST", "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}')]
@@ -45,6 +48,38 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     certificate: dict[str, Any] = field(default_factory=dict)
+
+
+class Asking(Generic[Said]):
+    """Asks so many times a second, each question from a thread of its own; keeps answers, and what went wrong."""
+
+    def __init__(self, questions: Sequence[tuple[str, Callable[[], Said]]], a_second: int) -> None:
+        self._pause = len(questions) / a_second
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=question) for question in questions]
+        self.answers: list[Said] = []
+        self.errors: list[str] = []
+
+    @property
+    def asked(self) -> int:
+        return len(self.answers) + len(self.errors)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, name: str, question: Callable[[], Said]) -> None:
+        while not self._ended.wait(self._pause):
+            try:
+                self.answers.append(question())
+            except (OSError, AssertionError) as error:
+                self.errors.append(f"{time.strftime('%H:%M:%S')} {name} {error!r}")
 
 
 @dataclass(frozen=True)
@@ -89,40 +124,17 @@ class Front:
         finally:
             connection.close()
 
+    def asking(self) -> Asking[Answer]:
+        """Ask MLflow many times a second, a connection each; HAProxy must not repeat every second question."""
+        context = self.context()
+
+        def question(method: str, path: str, body: bytes | None) -> tuple[str, Callable[[], Answer]]:
+            return method, lambda: self.ask(path, method, body, context, Content_Type="application/json")
+
+        return Asking([question(*each) for each in QUESTIONS * 2], ASKED_A_SECOND)
+
     def token(self) -> str:
         return (self.lab.stack / ".secrets/notebook_token").read_text()
-
-
-class Asking:
-    """Asks MLflow through the gateway many times a second, a connection each.
-
-    Every second question is one that HAProxy must not repeat.
-    """
-
-    def __init__(self, front: Front) -> None:
-        self._front, self._context = front, front.context()
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=asked) for asked in QUESTIONS * 2]
-        self.answers: list[Answer] = []
-        self.errors: list[str] = []
-
-    def __enter__(self) -> "Asking":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, method: str, path: str, body: bytes | None) -> None:
-        while not self._ended.wait(len(self._threads) / ASKED_A_SECOND):
-            try:
-                answer = self._front.ask(path, method, body, self._context, Content_Type="application/json")
-                self.answers.append(answer)
-            except OSError as error:
-                self.errors.append(f"{time.strftime('%H:%M:%S')} {error!r}")
 
 
 def make_certificate(directory: Path, name: str, hostname: str) -> ssl.SSLContext:

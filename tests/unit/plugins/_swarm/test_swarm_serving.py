@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.swarm import swarm_problems
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.decisions import Decision, decide
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import (
@@ -15,6 +16,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts i
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.serving import Serving, serving_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.sight import Wanted, Wish
+
+from tests.support.roles import ROLES
 
 SERVING = Serving(
     ("one",), 3, "postgresql", services=("mlflow",), gateway="mlflow.example.org", database_label="db"
@@ -220,6 +223,19 @@ def test_a_swarm_that_is_given_up_need_serve_nothing() -> None:
 
 
 GROUPS = {"docker_hosts": ["one", "other"], "swarm_managers": ["one"]}
+
+
+def test_what_the_inventory_leaves_out_is_what_the_roles_have() -> None:
+    defaults = {
+        name: value
+        for role in ("mlflow_stack", "mlflow_gateway")
+        for name, value in yaml.safe_load((ROLES / role / "defaults/main.yml").read_text()).items()
+        if "{{" not in str(value)
+    }
+    asked = {"mlflow_stack_engine": "swarm"}
+    assert serving_of(GROUPS, {"one": asked, "other": {}}) == serving_of(
+        GROUPS, {"one": defaults | asked, "other": {}}
+    )
 
 
 def test_only_a_stack_that_asks_for_a_swarm_is_served() -> None:
