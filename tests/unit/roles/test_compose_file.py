@@ -52,6 +52,23 @@ def test_the_monitor_knows_the_quota_of_the_account(given: dict[str, Any], optio
     assert [option for option in command if "quota" in option] == options
 
 
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({}, None),
+        ({"mlflow_stack_auth": "basic"}, None),
+        ({"mlflow_stack_workers": 4}, ["-c", "max_connections=130"]),
+        # Servers of a swarm, which this is not.
+        ({"mlflow_stack_replicas": 4}, None),
+    ],
+)
+def test_postgresql_bears_the_sessions_of_every_worker(
+    given: dict[str, Any], command: list[str] | None
+) -> None:
+    found = yaml.safe_load(written(mlflow_stack_backend_store="postgresql", **given))
+    assert found["services"]["postgres"].get("command") == command
+
+
 def test_a_client_host_has_services_and_nothing_of_the_server() -> None:
     found = yaml.safe_load(client(mlflow_gateway_hostname="mlflow.example.org"))
     assert list(found["services"]) == CLIENTS

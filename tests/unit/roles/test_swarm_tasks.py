@@ -296,3 +296,12 @@ def test_compose_takes_no_notice_of_what_is_said_of_a_swarm(name: str, store: st
     }
     labels = {"mlflow_stack_database_label": "db", "mlflow_stack_gateway_label": "edge"}
     assert written(name=name, **given, **labels) == written(name=name, **given)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "options"), [(1, []), (3, ["-c", "max_connections=190"]), (4, ["-c", "max_connections=250"])]
+)
+def test_postgresql_bears_the_sessions_of_every_server(replicas: int, options: list[str]) -> None:
+    service = named(TASKS / "swarm/postgres.yml", "Provide the service of the swarm's PostgreSQL")
+    command = service["community.docker.docker_swarm_service"]["command"]
+    assert value(command, **{**SWARM, "mlflow_stack_replicas": replicas})[1:] == options

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts PostgreSQL in the container of service postgres, on a cluster that is made where there is none.
+# Starts PostgreSQL in the container of service postgres, on a cluster that is made where there is none. Arguments are the server's.
 set -eu
 umask 077
 
@@ -46,4 +46,4 @@ fi
 password=$(cat /run/secrets/postgres_password)
 printf "ALTER ROLE mlflow PASSWORD '%s'\n" "$password" | single_user "$cluster"
 
-exec "$bin/postgres" -D "$cluster" -c listen_addresses='*' -c hba_file=$config/pg_hba.conf -c unix_socket_directories=/tmp
+exec "$bin/postgres" -D "$cluster" -c listen_addresses='*' -c hba_file=$config/pg_hba.conf -c unix_socket_directories=/tmp "$@"
