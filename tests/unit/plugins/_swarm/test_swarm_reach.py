@@ -24,6 +24,7 @@ TOKEN = "token"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is lost on the way here."""
+    monkeypatch.setattr(reach, "_PATIENCE", 0.2)
     monkeypatch.setattr(reach, "_LINGER", 0.2)
     monkeypatch.setattr(reach, "_PAUSE", 0.05)
 
@@ -65,7 +66,7 @@ def test_what_nobody_listens_on_is_not_reached() -> None:
 
 def test_a_port_that_something_else_has_is_held_and_no_answer() -> None:
     with taken(socket.SOCK_DGRAM, HOSTS["two"], 15202):
-        one, two = both(seconds=1)
+        one, two = both(seconds=2)
     assert two["held"] == ["udp/15202"]
     assert one["peers"]["two"]["ports"]["udp/15202"] == "silent"
     assert one["peers"]["two"]["ports"]["tcp/15201"] == "reached"
