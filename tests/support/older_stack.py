@@ -11,6 +11,9 @@ FROM {image}
 USER root
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=extra_ca \\
     pip install --no-cache-dir {packages}
+# These compare the version of a model as text with a number, which PostgreSQL takes from psycopg2 only.
+RUN sed -i 's/^\\( *\\)_validate_model_version(version)$/\\1version = int(version)/' \\
+    /opt/venv/lib/python3*/site-packages/mlflow/store/model_registry/sqlalchemy_store.py
 USER mlflow
 """
 # What its releases did not limit, and newer ones of which they do not work with.
@@ -22,7 +25,7 @@ def older_images(lab: Lab, version: str) -> dict[str, str]:
     compose = (lab.stack / "compose.yml").read_text()
     made = {}
     for image in sorted(set(re.findall(r"freegee/mlflow-(?:server|client):\S+", compose))):
-        name = f"{image}-mlflow-{version}"
+        name = f"{image}-older-{version}"
         if subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode:
             packages = " ".join(_PACKAGES[version])
             _build(lab.stack, _DOCKERFILE.format(image=image, packages=packages), name)
