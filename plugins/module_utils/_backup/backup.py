@@ -26,6 +26,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisi
     FACTS,
     MANIFEST,
     ROOT,
+    SERVICES,
     Facts,
     Owner,
     expected_bytes,
@@ -62,6 +63,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
     load_all,
     require_none_interrupted,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import services_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 
@@ -185,6 +187,8 @@ class _Backup:
         found += [f"volume {name}" for name in self._data_volumes()]
         if self._options.include_account:
             found.append(f"account {self._stack.store.uri}")
+        if self._stack.project.on_swarm:
+            found.append("what the swarm serves")
         return [*found, *(entry for entry in ENTRIES if (self._stack.settings.directory / entry).exists())]
 
     def run(self) -> dict[str, Any]:
@@ -201,7 +205,9 @@ class _Backup:
     def _run(self, restic: Restic) -> dict[str, Any]:
         last = self._prepare_repository(restic)
         facts = self._copy_database(last)
-        (self._work / FACTS).write_text(json.dumps(facts.as_dict(), indent=2, sort_keys=True) + "\n")
+        self._write(FACTS, facts.as_dict())
+        if self._stack.project.on_swarm:
+            self._write(SERVICES, services_of(self._stack.project.name, self._stack.settings.directory))
         sums = self._take_snapshot(restic, facts)
         self._forget(restic)
         if self._options.check:
@@ -216,6 +222,9 @@ class _Backup:
             "host": self.owner.host,
             **{name: facts.as_dict()[name] for name in ("project", "collection", "mlflow", "schema", "runs")},
         }
+
+    def _write(self, name: str, content: Any) -> None:
+        (self._work / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
     def _prepare_repository(self, restic: Restic) -> Snapshot | None:
         """Make the repository where there is none; return the last snapshot of this stack."""
@@ -264,10 +273,13 @@ class _Backup:
             account=self._options.include_account,
             images=self._stack.project.images,
             known=present.get("of_users", {}),
+            engine="swarm" if self._stack.project.on_swarm else "compose",
         )
 
     def _require_room(self, program: Program, database: int, last: Snapshot | None) -> None:
-        total = database + program.call("info", self._stack.settings.local_root)["store"]["bytes"]
+        total = database
+        if not self._stack.project.on_swarm:
+            total += program.call("info", self._stack.settings.local_root)["store"]["bytes"]
         if self._options.include_account:
             account = program.call("info", self._stack.store.uri)["store"]["bytes"]
             present = program.call("info", _ACCOUNT)["store"]["bytes"]
@@ -316,7 +328,11 @@ class _Backup:
         directory = self._stack.settings.directory
         volumes = [
             f"{self._work / 'database'}:{ROOT}/database:ro,z",
-            f"{self._work / FACTS}:{ROOT}/{FACTS}:ro,z",
+            *(
+                f"{self._work / name}:{ROOT}/{name}:ro,z"
+                for name in (FACTS, SERVICES)
+                if (self._work / name).exists()
+            ),
             *(f"{name}:{ROOT}/{name.rpartition('_')[2]}:ro" for name in self._data_volumes()),
             *(
                 f"{directory / entry}:{ROOT}/stack/{entry}:ro,z"

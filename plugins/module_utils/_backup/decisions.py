@@ -16,6 +16,8 @@ ENTRIES = (".env", ".other_stores.json", ".secrets", "compose.yml", "mlflow", "p
 # Where a snapshot has all of it: one path, so that restic finds the snapshot before, whatever was added since.
 ROOT = "/backup"
 FACTS = "facts.json"
+# What a swarm serves; on Compose, compose.yml says it.
+SERVICES = "services.json"
 # In the directory of a restore: what is fetched, until it is where it belongs.
 STAGING = "staging"
 # What remembers the copy of the account.
@@ -28,6 +30,8 @@ EXCLUDED = (
     f"{ROOT}/stack/switches/*/work/database.*",
     f"{ROOT}/stack/switches/*/{STAGING}",
 )
+# Of the facts: earlier snapshots lack them.
+_LATER = ("known", "engine")
 PERIODS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 # What restic needs besides: indexes, and packs that are not full yet.
 _MARGIN_BYTES = 64 << 20
@@ -51,6 +55,7 @@ class Facts:
         account: Whether the files of the SFTP account are in it.
         images: Of the services.
         known: How many runs and so on MLflow knew before the database was copied; empty where nobody noted it.
+        engine: What ran the services: ``compose`` or ``swarm``.
     """
 
     project: str
@@ -66,13 +71,14 @@ class Facts:
     account: bool
     images: tuple[str, ...]
     known: Mapping[str, int] = field(default_factory=dict)
+    engine: str = "compose"
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Facts:
         """Return the facts of a snapshot; raises RefusedError where they cannot be understood."""
         try:
             known: dict[str, Any] = {
-                name: value[name] for name in cls.__dataclass_fields__ if name != "known"
+                name: value[name] for name in cls.__dataclass_fields__ if name not in _LATER
             }
         except (KeyError, TypeError) as error:
             raise RefusedError(
@@ -80,7 +86,7 @@ class Facts:
                 "Use the version of the collection that made the snapshot",
             ) from error
         known |= {name: tuple(each) for name, each in known.items() if isinstance(each, list)}
-        return cls(**known, known=value.get("known", {}))
+        return cls(**known, **{name: value[name] for name in _LATER if name in value})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON."""

@@ -16,10 +16,12 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answer
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.backup import HOME, told_by
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import (
     ROOT,
+    SERVICES,
     Facts,
     Owner,
     require_room,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.described import Described
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import (
     Access,
     Home,
@@ -52,7 +54,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import images_of
 
 # Says whose a directory is; what lacks it is left alone.
 _MARK = ".freegee.mlflow_sftp.drill"
@@ -110,13 +111,13 @@ def drill(stack: Stack, options: DrillOptions) -> dict[str, Any]:
     run = _Drill(stack, options)
     run.require_apart()
     with locked(home), opened(Home.of(stack), options.access, cache) as restic:
-        snapshot, facts, compose = run.choose(restic)
-        run.require_startable(facts, compose)
+        snapshot, facts, described = run.choose(restic)
+        run.require_startable(facts, described)
         run.require_room(snapshot)
         # Of a drill that was killed.
         run.remove()
         try:
-            found = run.restore_and_verify(restic, snapshot, facts)
+            found = run.restore_and_verify(restic, snapshot, facts, described)
         finally:
             run.remove()
     seconds = round(time.monotonic() - began, 1)
@@ -155,24 +156,23 @@ class _Drill:
                     "Choose another mlflow_backup_drill_project",
                 )
 
-    def choose(self, restic: Restic) -> tuple[Snapshot, Facts, str]:
-        """Return the snapshot, what it holds, and its Compose file."""
+    def choose(self, restic: Restic) -> tuple[Snapshot, Facts, Described]:
+        """Return the snapshot, what it holds, and its services."""
         owner = Owner(self._options.host, self._stack.project.name)
         snapshot, facts = chosen(restic, self._options.access, owner, self._options.snapshot)
-        compose = restic.call("dump", snapshot.id, f"{ROOT}/stack/compose.yml", "--no-lock")
-        return snapshot, facts, compose
+        file = SERVICES if facts.engine == "swarm" else "stack/compose.yml"
+        text = restic.call("dump", snapshot.id, f"{ROOT}/{file}", "--no-lock")
+        return snapshot, facts, Described(text, facts.engine)
 
-    def require_startable(self, facts: Facts, compose: str) -> None:
+    def require_startable(self, facts: Facts, described: Described) -> None:
         """Refuse a snapshot whose server could not be started here."""
-        missing = [
-            image for image in images_of(compose) if "client" not in image and not docker.has_image(image)
-        ]
+        missing = [image for image in described.images if not docker.has_image(image)]
         if missing:
             raise RefusedError(
                 f"The snapshot's stack runs {missing[0]}, which is not on this host. Nothing was changed",
                 f"Deploy with version {facts.collection} of the collection that made it, or name another snapshot",
             )
-        if facts.database == "postgresql" and "\n  postgres:\n" not in compose:
+        if facts.database == "postgresql" and not described.has_database:
             raise RefusedError(
                 "The snapshot's database is one of your own, and a drill would have to restore into it. "
                 "Nothing was changed",
@@ -185,10 +185,12 @@ class _Drill:
         if root is not None and snapshot.bytes is not None:
             require_room(str(root), shutil.disk_usage(root).free, snapshot.bytes)
 
-    def restore_and_verify(self, restic: Restic, snapshot: Snapshot, facts: Facts) -> dict[str, Any]:
+    def restore_and_verify(
+        self, restic: Restic, snapshot: Snapshot, facts: Facts, described: Described
+    ) -> dict[str, Any]:
         """Restore the snapshot, start its server and compare; returns what was read."""
         self._restore(restic, snapshot, facts)
-        self._write_compose_file(facts)
+        self._write_compose_file(facts, described)
         compose = docker.Compose(str(self._place.files))
         up = ("up", "--detach", "--no-build", "--wait", f"--wait-timeout={self._stack.settings.wait_timeout}")
         server = f"{self._options.project}-{SERVER}-1"
@@ -213,13 +215,17 @@ class _Drill:
             path.mkdir(mode=0o755, exist_ok=True)
         restore_snapshot(restic, snapshot, facts, place, {})
 
-    def _write_compose_file(self, facts: Facts) -> None:
+    def _write_compose_file(self, facts: Facts, described: Described) -> None:
         reads_account = facts.storage == "sftp" and not facts.account
+        settings, files = self._stack.settings, str(self._place.files)
         config = second_project(
-            docker.Compose(str(self._place.files)).config(),
+            described.as_compose(files, settings.config_dir, settings.key_dir)
+            if described.engine == "swarm"
+            else docker.Compose(files).config(),
             self._options.project,
             str(self._options.directory),
             outside=self._stack.project.network if reads_account else "",
+            way_out=reads_account and self._stack.project.on_swarm,
             account=str(self._place.account) if facts.account else "",
         )
         (self._place.files / "compose.yml").write_text(json.dumps(config, indent=2))

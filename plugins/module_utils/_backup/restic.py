@@ -103,6 +103,7 @@ class Home:
         network: On which the containers reach the repository.
         config_dir: Where containers have the configuration of the stack's account.
         credentials: Volumes with that account's; none where there is no account.
+        hosts: Names that no DNS knows, as ``docker run --add-host`` takes them.
     """
 
     project: str
@@ -110,6 +111,7 @@ class Home:
     network: str = "bridge"
     config_dir: str = ""
     credentials: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stack: Stack) -> Home:
@@ -120,6 +122,7 @@ class Home:
             network=stack.project.network,
             config_dir=stack.settings.config_dir,
             credentials=tuple(stack.credentials()),
+            hosts=stack.project.hosts,
         )
 
 
@@ -225,6 +228,7 @@ class Restic:
             f"--hostname={self.hostname}",
             f"--label={LABEL}={self._home.directory}",
             f"--network={self._home.network}",
+            *(f"--add-host={each}" for each in self._home.hosts),
             *(f"--volume={volume}" for volume in (*self._volumes(), *volumes)),
             *("--entrypoint=sh", self._access.image, "-c", script, "restic", *arguments),
         ]

@@ -17,7 +17,13 @@ _LEFT_OUT = ("ports", "build", "profiles", "container_name", "pull_policy", "res
 
 
 def second_project(
-    config: Mapping[str, Any], project: str, directory: str, *, outside: str = "", account: str = ""
+    config: Mapping[str, Any],
+    project: str,
+    directory: str,
+    *,
+    outside: str = "",
+    way_out: bool = False,
+    account: str = "",
 ) -> dict[str, Any]:
     """Return a Compose file, as JSON is one too.
 
@@ -26,6 +32,8 @@ def second_project(
         project: Its name, which those of volumes and networks begin with.
         directory: Of the drill, whose label everything bears.
         outside: Network on which the server reaches the SFTP account; empty for none, so that it reaches nothing.
+        way_out: Whether it reaches that on a network of its own. A swarm's will not do: beside one of this project,
+            which nothing leaves, older engines (20.10) lead everything into that one.
         account: Directory with the restored files of the account, which the server sees at the same place.
     """
     labels = {LABEL: directory}
@@ -38,7 +46,7 @@ def second_project(
             "labels": {**given.get("labels", {}), **labels},
             "pull_policy": "never",
             "restart": "no",
-            "networks": _networks_of(name, names, outside),
+            "networks": _networks_of(name, names, bool(outside) or way_out),
             "volumes": list(given.get("volumes", ())),
         }
         services[SERVER if name == "mlflow" else name] = service
@@ -48,7 +56,9 @@ def second_project(
         "default": {"name": project, "internal": True, "labels": labels},
         "database": {"name": f"{project}_database", "internal": True, "labels": labels},
     }
-    if outside:
+    if way_out:
+        networks["outside"] = {"name": f"{project}_outside", "labels": labels}
+    elif outside:
         networks["outside"] = {"name": outside, "external": True}
     return {
         "name": project,
@@ -79,7 +89,7 @@ def require_apart(project: str, directory: str, stack_project: str, stack_direct
         )
 
 
-def _networks_of(name: str, names: list[str], outside: str) -> list[str]:
+def _networks_of(name: str, names: list[str], outside: bool) -> list[str]:
     if name == "postgres":
         return ["database"]
     return ["default", *(["database"] if "postgres" in names else []), *(["outside"] if outside else [])]

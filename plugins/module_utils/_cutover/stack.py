@@ -19,6 +19,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import served
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker import admission
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
@@ -26,6 +27,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
     Store,
     environment_of,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm import passfile
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
@@ -82,7 +84,13 @@ class Stack:
         self.compose = docker.Compose(str(settings.directory))
         try:
             environment = environment_of((settings.directory / ".env").read_text())
-            self.project = Project.from_config(self.compose.config())
+            self.project = (
+                served(environment["MLFLOW_STACK_PROJECT"], settings.directory)
+                if environment.get("MLFLOW_STACK_ENGINE") == "swarm"
+                else Project.from_config(self.compose.config())
+            )
+        except RefusedError:
+            raise
         except PermissionError as error:
             raise RefusedError(
                 f"{error.filename} cannot be read by user {os.getuid()}", "Set become for this host"
@@ -178,6 +186,7 @@ class Stack:
             f"--label={LABEL}={self.settings.directory}",
             *(f"--label={name}={value}" for name, value in (labels or {}).items()),
             f"--network={networks[0]}",
+            *(f"--add-host={each}" for each in self.project.hosts),
             *(f"--volume={volume}" for volume in self._data(database, [*volumes, *self._login()])),
             # The value has a password: only the client's environment holds it.
             "--env=MLFLOW_BACKEND_STORE_URI",
@@ -412,6 +421,10 @@ class Stack:
         return f"{self.project.name}_database:{DATABASE}"
 
     def _data(self, database: str, further: Sequence[str]) -> list[str]:
+        if self.project.on_swarm:
+            # Nothing local is served there, and a password is a secret of the swarm's.
+            password = self.settings.directory / ".secrets" / "pgpass"
+            return [*([f"{password}:{passfile.PATH}:ro,z"] if password.exists() else []), *further]
         file = [self.database_volume] if database.startswith("sqlite:") else []
         return list(
             dict.fromkeys([f"{self.project.name}_artifacts:{self.settings.local_root}", *file, *further])

@@ -28,8 +28,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.progr
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 
 # As the role mlflow_stack makes secrets.
-_ALPHABET = string.ascii_letters + string.digits
-_LENGTH = 40
+ALPHABET = string.ascii_letters + string.digits
+LENGTH = 40
 _TRY_SECONDS = 60
 # Both read secrets by name, and print which of them are accepted; what is neither accepted nor refused is an error.
 _TRY_TOKENS = """
@@ -179,7 +179,7 @@ class SecretRotation:
         old = self._put_aside()
         new = self._present
         if new == old:
-            new = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+            new = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
         try:
             self._use(new)
             self._require_replaced(old, new)

@@ -85,7 +85,7 @@ _BESIDE = ("postgres", "gateway", "monitor", "dask-scheduler")
 
 @dataclass(frozen=True)
 class Project:
-    """What a cutover needs of a Compose project.
+    """What a cutover needs of a Compose project, or of what a swarm serves in its place.
 
     Attributes:
         image: The MLflow server's image.
@@ -95,6 +95,8 @@ class Project:
         ports: What it publishes, as ``docker run --publish`` takes it.
         services: All services.
         images: Of all services.
+        hosts: Names that no DNS knows, as ``docker run --add-host`` takes them.
+        on_swarm: Whether a swarm serves it, on whichever of its nodes.
     """
 
     name: str
@@ -105,6 +107,8 @@ class Project:
     ports: tuple[str, ...]
     services: tuple[str, ...]
     images: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
+    on_swarm: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Project:
@@ -123,6 +127,37 @@ class Project:
             images=tuple(sorted({each["image"] for each in config["services"].values() if "image" in each})),
         )
 
+    @classmethod
+    def from_services(
+        cls, name: str, services: Iterable[Mapping[str, Any]], networks: Mapping[str, str]
+    ) -> Project:
+        """Return what ``docker service inspect`` tells of a project's services.
+
+        Args:
+            name: Of the project, with which the names of its services begin.
+            services: What is told of them; the server's is among them.
+            networks: Names by id.
+        """
+        templates = {
+            str(each["Spec"]["Name"]).removeprefix(f"{name}_"): each["Spec"]["TaskTemplate"]
+            for each in services
+        }
+        images = {each: str(template["ContainerSpec"]["Image"]) for each, template in templates.items()}
+        server = templates["mlflow"]
+        names = tuple(networks[each["Target"]] for each in server["Networks"])
+        return cls(
+            name=name,
+            image=images["mlflow"],
+            postgres_image=images.get("postgres", ""),
+            networks=names,
+            network=next(each for each in names if not each.endswith("_database")),
+            ports=(),
+            services=tuple(sorted(templates)),
+            images=tuple(sorted(set(images.values()))),
+            hosts=tuple(_added(line) for line in server["ContainerSpec"].get("Hosts") or ()),
+            on_swarm=True,
+        )
+
     @property
     def stopped(self) -> list[str]:
         """The services that do not run while MLflow is closed, the server aside."""
@@ -137,6 +172,12 @@ class Project:
     def clients(self) -> list[str]:
         """The services that read and write artifacts."""
         return [name for name in self.services if name not in _BESIDE]
+
+
+def _added(line: str) -> str:
+    """Return a line of a container's ``/etc/hosts`` as an option."""
+    address, name = line.split()[:2]
+    return f"{name}:{address}"
 
 
 def _published(port: Mapping[str, Any]) -> str:

@@ -216,3 +216,49 @@ def test_a_backup_is_due_after_a_rotation(repository: str) -> None:
     lines = [line for line in found["vars"]["__mlflow_rotate_lines"] if "backup" in line]
     said = "".join(str(templar.template(line)) for line in lines)
     assert ("Make a backup now" in said) is bool(repository)
+
+
+@pytest.mark.parametrize(
+    ("engine", "secrets", "said"),
+    [
+        ("swarm", ["ssh_key", "database_password"], ""),
+        ("swarm", ["ssh_key", "notebook_token"], "one: a swarm serves no notebook"),
+    ],
+)
+def test_a_swarm_has_no_notebooks_token(engine: str, secrets: list[str], said: str) -> None:
+    found = complaint(
+        "mlflow_rotate/tasks/main.yml",
+        "Require secrets that services of a swarm have",
+        inventory_hostname="one",
+        mlflow_stack_engine=engine,
+        mlflow_rotate_secrets=secrets,
+    )
+    assert found.startswith(said)
+    assert bool(found) is bool(said)
+
+
+def test_hosts_are_known_by_the_node_that_they_are() -> None:
+    values = trusted(yaml.safe_load((ROLES / "mlflow_rotate/vars/main.yml").read_text()))
+    asked = {"swarm": {"node": "n1"}}
+    given = {
+        "groups": {"swarm_managers": ["one"], "swarm_workers": ["two"]},
+        # The second one could not be asked.
+        "hostvars": {
+            "one": {"inventory_hostname": "one", "__docker_swarm_host": asked},
+            "two": {"inventory_hostname": "two"},
+        },
+    }
+    templar = templar_with({**values, **given})
+    assert templar.template(trusted("{{ __mlflow_rotate_swarm_nodes }}")) == {"n1": "one"}
+
+
+def test_the_old_key_goes_after_every_server_has_the_new_one_and_its_secret_last() -> None:
+    retired = [
+        each["name"]
+        for each in yaml.safe_load((ROLES / "mlflow_rotate/tasks/ssh_key/retire.yml").read_text())
+    ]
+    assert (
+        retired.index("Require that the account refuses the old SSH key")
+        < retired.index("Remove the secret of the old SSH key from the swarm")
+        < retired.index("Forget the old SSH key")
+    )

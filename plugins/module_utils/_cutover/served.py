@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a swarm serves of a stack, asked through the engine of the stack's home, which is a manager."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Project
+
+# Beside LABEL: two stacks of a swarm may have the same directory on different homes.
+PROJECT_LABEL = "freegee.mlflow_sftp.project"
+
+
+def filters(project: str, directory: Path) -> tuple[str, ...]:
+    """Return the options with which Docker lists what was made for a stack."""
+    return (f"--filter=label={LABEL}={directory}", f"--filter=label={PROJECT_LABEL}={project}")
+
+
+def services_of(project: str, directory: Path) -> list[dict[str, Any]]:
+    """Return what ``docker service inspect`` tells of a stack's services.
+
+    Raises:
+        RefusedError: There are none, or this engine cannot tell.
+    """
+    try:
+        names = docker.run("service", "ls", "--format={{.Name}}", *filters(project, directory)).split()
+    except CutoverError as error:
+        raise RefusedError(
+            f"A swarm serves the stack of {directory}, and this engine cannot be asked for its "
+            f"services: {error.seen}. Nothing was changed",
+            "It has to be a manager of a swarm with a quorum; playbooks/swarm.yml --check tells more",
+        ) from error
+    if f"{project}_mlflow" not in names:
+        raise RefusedError(
+            f"A swarm is to serve the stack of {directory}, and has no service {project}_mlflow of it",
+            "Run site.yml first",
+        )
+    found: list[dict[str, Any]] = json.loads(docker.run("service", "inspect", *names))
+    return found
+
+
+def served(project: str, directory: Path) -> Project:
+    """Return what a swarm serves of a stack; raises RefusedError as `services_of` does."""
+    services = services_of(project, directory)
+    ids = sorted(
+        {each["Target"] for service in services for each in service["Spec"]["TaskTemplate"]["Networks"]}
+    )
+    names = docker.run("network", "inspect", "--format={{.Id}} {{.Name}}", *ids).split()
+    return Project.from_services(project, services, dict(zip(names[::2], names[1::2], strict=True)))
