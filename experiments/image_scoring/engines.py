@@ -25,7 +25,7 @@ class NoEngineError(Exception):
 
 
 class LostWorkersError(Exception):
-    """Workers that had a task were lost again and again."""
+    """Workers that had a task were lost again and again, or the scheduler that knew what they had."""
 
 
 class Engine(Protocol):
@@ -37,7 +37,7 @@ class Engine(Protocol):
         Function, items and results are pickled. The first that raises ends all.
 
         Raises:
-            LostWorkersError: an item's process was lost, with dask again and again.
+            LostWorkersError: an item's process was lost, with dask again and again or with the scheduler.
         """
 
 
@@ -64,16 +64,26 @@ class LocalEngine:
 class DaskEngine:
     """Workers of a dask scheduler, which gives what a lost worker had to another one."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: "Client", scheduler: str) -> None:
         self._client = client
+        self._scheduler = scheduler
 
     def completed(self, function: Callable[[Item], Done], items: Sequence[Item]) -> Iterator[Done]:
+        from concurrent.futures import CancelledError
+
         from distributed import KilledWorker
         from distributed import as_completed as completed
 
         futures = self._client.map(function, items, pure=False)
         try:
             for _, done in completed(futures, loop=self._client.loop, with_results=True):
+                # In place of a result, where nobody else has cancelled anything.
+                if isinstance(done, CancelledError):
+                    raise LostWorkersError(
+                        f"the scheduler was lost ({self._scheduler}), and with it what workers had. "
+                        "Begin again once it runs: docker compose ps dask-scheduler, or on a swarm docker service ps "
+                        "with the service's name, shows it"
+                    )
                 yield done
         except KilledWorker as error:
             raise LostWorkersError(
@@ -95,8 +105,9 @@ def engine(name: str, scheduler: str | None) -> Iterator[Engine]:
     if name == "local":
         yield LocalEngine()
         return
-    with _connected(scheduler or "") as client:
-        yield DaskEngine(client)
+    address = scheduler or ""
+    with _connected(address) as client:
+        yield DaskEngine(client, address)
 
 
 @contextmanager
@@ -105,8 +116,9 @@ def _connected(scheduler: str) -> "Iterator[Client]":
 
     from distributed import Client
 
-    # What it has to tell of a failure, the exception tells.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # What it has to tell of a failure, the exception tells. Dask gives the second a level of its own.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         # What it would refuse, a client that is half made complains of once more when it goes.
         security = _security(scheduler)
@@ -114,9 +126,9 @@ def _connected(scheduler: str) -> "Iterator[Client]":
     except (OSError, ValueError) as error:
         raise NoEngineError(
             f"cannot use the scheduler at {scheduler}: {_seen(error)}\n"
-            "check that it runs (docker compose ps dask-scheduler), that the address is right (tls://host:8786), and "
-            "that dask's configuration names a certificate of the same authority (DASK_CONFIG; the stack's services "
-            "have it)"
+            "check that it runs (docker compose ps dask-scheduler; on a swarm, docker service ps with the service's "
+            "name), that the address is right (tls://host:8786), and that dask's configuration names a certificate of "
+            "the same authority (DASK_CONFIG; the stack's services have it)"
         ) from None
     with client:
         try:
@@ -124,7 +136,8 @@ def _connected(scheduler: str) -> "Iterator[Client]":
         except TimeoutError:
             raise NoEngineError(
                 f"the scheduler at {scheduler} has no workers\n"
-                "start them, or see why they do not join: docker compose logs dask-worker"
+                "start them, or see why they do not join: docker compose logs dask-worker; on a swarm, docker service "
+                "logs with the service's name"
             ) from None
         yield client
 

@@ -1,6 +1,7 @@
 """A sweep: trials below one run, then the best one's model scores the test images in shards."""
 
 import sys
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -27,9 +28,13 @@ from experiments.image_scoring.trial import (
 
 @dataclass(frozen=True)
 class SweepResult(Result):
-    """Also what each trial and shard wrote; `best` is the run of the best trial, `model_uri` its model."""
+    """Also what each trial and shard wrote; `best` is the run of the best trial, `model_uri` its model.
+
+    `speed` is how many trials were trained, and images scored, a second, all workers together.
+    """
 
     best: str
+    speed: dict[str, float]
     trials: list[TrialResult]
     shards: list[ShardResult]
 
@@ -63,22 +68,29 @@ def execute(settings: Settings) -> SweepResult:
             settings.epochs,
             settings.seed,
         )
+        begun = time.monotonic()
         try:
             trials = _run_trials(workers, sweep, settings.trials)
+            trained = time.monotonic()
             best = trials[grid.best({each.number: each.metrics["validation_loss"] for each in trials})]
             shards = _score_shards(workers, sweep, best.model_uri, settings.shards)
+            scored = time.monotonic()
         except BaseException:
             # Whoever works on one yet finds that it is ended, and stops.
             with suppress(tracking.TrackingError):
                 end_tries(open_tries(sweep))
             raise
         metrics = _metrics(shards)
-        mlflow.log_metrics(metrics)
+        speed = {
+            "trials_per_second": len(trials) / (trained - begun),
+            "images_per_second": sum(each.images for each in shards) / (scored - trained),
+        }
+        mlflow.log_metrics(metrics | speed)
         mlflow.set_tag("sweep.best", best.run_id)
         mlflow.log_dict({"trials": [asdict(each) for each in trials]}, "trials.json")
         version = _register(best.model_uri, settings.register)
     left = result_of(settings, run, best.model_uri, version, metrics)
-    return SweepResult(**vars(left), best=best.run_id, trials=trials, shards=shards)
+    return SweepResult(**vars(left), best=best.run_id, speed=speed, trials=trials, shards=shards)
 
 
 def _run_trials(workers: Engine, sweep: Sweep, count: int) -> list[TrialResult]:

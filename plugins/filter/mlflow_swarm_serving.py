@@ -30,7 +30,8 @@ def mlflow_swarm_objects(
 ) -> list[dict[str, Any]]:
     """Return the secrets and configs that services need, made of these files."""
     ids = {name: _pair(settings[name]) for name in _IDS}
-    return [asdict(each) for each in objects_of(files, services, Settings(**{**settings, **ids}))]
+    given = Settings(**{**settings, **ids, "storing": tuple(settings["storing"])})
+    return [asdict(each) for each in objects_of(files, services, given)]
 
 
 def mlflow_swarm_mounts(

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _LIMITS = {"dask-scheduler": "1g", "dask-worker": "2g"}
+# Of what begins jobs on a swarm, where it is no service that anybody asks for.
+_JOBS = {"train": "2g"}
 
 
 def dask_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
@@ -16,9 +18,11 @@ def dask_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
         values: The variables, each of its own type.
         is_on: Whether there are a scheduler and workers.
     """
+    on_swarm = values.get("mlflow_stack_engine") == "swarm"
     workers = int(values.get("mlflow_stack_dask_workers", 1))
-    if workers < 1:
-        yield f"mlflow_stack_dask_workers is {workers}; expected a number of workers, 1 or more."
+    if workers < (0 if on_swarm else 1):
+        each = ", or 0 for one on each node" if on_swarm else ""
+        yield f"mlflow_stack_dask_workers is {workers}; expected a number of workers, 1 or more{each}."
     if not is_on:
         return
     directory = values.get("mlflow_stack_dask_authority_dir")
@@ -32,9 +36,10 @@ def dask_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
             "mlflow_stack_dask_authority_dir is mlflow_gateway_authority_dir: whoever holds a certificate of that "
             "authority could run code on the workers. Name another directory."
         )
-    if "train" not in values.get("mlflow_stack_services", ["train"]):
+    if not on_swarm and "train" not in values.get("mlflow_stack_services", ["train"]):
         yield "mlflow_stack_dask is on, and mlflow_stack_services lacks train, as which the workers log in; add it."
-    limits = values.get("mlflow_stack_memory_limits") or _LIMITS
-    for service, example in _LIMITS.items():
+    needed = _LIMITS | (_JOBS if on_swarm else {})
+    limits = values.get("mlflow_stack_memory_limits") or needed
+    for service, example in needed.items():
         if service not in limits:
             yield f"mlflow_stack_memory_limits has no entry for {service}; add one, such as {example}."

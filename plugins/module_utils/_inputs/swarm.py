@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth import is_true
-
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 # Names of secrets and configs, 64 characters at most, begin with it.
 _PROJECT = 24
@@ -30,14 +28,12 @@ def swarm_problems(values: Mapping[str, Any]) -> Iterator[str]:
                 "swarm, or mlflow_stack_replicas to 1."
             )
         return
-    if is_true(values.get("mlflow_stack_dask", False)):
-        yield "mlflow_stack_dask is on, and dask does not run on a swarm yet. Set it to false."
     if values.get("mlflow_gateway_tls") == "acme":
         yield (
             "mlflow_gateway_tls is acme, and several gateways cannot order one certificate yet. Set it to own, with a "
             "certificate that is renewed elsewhere, or to self."
         )
-    for name in ("mlflow_stack_database_label", "mlflow_stack_gateway_label"):
+    for name in ("mlflow_stack_database_label", "mlflow_stack_gateway_label", "mlflow_stack_dask_label"):
         label = str(values.get(name) or "")
         needed = (
             name == "mlflow_stack_database_label" and values.get("mlflow_stack_backend_store") == "postgresql"

@@ -25,6 +25,7 @@ _STRANGE = re.compile(r"[^A-Za-z0-9_.-]")
 # Of a key: the public half nobody but the home needs, a certificate whoever logs in.
 _KEYS = "mlflow_sftp_key"
 _PUBLIC_HALF, _CERTIFICATE = ".pub", "-cert.pub"
+_DASK = ("dask-scheduler", "dask-worker")
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,12 @@ class Settings:
         gateway_config_dir: Of the gateway's configuration.
         gateway_tls_dir: Of its certificate.
         postgres_config_dir: Of PostgreSQL's start script.
-        server_ids: User and group of the server.
+        dask_config_dir: Of dask's configuration.
+        dask_tls_dir: Of its certificates.
+        server_ids: User and group of the server, and of dask's scheduler and workers.
         gateway_ids: Of the gateway.
         postgres_ids: Of PostgreSQL.
+        storing: Services that talk to the SFTP account.
     """
 
     project: str
@@ -51,9 +55,12 @@ class Settings:
     gateway_config_dir: str
     gateway_tls_dir: str
     postgres_config_dir: str
+    dask_config_dir: str
+    dask_tls_dir: str
     server_ids: tuple[int, int]
     gateway_ids: tuple[int, int]
     postgres_ids: tuple[int, int]
+    storing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,11 @@ class Object:
 
 @dataclass(frozen=True)
 class _Place:
-    """Files of one directory of the stack, all of them or one, that a service sees in another."""
+    """Files of one directory of the stack, all of them or one, that services see in another."""
 
     pattern: str
     kind: Kind
-    service: str
+    services: tuple[str, ...]
     target: str
     ids: tuple[int, int]
     mode: int
@@ -103,35 +110,40 @@ def _places(settings: Settings) -> tuple[_Place, ...]:
     root = (0, 0)
     server, gateway, postgres = settings.server_ids, settings.gateway_ids, settings.postgres_ids
     return (
-        _Place("mlflow/init_ssh_keys.sh", "config", "mlflow", settings.config_dir, root, 0o555),
-        _Place("mlflow/*", "config", "mlflow", settings.config_dir, root, 0o444),
-        _Place(f".secrets/{_KEYS}/id_*", "secret", "mlflow", settings.key_dir, server, 0o600),
-        _Place(".secrets/pgpass", "secret", "mlflow", "/run/secrets", server, 0o400, keyed=True),
-        _Place("gateway/*", "config", "gateway", settings.gateway_config_dir, root, 0o444),
-        _Place(".secrets/gateway/*", "secret", "gateway", settings.gateway_tls_dir, gateway, 0o400),
-        _Place("postgres/start.sh", "config", "postgres", settings.postgres_config_dir, root, 0o555),
-        _Place("postgres/*", "config", "postgres", settings.postgres_config_dir, root, 0o444),
-        _Place(".secrets/postgres_password", "secret", "postgres", "/run/secrets", postgres, 0o400),
+        _Place("mlflow/init_ssh_keys.sh", "config", settings.storing, settings.config_dir, root, 0o555),
+        _Place("mlflow/*", "config", settings.storing, settings.config_dir, root, 0o444),
+        _Place(f".secrets/{_KEYS}/id_*", "secret", settings.storing, settings.key_dir, server, 0o600),
+        _Place(".secrets/pgpass", "secret", ("mlflow",), "/run/secrets", server, 0o400, keyed=True),
+        _Place("gateway/*", "config", ("gateway",), settings.gateway_config_dir, root, 0o444),
+        _Place(".secrets/gateway/*", "secret", ("gateway",), settings.gateway_tls_dir, gateway, 0o400),
+        _Place("postgres/start.sh", "config", ("postgres",), settings.postgres_config_dir, root, 0o555),
+        _Place("postgres/*", "config", ("postgres",), settings.postgres_config_dir, root, 0o444),
+        _Place(".secrets/postgres_password", "secret", ("postgres",), "/run/secrets", postgres, 0o400),
+        _Place("dask/*", "config", _DASK, settings.dask_config_dir, root, 0o444),
+        _Place(".secrets/dask/*", "secret", _DASK, settings.dask_tls_dir, server, 0o400),
     )
 
 
 def objects_of(
     files: Iterable[Mapping[str, Any]], services: Iterable[str], settings: Settings
 ) -> list[Object]:
-    """Return the secrets and configs that services need, by name.
+    """Return the secrets and configs that services need, by name; what two services see comes for each of them.
 
     Args:
         files: The stack's files, each with `path` and the `checksum` of its content.
-        services: Those that there are: ``mlflow``, ``gateway``, ``postgres``.
+        services: Those that there are, such as ``mlflow``.
         settings: Where containers see them.
     """
     checksums = {str(each["path"]): str(each["checksum"]) for each in files}
     key = "".join(checksums[path] for path in sorted(checksums) if _is_private_key(path))
-    found = (_object(path, checksum, key, settings) for path, checksum in checksums.items())
     wanted = set(services)
-    return sorted(
-        (each for each in found if each and each.service in wanted), key=lambda each: (each.kind, each.name)
-    )
+    found = [
+        each
+        for path, checksum in checksums.items()
+        for each in _objects(path, checksum, key, settings)
+        if each.service in wanted
+    ]
+    return sorted(found, key=lambda each: (each.kind, each.name, each.service))
 
 
 def _is_private_key(path: str) -> bool:
@@ -139,24 +151,19 @@ def _is_private_key(path: str) -> bool:
     return file.parent.name == _KEYS and not file.name.endswith(_PUBLIC_HALF)
 
 
-def _object(path: str, checksum: str, key: str, settings: Settings) -> Object | None:
+def _objects(path: str, checksum: str, key: str, settings: Settings) -> list[Object]:
     inside = PurePosixPath(path).relative_to(settings.directory)
     place = next((each for each in _places(settings) if each.holds(inside)), None)
     if place is None or (inside.suffix == _PUBLIC_HALF and not inside.name.endswith(_CERTIFICATE)):
-        return None
+        return []
     short = _STRANGE.sub("_", inside.name)
     uid, gid = place.ids
     digest = _digest(checksum, key) if place.keyed else checksum[:_DIGITS]
-    return Object(
-        place.kind,
-        f"{settings.project}_{short}_{digest}",
-        path,
-        place.service,
-        f"{place.target}/{inside.name}",
-        str(uid),
-        str(gid),
-        place.mode,
-    )
+    name, filename = f"{settings.project}_{short}_{digest}", f"{place.target}/{inside.name}"
+    return [
+        Object(place.kind, name, path, service, filename, str(uid), str(gid), place.mode)
+        for service in place.services
+    ]
 
 
 def _digest(checksum: str, key: str) -> str:

@@ -13,7 +13,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth 
 HOMES = "docker_hosts"
 ENGINE = "swarm"
 DATABASE_LABEL = "mlflow.database"
-_PARTS = ("postgres", "mlflow", "gateway")
+_PARTS = ("postgres", "mlflow", "gateway", "dask-scheduler", "dask-worker")
 _PORTS = {"mlflow_gateway_https_port": 443, "mlflow_gateway_http_port": 80}
 _PROJECT, _DIRECTORY = "mlflow", "/opt/mlflow-stack"
 _SERVICES = ("mlflow", "notebook", "experiment-service", "train")
@@ -39,6 +39,8 @@ class Serving:
         ports: That a gateway publishes, by variable; none for 0.
         project: With which names of services begin.
         directory: Of the stack on its home, by which what was made for it is known.
+        dask: Whether scheduler and workers of dask are asked for.
+        dask_label: Label of the nodes that may have them; empty for all.
     """
 
     homes: tuple[str, ...]
@@ -56,6 +58,8 @@ class Serving:
     ports: Mapping[str, int] = field(default_factory=lambda: dict(_PORTS))
     project: str = _PROJECT
     directory: str = _DIRECTORY
+    dask: bool = False
+    dask_label: str = ""
 
     @property
     def pins_database(self) -> bool:
@@ -99,4 +103,6 @@ def serving_of(
         {name: int(given.get(name, usual)) for name, usual in _PORTS.items()},
         str(given.get("mlflow_stack_project", _PROJECT)),
         str(given.get("mlflow_stack_dir", _DIRECTORY)),
+        is_true(given.get("mlflow_stack_dask", False)),
+        str(given.get("mlflow_stack_dask_label") or ""),
     )

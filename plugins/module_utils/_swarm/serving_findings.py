@@ -22,6 +22,7 @@ def of_serving(sight: Sight) -> Iterator[str]:
     yield from _of_state(serving)
     yield from _of_parts(serving)
     yield from _of_front(serving, sight)
+    yield from _of_jobs(serving, sight)
     yield from _of_strangers(sight)
     yield from _of_owners(serving, sight)
     yield from _of_ports(serving, sight)
@@ -101,6 +102,23 @@ def _of_front(serving: Serving, sight: Sight) -> Iterator[str]:
         yield (
             f"mlflow_stack_gateway_label is {serving.gateway_label}, and no node has that label, so that no gateway "
             f'would run. Give it to nodes: docker_swarm_labels: {{{serving.gateway_label}: "true"}}.'
+        )
+
+
+def _of_jobs(serving: Serving, sight: Sight) -> Iterator[str]:
+    label = serving.dask_label if serving.dask else ""
+    if not label:
+        return
+    labelled = _labelled(sight, label)
+    if not labelled:
+        yield (
+            f"mlflow_stack_dask_label is {label}, and no node has that label, so that no worker would run. Give it to "
+            f'nodes: docker_swarm_labels: {{{label}: "true"}}.'
+        )
+    elif not [name for name in labelled if name not in sight.wanted.hosts or _is_active(sight, name)]:
+        yield (
+            f"mlflow_stack_dask_label is {label}, and none of {', '.join(labelled)}, which have it, is active, so "
+            "that no worker would run. Set docker_swarm_availability of one to active."
         )
 
 

@@ -114,6 +114,8 @@ def require_complete(place: Place, done: dict[str, Any], trials: int) -> None:
     assert done["metrics"]["test_accuracy"] == pytest.approx(right / 360)
     sweep = place.client.get_run(done["run_id"])
     assert sweep.info.status == "FINISHED"
+    assert sweep.data.metrics == pytest.approx(done["metrics"] | done["speed"])
+    assert min(done["speed"].values()) > 0
     assert sweep.data.tags["sweep.best"] == done["best"]
 
 
@@ -186,6 +188,25 @@ def test_a_sweep_that_is_stopped_leaves_nothing_running(place: Place, cluster: D
         eventually(lambda: not any(client.processing().values()), 60)
         assert client.submit(int, "7", pure=False).result(timeout=60) == 7
     assert {run.info.status for run in place.runs("stopped")} == {"KILLED"}
+
+
+def test_a_lost_scheduler_is_told_and_leaves_nothing_running(place: Place, tmp_path: Path) -> None:
+    with DaskCluster(tmp_path / "dask", 1, place.environment) as cluster:
+        environment = place.environment | cluster.configuration
+        arguments = ("--engine", "dask", "--scheduler", cluster.address, "--experiment", "headless")
+        process = start(place.server.uri, environment, *arguments, "--trials", "2", "--epochs", "100000")
+        eventually(lambda: place.children("headless"), 240)
+        cluster.kill_scheduler()
+        out, err = process.communicate(timeout=120)
+
+    assert process.returncode == 1, err
+    assert f"error: the scheduler was lost ({cluster.address})" in err
+    assert "Traceback" not in err
+    assert out == ""
+    # What was told of the trial is over; the sweep itself has failed.
+    states = {run.info.run_name: run.info.status for run in place.runs("headless")}
+    assert states.pop("trial 0") == "KILLED"
+    assert set(states.values()) == {"FAILED"}
 
 
 @pytest.mark.parametrize(

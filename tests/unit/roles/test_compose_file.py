@@ -200,6 +200,8 @@ def test_as_many_workers_as_are_asked_for(count: int) -> None:
     assert worker["scale"] == count
     assert worker["deploy"]["resources"]["reservations"]["devices"] == [GPU]
     assert "dask-scheduler" in worker["environment"]["NO_PROXY"].split(",")
+    # By itself dask divides what the container may take by the host's processors.
+    assert "--memory-limit=1" in worker["command"]
 
 
 @pytest.mark.parametrize(("access", "holds_key"), [("direct", True), ("proxied", False)])
@@ -241,6 +243,15 @@ def test_the_database_of_a_swarm_has_a_network_where_it_is_a_service(
         each["aliases"] for each in on_swarm("swarm_server_networks", mlflow_stack_backend_store=store)
     ] == [["mlflow"] for _ in networks]
     assert on_swarm("swarm_services", mlflow_stack_backend_store=store) == services
+
+
+def test_a_swarm_has_the_image_of_clients_where_jobs_run() -> None:
+    for dask in (False, True):
+        given = {"mlflow_stack_dask": dask, "mlflow_stack_dir": "/opt/mlflow-stack"}
+        names = on_swarm("swarm_image_names", **given)
+        targets = {each["target"] for each in on_swarm("swarm_targets", **given)}
+        assert ("client" in names) is ("client" in targets) is dask
+        assert ("dask-worker" in on_swarm("swarm_services", **given)) is dask
 
 
 @pytest.mark.parametrize(

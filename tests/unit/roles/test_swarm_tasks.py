@@ -8,7 +8,7 @@ import yaml
 
 from tests.support.roles import ROLES, SWARM, on_swarm, value
 from tests.support.templates import trusted
-from tests.unit.roles.test_compose_file import written
+from tests.unit.roles.test_compose_file import CLIENTS, written
 
 PLAYBOOKS = ROLES.parent / "playbooks"
 TASKS = ROLES / "mlflow_stack/tasks"
@@ -217,6 +217,77 @@ def test_the_server_has_the_environment_that_it_has_with_compose() -> None:
         assert own[name] == "http://proxy:3128"
 
 
+@pytest.mark.parametrize(("store", "asked"), [("postgresql", True), ("postgresql://u:p@h/d", False)])
+def test_sessions_of_a_lost_server_end_in_the_swarms_own_database(store: str, asked: bool) -> None:
+    own = on_swarm("swarm_environment", **{**HOME, "mlflow_stack_backend_store": store})
+    assert ("tcp_keepalives_idle=10" in own.get("PGOPTIONS", "")) is asked
+
+
+@pytest.mark.parametrize(("access", "stores"), [("direct", True), ("proxied", False)])
+def test_a_job_and_a_worker_have_what_they_have_with_compose(access: str, stores: bool) -> None:
+    given: dict[str, Any] = {
+        "mlflow_stack_dask": True,
+        "mlflow_stack_access": access,
+        "mlflow_stack_proxy": "http://proxy:3128",
+        "mlflow_stack_extra_hosts": {"sftp.example.org": "10.1.2.3"},
+    }
+    as_compose = {"mlflow_stack_engine": "compose", "mlflow_stack_services": CLIENTS}
+    compose = yaml.safe_load(written(**{**SWARM, **given, **as_compose}))["services"]
+    job = yaml.safe_load(written(name="jobs.yml", **{**SWARM, **HOME, **given}))
+    train = job["services"]["train"]
+    assert set(train) - {"networks"} >= set(compose["train"]) - {"build", "depends_on", "networks", "labels"}
+    for name, each in compose["train"]["environment"].items():
+        if "${" not in each:
+            assert train["environment"][name] == each, name
+    # Behind a name with several servers, one that is lost has to be given up.
+    assert set(train["environment"]) - {"MLFLOW_HTTP_REQUEST_TIMEOUT"} == set(compose["train"]["environment"])
+    server = on_swarm("swarm_environment", **given)
+    assert int(train["environment"]["MLFLOW_HTTP_REQUEST_TIMEOUT"]) > int(server["MLFLOW_SFTP_RETRY_TIMEOUT"])
+    assert on_swarm("swarm_worker_environment", **given) == train["environment"]
+    assert ("../.secrets/mlflow_sftp_key" in str(train["volumes"])) is stores
+    assert ("entrypoint" in train) is stores
+    assert on_swarm("swarm_settings", **given)["storing"] == ["mlflow", *(["dask-worker"] if stores else [])]
+    worker = compose["dask-worker"]
+    assert on_swarm("swarm_worker_command", **given) == worker["command"]
+    asked = named(TASKS / "swarm/dask.yml", "Provide the service of the swarm's workers")
+    service = asked["community.docker.docker_swarm_service"]
+    assert service["healthcheck"]["test"] == worker["healthcheck"]["test"]
+    assert {each["name"] for each in job["networks"].values()} == {"front_swarm", "front_swarm_dask"}
+    assert all(each["external"] for each in job["networks"].values())
+
+
+def test_nothing_of_scheduler_and_workers_is_published_or_leads_out() -> None:
+    network = named(TASKS / "swarm/dask.yml", "Create the network of the swarm's scheduler and workers")
+    assert network["community.docker.docker_network"]["internal"] is True
+    for name in ("scheduler", "workers"):
+        service = named(TASKS / "swarm/dask.yml", f"Provide the service of the swarm's {name}")
+        options = service["community.docker.docker_swarm_service"]
+        assert "publish" not in options
+        assert len(options["networks"]) == (1 if name == "scheduler" else 2)
+
+
+@pytest.mark.parametrize(("workers", "mode"), [(3, "replicated"), (0, "global")])
+def test_workers_are_so_many_or_one_on_each_node(workers: int, mode: str) -> None:
+    asked = named(TASKS / "swarm/dask.yml", "Provide the service of the swarm's workers")
+    options = asked["community.docker.docker_swarm_service"]
+    given = {**SWARM, **HOME, "mlflow_stack_dask_workers": workers, "omit": "omitted"}
+    assert value(options["mode"], **given) == mode
+    assert value(options["replicas"], **given) == (workers or "omitted")
+    for label, constraints in (("", []), ("jobs", ["node.labels.jobs == true"])):
+        assert (
+            value(options["placement"]["constraints"], **given, mlflow_stack_dask_label=label) == constraints
+        )
+
+
+def test_what_a_switched_off_scheduler_leaves_is_known_until_all_of_it_is_gone() -> None:
+    name = "Remove the swarm's scheduler and workers that are switched off"
+    condition = named(TASKS / "swarm/change.yml", name)["when"]
+    for dask, known, goes in ((False, ["dask"], True), (True, ["dask"], False), (False, [], False)):
+        host = {"directory": {"known": known}}
+        assert holds(condition, mlflow_stack_dask=dask, __mlflow_stack_host=host) is goes
+    assert tasks_of(TASKS / "swarm/dask_remove.yml")[-1]["loop"][-1] == "dask"
+
+
 def test_containers_that_run_once_have_the_proxies_and_names_that_servers_have() -> None:
     options = on_swarm("swarm_run_options", mlflow_stack_extra_hosts={"db.example.org": "10.1.2.3"})
     assert "--add-host=db.example.org:10.1.2.3" in options
@@ -294,7 +365,7 @@ def test_compose_takes_no_notice_of_what_is_said_of_a_swarm(name: str, store: st
         "mlflow_stack_backend_store": store,
         "mlflow_gateway_hostname": "mlflow.example.org",
     }
-    labels = {"mlflow_stack_database_label": "db", "mlflow_stack_gateway_label": "edge"}
+    labels = {f"mlflow_stack_{part}_label": "some" for part in ("database", "gateway", "dask")}
     assert written(name=name, **given, **labels) == written(name=name, **given)
 
 

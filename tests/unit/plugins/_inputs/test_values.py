@@ -118,6 +118,21 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         DASK | {"mlflow_stack_memory_limits": {"mlflow": "2g", "dask-scheduler": "1g"}},
         ["mlflow_stack_memory_limits has no entry for dask-worker; add one, such as 2g"],
     ),
+    "dask on a swarm without a limit of jobs": (
+        DASK
+        | {
+            "mlflow_stack_engine": "swarm",
+            "mlflow_stack_services": ["mlflow"],
+            "mlflow_stack_memory_limits": {"mlflow": "2g", "dask-scheduler": "1g", "dask-worker": "2g"},
+        },
+        ["mlflow_stack_memory_limits has no entry for train; add one, such as 2g"],
+    ),
+    "fewer workers than none": (
+        {"mlflow_stack_engine": "swarm", "mlflow_stack_dask_workers": -1},
+        [
+            "mlflow_stack_dask_workers is -1; expected a number of workers, 1 or more, or 0 for one on each node"
+        ],
+    ),
     "no workers": (
         {"mlflow_stack_dask_workers": 0},
         ["mlflow_stack_dask_workers is 0; expected a number of workers"],

@@ -17,17 +17,22 @@ SETTINGS: dict[str, Any] = {
     "gateway_config_dir": "/etc/mlflow_gateway",
     "gateway_tls_dir": "/run/secrets/mlflow_gateway",
     "postgres_config_dir": "/etc/mlflow_postgres",
+    "dask_config_dir": "/etc/mlflow_dask",
+    "dask_tls_dir": "/run/secrets/mlflow_dask",
     "server_ids": ["10001", 10001],
     "gateway_ids": [10003, 10003],
     "postgres_ids": ["10002", "10002"],
+    "storing": ["mlflow"],
 }
 ALL = ["mlflow", "gateway", "postgres"]
 SUM = "0123456789abcdef" * 4
 
 
-def objects(*paths: str, services: list[str] = ALL, checksum: str = SUM) -> list[dict[str, Any]]:
+def objects(
+    *paths: str, services: list[str] = ALL, checksum: str = SUM, **settings: Any
+) -> list[dict[str, Any]]:
     files = [{"path": f"/opt/stack/{path}", "checksum": checksum} for path in paths]
-    return mlflow_swarm_objects(files, services, SETTINGS)
+    return mlflow_swarm_objects(files, services, SETTINGS | settings)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,28 @@ def test_a_certificate_of_the_key_goes_with_the_key() -> None:
         "secret",
         "/run/secrets/mlflow_sftp_key/id_ed25519-cert.pub",
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "storing", "seen_by"),
+    [
+        ("dask/dask.yaml", ["mlflow"], ["dask-scheduler", "dask-worker"]),
+        (".secrets/dask/certificate.pem", ["mlflow"], ["dask-scheduler", "dask-worker"]),
+        ("mlflow/ssh_config", ["mlflow"], ["mlflow"]),
+        ("mlflow/ssh_config", ["mlflow", "dask-worker"], ["dask-worker", "mlflow"]),
+        (".secrets/mlflow_sftp_key/id_ed25519", ["mlflow", "dask-worker"], ["dask-worker", "mlflow"]),
+        # What the server alone needs, whoever runs code on a worker does not see.
+        (".secrets/pgpass", ["mlflow", "dask-worker"], ["mlflow"]),
+    ],
+)
+def test_workers_see_the_key_where_they_write_artifacts_themselves(
+    path: str, storing: list[str], seen_by: list[str]
+) -> None:
+    found = objects(path, services=[*ALL, "dask-scheduler", "dask-worker"], storing=storing)
+    assert [each["service"] for each in found] == seen_by
+    # One secret or config for all of them.
+    assert len({each["name"] for each in found}) == 1
+    assert {each["uid"] for each in found} == {"10001" if path.startswith(".secrets") else "0"}
 
 
 def test_what_services_that_are_not_there_would_see_is_left_out() -> None:

@@ -68,6 +68,9 @@ def test_what_fits_is_served() -> None:
     assert decided(gateway_label="db").findings == ()
     external = {"store": "postgresql://u:p@db.example.org/mlflow", "database_label": "nobody"}
     assert decided(**external).findings == ()
+    assert decided(dask=True).findings == ()
+    assert decided(dask=True, dask_label="db").findings == ()
+    assert decided(dask_label="jobs").findings == ()
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,7 @@ def test_what_fits_is_served() -> None:
         ({"gateway": ""}, "mlflow_gateway_hostname is empty"),
         ({"bind": "10.0.0.1"}, "mlflow_gateway_bind is 10.0.0.1; a swarm publishes a port on all addresses"),
         ({"gateway_label": "edge"}, "mlflow_stack_gateway_label is edge, and no node has that label"),
+        ({"dask": True, "dask_label": "jobs"}, "mlflow_stack_dask_label is jobs, and no node has that label"),
         ({"database_label": "mlflow.database"}, "No node has the label mlflow.database"),
     ],
 )  # fmt: skip
@@ -148,14 +152,13 @@ def test_services_of_others_are_told_with_all_else() -> None:
         "mlflow_gateway": "/opt/mlflow-stack",
         "mlflow_mlflow": "",
         "mlflow_postgres": "/other",
+        "mlflow_dask-worker": "/third",
         "shop": "",
     }
     hosts["one"] = replace(hosts["one"], services=tuple(owners), owners=owners)
     (finding,) = decided(hosts).findings
-    assert (
-        "were not made for /opt/mlflow-stack: mlflow_postgres, mlflow_mlflow. Set mlflow_stack_project"
-        in finding
-    )
+    strange = "mlflow_postgres, mlflow_mlflow, mlflow_dask-worker"
+    assert f"were not made for /opt/mlflow-stack: {strange}. Set mlflow_stack_project" in finding
     assert decided(hosts, project="another").findings == ()
 
 
@@ -194,6 +197,14 @@ def test_a_database_on_a_drained_node_is_told() -> None:
     wishes = {**WISHES, "two": Wish(labels={"db": "true"}, availability="drain")}
     (finding,) = decided(wishes=wishes).findings
     assert "two has the label db, and is not active" in finding
+
+
+def test_workers_on_drained_nodes_alone_are_told() -> None:
+    wishes = {**WISHES, "three": Wish(labels={"jobs": "true"}, availability="drain")}
+    (finding,) = decided(wishes=wishes, dask=True, dask_label="jobs").findings
+    assert "none of three, which have it, is active, so that no worker would run" in finding
+    wishes["one"] = Wish(labels={"jobs": "true"})
+    assert decided(wishes=wishes, dask=True, dask_label="jobs").findings == ()
 
 
 def test_a_swarm_without_an_active_node_is_told() -> None:
@@ -257,7 +268,8 @@ def test_only_a_stack_that_asks_for_a_swarm_is_served() -> None:
         ({"mlflow_stack_replicas": 0}, "expected a number of servers, 1 or more"),
         ({"mlflow_stack_replicas": 2}, "Docker Compose runs one server"),
         ({"mlflow_stack_engine": "swarm", "mlflow_stack_replicas": 2}, ""),
-        ({"mlflow_stack_engine": "swarm", "mlflow_stack_dask": "yes"}, "dask does not run on a swarm yet"),
+        ({"mlflow_stack_engine": "swarm", "mlflow_stack_dask": "yes"}, ""),
+        ({"mlflow_stack_engine": "swarm", "mlflow_stack_dask_label": "a == b"}, "_dask_label is 'a == b'"),
         ({"mlflow_stack_engine": "swarm", "mlflow_gateway_tls": "acme"}, "cannot order one certificate yet"),
         ({"mlflow_stack_dask": True, "mlflow_gateway_tls": "acme"}, ""),
         ({"mlflow_stack_engine": "swarm", "mlflow_stack_gateway_label": "a == b"}, "_gateway_label is 'a == b'"),
