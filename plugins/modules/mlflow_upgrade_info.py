@@ -59,7 +59,8 @@ record:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.drivers import driver_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     CHOICE_OPTIONS,
     STACK_OPTIONS,
@@ -73,8 +74,26 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.decisions import (
     Options,
     decide,
+    require_same_on_swarm,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.images import (
+    postgres_version,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import Version
+
+
+def target_of(stack: Stack, image: str, postgres_image: str) -> Version:
+    """Return the version that images mean; a swarm keeps its PostgreSQL, of which it names the image by its id.
+
+    Raises:
+        RefusedError: The next PostgreSQL could not read what the swarm's has written.
+    """
+    deployed = stack.project.postgres_image
+    if not stack.project.on_swarm:
+        return Version(image=image, postgres_image=postgres_image)
+    if deployed and docker.has_image(postgres_image):
+        require_same_on_swarm(postgres_version(deployed), postgres_version(postgres_image))
+    return Version(image=docker.image_id(image), postgres_image=deployed if postgres_image else "")
 
 
 def look(module: AnsibleModule) -> dict:
@@ -82,10 +101,10 @@ def look(module: AnsibleModule) -> dict:
     given = module.params
     stack = Stack(settings_of(given))
     options = Options(
-        target=Version(image=given["image"], postgres_image=given["postgres_image"]),
+        target=target_of(stack, given["image"], given["postgres_image"]),
         resume=given["resume"],
         undo=given["undo"],
-        installed=files.digest(stack.settings.directory),
+        installed=driver_of(stack).digest(),
         check=module.check_mode,
         now=time.strftime(ID_FORMAT, time.gmtime()),
     )
