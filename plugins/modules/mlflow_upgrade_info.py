@@ -54,6 +54,10 @@ record:
   description: The upgrade; empty where there is nothing to do.
   returned: success
   type: dict
+closes:
+  description: Whether MLflow is to be closed; of an upgrade that is to be started, its plan tells.
+  returned: success
+  type: bool
 """
 
 import time
@@ -72,6 +76,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.decisions import (
+    Decision,
     Options,
     decide,
     require_same_on_swarm,
@@ -79,6 +84,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.images import (
     postgres_version,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.operations import Upgrade
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import Version
 
 
@@ -94,6 +100,12 @@ def target_of(stack: Stack, image: str, postgres_image: str) -> Version:
     if deployed and docker.has_image(postgres_image):
         require_same_on_swarm(postgres_version(deployed), postgres_version(postgres_image))
     return Version(image=docker.image_id(image), postgres_image=deployed if postgres_image else "")
+
+
+def closes(stack: Stack, decision: Decision) -> bool:
+    """Return whether MLflow is to be closed; of an upgrade that is to be started, its plan tells."""
+    record = decision.record
+    return record is None or decision.action == "start" or not Upgrade(stack, record).rolls(record)
 
 
 def look(module: AnsibleModule) -> dict:
@@ -115,6 +127,7 @@ def look(module: AnsibleModule) -> dict:
     return {
         "action": decision.action,
         "message": str(decision),
+        "closes": closes(stack, decision),
         "record": decision.record.as_dict() if decision.record else {},
     }
 
