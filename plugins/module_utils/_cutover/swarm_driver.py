@@ -165,7 +165,8 @@ class SwarmDriver:
             progress = self._progress()
 
     def clients(self) -> Iterator[tuple[str, str]]:
-        self._stack.start_tool(self._stack.trainer, self._stack.credentials())
+        image = described.image_of(self._described())
+        self._stack.start_tool(self._stack.trainer, self._stack.credentials(), image=image)
         yield "the home", self._stack.trainer
 
     def start_candidate(self, following: Path, options: Sequence[str]) -> None:

@@ -105,8 +105,8 @@ def test_a_database_that_does_not_answer_is_left_to_whoever_provides_it(
 
 
 def test_nodes_are_required_to_be_ready_before_services_change() -> None:
-    checks = [task["name"] for task in tasks_of(PLAYBOOKS / "swarm_images.yml")]
-    assert "Require nodes that are ready for the services" in checks
+    assert "Require nodes that are ready for the services" in names("ready.yml")
+    assert named(PLAYBOOKS / "swarm_images.yml", "Require what is to be served on each node")
     for name, change in (
         ("swarm_serving", "Serve MLflow on the swarm"),
         ("upgrade", "Upgrade MLflow"),
