@@ -45,6 +45,7 @@ SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 SERVICE = "mlflow_mlflow"
 ASKED_A_SECOND = 10
 ANSWERED_SECONDS = 180
+TEXTS = [f"artifact {number}" for number in range(6)]
 
 MAKE = """
 import mlflow
@@ -54,18 +55,22 @@ for number in range(6):
         mlflow.log_param("number", number)
         mlflow.log_metric("loss", number / 7)
         mlflow.set_tag("kind", "old")
-        mlflow.log_text("artifact %d" % number, "deep/er/text.txt")
+    print(run.info.run_id, run.info.experiment_id)
 """
 READ = """
 import json, mlflow
 client = mlflow.MlflowClient()
 ids = [each.experiment_id for each in client.search_experiments() if each.name == "old"]
-told = {
-    run.info.run_id: [run.data.params, run.data.metrics, run.data.tags["kind"], mlflow.artifacts.load_text(
-        "runs:/%s/deep/er/text.txt" % run.info.run_id)]
-    for run in client.search_runs(ids)
-}
+runs = client.search_runs(ids)
+told = {run.info.run_id: [run.data.params, run.data.metrics, run.data.tags["kind"]] for run in runs}
 print(json.dumps(told, sort_keys=True))
+"""
+READ_TEXTS = """
+import json, mlflow
+client = mlflow.MlflowClient()
+ids = [each.experiment_id for each in client.search_experiments() if each.name == "old"]
+texts = [mlflow.artifacts.load_text("runs:/%s/deep/er/text.txt" % run.info.run_id) for run in client.search_runs(ids)]
+print(json.dumps(sorted(texts)))
 """
 LOG = """
 import mlflow
@@ -151,8 +156,30 @@ class Site:
         command = ("docker", "run", "--rm", *network, image or self.older, "python", "-c", code)
         return self.home.run(*command).splitlines()[-1]
 
+    def fill(self) -> None:
+        """Log runs to the older version, which has no artifacts: mlflow-sftp of today does not work with it."""
+        command = (
+            "docker",
+            "run",
+            "--rm",
+            "--network=mlflow_swarm",
+            "--env=MLFLOW_TRACKING_URI=http://mlflow:5000",
+        )
+        lines = self.home.run(*command, self.older, "python", "-c", MAKE).splitlines()
+        made = [words for line in lines if len(words := line.split()) == 2 and len(words[0]) == 32]
+        assert len(made) == len(TEXTS), lines
+        for text, (run, experiment) in zip(TEXTS, made, strict=True):
+            path = self.account.root / "artifacts" / experiment / run / "artifacts/deep/er/text.txt"
+            path.parent.mkdir(parents=True)
+            path.write_text(text)
+        self.content = self.read()
+
     def read(self) -> str:
         return self.python(READ)
+
+    def texts(self) -> list[str]:
+        """What the artifacts of the old runs say, through a server of the next version."""
+        return list(json.loads(self.python(READ_TEXTS, self.next)))
 
     def sql(self, statement: str) -> str:
         """Execute an SQL statement where the database is."""
@@ -251,11 +278,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             machine.load(*images, older)
         with Account(directory / "account", made[0].gateway) as account:
             site = Site(directory, {each.name: each for each in made}, account, older, images[1])
-            passes(site.play("site.yml", "--skip-tags", "verify", __mlflow_stack_server_image=older))
-            wait_for_answers(site)
-            site.python(MAKE)
-            site.content = site.read()
+            passes(site.play("site.yml", "--skip-tags", "verify"))
+            go_back_to_older(site)
+            site.fill()
             yield site
+
+
+def go_back_to_older(site: Site) -> None:
+    """Let the stack begin anew, with an empty database, on the older image: one server makes the tables."""
+    identifier = site.home.run("docker", "image", "inspect", "--format={{.Id}}", site.older)
+    update = ("docker", "service", "update", "--quiet", "--no-resolve-image")
+    site.home.run(*update, "--replicas=0", SERVICE)
+    site.sql("DROP SCHEMA public CASCADE")
+    site.sql("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+    site.home.run(*update, "--replicas=1", f"--image={identifier}", SERVICE)
+    wait_for_answers(site)
+    site.home.run(*update, "--replicas=2", SERVICE)
 
 
 def wait_for_answers(site: Site) -> None:
@@ -351,6 +389,8 @@ def test_upgrade(site: Site) -> None:
     with site.asking() as asking:
         output = passes(site.play(UPGRADE, verify_runs="all"))
     (told,) = re.findall(r"MLflow was closed for ([\d.]+) s", output)
+    assert "Read back and compared: 6 runs" in output
+    assert site.texts() == TEXTS
     print(
         f"closed for {told} s as told, {outages(asking):.1f} s as asked, {asking.asked} asked, {asking.errors}"
     )
