@@ -55,6 +55,8 @@ lines:
   elements: str
 """
 
+from functools import partial
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.module import carry_out
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import require_state
@@ -67,16 +69,25 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     settings_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.engine import UpgradeEngine
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.engine import (
+    RollingEngine,
+    UpgradeEngine,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.operations import Upgrade
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import UpgradeRecord
 
 
-def describe(record: UpgradeRecord) -> list[str]:
+def describe(record: UpgradeRecord, *, rolls: bool, on_swarm: bool) -> list[str]:
     """Return the result for people."""
+    back = "the version before" if rolls else "the backup from before, as long as nothing is logged"
     return [
         f"The stack runs {record.target}; {record.closed}.",
-        "playbooks/upgrade.yml -e undo=true goes back to the backup from before, as long as nothing is logged.",
+        f"playbooks/upgrade.yml -e undo=true goes back to {back}.",
+        *(
+            ["site.yml brings the gateways, PostgreSQL's image and the configuration to this version."]
+            if on_swarm
+            else []
+        ),
     ]
 
 
@@ -89,8 +100,12 @@ def run(module: AnsibleModule) -> dict:
         return {"changed": True, "record": record.as_dict(), "lines": []}
     upgrade = Upgrade(stack, record)
     with locked(stack.settings.switches):
-        engine = UpgradeEngine(require_state(stack, record), upgrade, discard=options["discard"])
-        return carry_out(engine, upgrade, options["state"], describe)
+        rolls = upgrade.rolls(record)
+        engine = (RollingEngine if rolls else UpgradeEngine)(
+            require_state(stack, record), upgrade, discard=options["discard"]
+        )
+        told = partial(describe, rolls=rolls, on_swarm=stack.project.on_swarm)
+        return carry_out(engine, upgrade, options["state"], told)
 
 
 def main() -> None:

@@ -54,12 +54,17 @@ record:
   description: The upgrade; empty where there is nothing to do.
   returned: success
   type: dict
+closes:
+  description: Whether MLflow is to be closed; of an upgrade that is to be started, its plan tells.
+  returned: success
+  type: bool
 """
 
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.drivers import driver_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     CHOICE_OPTIONS,
     STACK_OPTIONS,
@@ -71,10 +76,36 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.decisions import (
+    Decision,
     Options,
     decide,
+    require_same_on_swarm,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.images import (
+    postgres_version,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.operations import Upgrade
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import Version
+
+
+def target_of(stack: Stack, image: str, postgres_image: str) -> Version:
+    """Return the version that images mean; a swarm keeps its PostgreSQL, of which it names the image by its id.
+
+    Raises:
+        RefusedError: The next PostgreSQL could not read what the swarm's has written.
+    """
+    deployed = stack.project.postgres_image
+    if not stack.project.on_swarm:
+        return Version(image=image, postgres_image=postgres_image)
+    if deployed and docker.has_image(postgres_image):
+        require_same_on_swarm(postgres_version(deployed), postgres_version(postgres_image))
+    return Version(image=docker.image_id(image), postgres_image=deployed if postgres_image else "")
+
+
+def closes(stack: Stack, decision: Decision) -> bool:
+    """Return whether MLflow is to be closed; of an upgrade that is to be started, its plan tells."""
+    record = decision.record
+    return record is None or decision.action == "start" or not Upgrade(stack, record).rolls(record)
 
 
 def look(module: AnsibleModule) -> dict:
@@ -82,10 +113,10 @@ def look(module: AnsibleModule) -> dict:
     given = module.params
     stack = Stack(settings_of(given))
     options = Options(
-        target=Version(image=given["image"], postgres_image=given["postgres_image"]),
+        target=target_of(stack, given["image"], given["postgres_image"]),
         resume=given["resume"],
         undo=given["undo"],
-        installed=files.digest(stack.settings.directory),
+        installed=driver_of(stack).digest(),
         check=module.check_mode,
         now=time.strftime(ID_FORMAT, time.gmtime()),
     )
@@ -96,6 +127,7 @@ def look(module: AnsibleModule) -> dict:
     return {
         "action": decision.action,
         "message": str(decision),
+        "closes": closes(stack, decision),
         "record": decision.record.as_dict() if decision.record else {},
     }
 

@@ -38,6 +38,11 @@ options:
       - How long closing MLflow and opening it again takes, for the estimate.
     type: int
     default: 15
+  replicas:
+    description:
+      - How many servers the inventory asks a swarm for. One that has another number is refused; V(0) compares nothing.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -53,6 +58,10 @@ record:
   description: The upgrade, with what the plan has found.
   returned: success
   type: dict
+closes:
+  description: Whether MLflow is to be closed. On a swarm, nothing but another schema of the database asks for that.
+  returned: success
+  type: bool
 lines:
   description: The plan for people.
   returned: success
@@ -92,6 +101,7 @@ def find_out(stack: Stack, record: UpgradeRecord, restart_seconds: int) -> plan.
         is_sqlite=stack.database.startswith("sqlite:"),
         free_bytes=shutil.disk_usage(stack.settings.directory).free,
         restart_seconds=restart_seconds,
+        rolls=stack.project.on_swarm and schema.state == "current" and not record.changes_postgres,
     )
 
 
@@ -113,13 +123,22 @@ def run(module: AnsibleModule) -> dict:
     missing = [image for image in record.target.images if not docker.has_image(image)]
     if missing and module.check_mode:
         lines = [f"To: {' and '.join(missing)}, yet to be built. What becomes of the database is known then."]
-        return {"changed": True, "record": record.as_dict(), "lines": lines, "diff": diff(record)}
+        return {
+            "changed": True,
+            "closes": True,
+            "record": record.as_dict(),
+            "lines": lines,
+            "diff": diff(record),
+        }
     found = find_out(stack, record, options["restart_seconds"])
     record = plan.planned(record, found)
+    upgrade = Upgrade(stack, record)
+    upgrade.require_steady(record, options["replicas"])
     if not module.check_mode:
-        Upgrade(stack, record).keep_plan(record)
+        upgrade.keep_plan(record)
     return {
         "changed": True,
+        "closes": not upgrade.rolls(record),
         "record": record.as_dict(),
         "lines": plan.describe(record, found),
         "diff": diff(record),
@@ -133,6 +152,7 @@ def main() -> None:
             **STACK_OPTIONS,
             "record": {"type": "dict", "required": True},
             "restart_seconds": {"type": "int", "default": 15},
+            "replicas": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

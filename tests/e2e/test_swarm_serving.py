@@ -282,7 +282,7 @@ def test_a_drained_node_need_not_answer(served: Site) -> None:
 
 
 def test_what_works_with_compose_alone_refuses(served: Site) -> None:
-    for playbook in ("storage_switch", "upgrade", "restore", "database_move", "tidy"):
+    for playbook in ("storage_switch", "restore", "database_move", "tidy", "audit"):
         output = fails(served.play(f"playbooks/{playbook}.yml"))
         assert "works with Docker Compose only" in output
         assert "Nothing has been changed" in output

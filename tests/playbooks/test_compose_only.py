@@ -11,7 +11,18 @@ from tests.support.ansible import REPOSITORY, run_playbook
 from tests.support.stack import fails
 
 # What works on a swarm, or on no stack at all.
-ON_SWARM = {"backup", "limit", "on_swarm", "preflight", "rotate", "site", "swarm", "teardown", "verify"}
+ON_SWARM = {
+    "backup",
+    "limit",
+    "on_swarm",
+    "preflight",
+    "rotate",
+    "site",
+    "swarm",
+    "teardown",
+    "upgrade",
+    "verify",
+}
 PARTS = {"client_hosts", "compose_only", "lab", "pin_host_key", "sftp"}
 PLAYBOOKS = sorted(path.stem for path in (REPOSITORY / "playbooks").glob("*.yml"))
 
@@ -35,9 +46,9 @@ def test_the_refusal_says_what_works(tmp_path: Path) -> None:
     inventory.write_text(
         json.dumps({name: {"hosts": {"here": here}} for name in ("docker_hosts", "swarm_managers")})
     )
-    output = fails(run_playbook(REPOSITORY / "playbooks/upgrade.yml", "-i", str(inventory)))
+    output = fails(run_playbook(REPOSITORY / "playbooks/storage_switch.yml", "-i", str(inventory)))
     assert "here has mlflow_stack_engine swarm" in output
     assert (
-        "site.yml, verify.yml, backup.yml, rotate.yml and teardown.yml do. Nothing has been changed."
+        "site.yml, verify.yml, upgrade.yml, backup.yml, rotate.yml and teardown.yml do. Nothing has been changed."
         in output
     )

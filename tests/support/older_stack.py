@@ -25,12 +25,17 @@ def older_images(lab: Lab, version: str) -> dict[str, str]:
     compose = (lab.stack / "compose.yml").read_text()
     made = {}
     for image in sorted(set(re.findall(r"freegee/mlflow-(?:server|client):\S+", compose))):
-        name = f"{image}-older-{version}"
-        if subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode:
-            packages = " ".join(_PACKAGES[version])
-            _build(lab.stack, _DOCKERFILE.format(image=image, packages=packages), name)
-        made[image] = name
+        made[image] = older_image(lab, image, version)
     return made
+
+
+def older_image(lab: Lab, image: str, version: str) -> str:
+    """Build an older MLflow's image out of one that was built for a lab, once; return its name."""
+    name = f"{image}-older-{version}"
+    if subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode:
+        packages = " ".join(_PACKAGES[version])
+        _build(lab.stack, _DOCKERFILE.format(image=image, packages=packages), name)
+    return name
 
 
 def go_back_to(lab: Lab, images: dict[str, str], database: str) -> None:

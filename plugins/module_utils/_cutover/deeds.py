@@ -7,13 +7,13 @@ import contextlib
 import errno
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files, round_trips
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import record as records
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.drivers import driver_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -26,7 +26,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import load
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.sizes import readable_size
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 # Where tools have what they write.
@@ -51,6 +50,7 @@ class Deeds(Generic[Kind]):
 
     def __init__(self, stack: Stack, record: Kind) -> None:
         self._stack = stack
+        self._driver = driver_of(stack)
         self._record = record
         self._settings = stack.settings
         self._directory = self._settings.switches / record.id
@@ -94,12 +94,13 @@ class Deeds(Generic[Kind]):
         with translated("the stack's files cannot be kept"):
             files.save(self._settings.directory, self._archive)
             self._extract_before()
+            self._driver.keep(self._directory)
             # Given up where the file system is full, so that the record of the way back can be written.
             (self._directory / _RESERVE).write_bytes(os.urandom(_RESERVE_BYTES))
 
     def drain(self, record: Kind) -> None:
         # A stopped job loses its work, one that goes on would write to what is left behind.
-        jobs = self._stack.jobs()
+        jobs = self._driver.jobs()
         if jobs and not self._settings.stop_jobs:
             raise RefusedError(
                 f"Jobs are running and would lose their work: {', '.join(jobs)}. {self.done_before}",
@@ -112,14 +113,7 @@ class Deeds(Generic[Kind]):
         self._stack.end_tidying()
         docker.remove(self._stack.trainer)
         self._provide_maintenance()
-        # Whoever uses MLflow from elsewhere need not wait for these to end.
-        if self._stack.project.stopped:
-            self._stack.compose.run("stop", *self._stack.project.stopped)
-        closed_at = time.monotonic()
-        with self._stack.requests_waiting():
-            self._stack.compose.run("stop", "mlflow")
-            docker.run("container", "start", self._stack.maintenance)
-        return closed_at
+        return self._driver.close()
 
     def back_up(self, record: Kind) -> None:
         # A resumed cutover finds the backup from before its first change.
@@ -128,21 +122,18 @@ class Deeds(Generic[Kind]):
 
     def install_files(self, record: Kind) -> None:
         with translated("the next files cannot be installed"):
-            files.install(self._directory / "next", self._settings.directory)
+            self._driver.install(self._directory / "next")
 
     def open(self, record: Kind) -> float:
-        # Made while there is still an answer.
-        self._stack.compose.run("up", "--no-start", "--no-build", "mlflow")
-        docker.remove(self._stack.maintenance)
-        opened_at = self._stack.open(self._settings.wait_timeout)
+        opened_at = self._driver.open(self._directory)
         docker.remove(self._stack.candidate)
         return opened_at
 
     def await_services(self, record: Kind) -> None:
-        self._stack.await_services(self._settings.wait_timeout)
+        self._driver.await_services()
 
     def verify(self, record: Kind) -> None:
-        containers = dict(round_trips.clients(self._stack))
+        containers = dict(self._driver.clients())
         started = round_trips.start(self._stack, self._store(record).access, containers)
         self._verify_meanwhile(record)
         self.await_services(record)
@@ -160,7 +151,7 @@ class Deeds(Generic[Kind]):
 
     def restore_files(self, record: Kind) -> None:
         with translated("the files from before cannot be restored"):
-            files.restore(self._archive, self._settings.directory)
+            self._driver.restore(self._archive, credentials=True)
 
     def tidy(self, record: Kind) -> None:
         for program in filter(None, (self._tool, self._candidate)):
@@ -247,15 +238,7 @@ class Deeds(Generic[Kind]):
     def _start_candidate(self, *options: str) -> None:
         """Start the server of the next files, which nobody else reaches, and wait until it answers."""
         docker.remove(self._stack.candidate)
-        following = self._directory / "next"
-        docker.Compose(str(following)).run(
-            *("run", "--detach", "--no-deps", f"--name={self._stack.candidate}"),
-            *(*options, f"--volume={self.work}:{WORK}:z", "mlflow"),
-        )
-        candidate = self._stack.candidate
-        docker.wait_until_healthy(
-            candidate, self._settings.wait_timeout, lambda: self._stack.answers(candidate, following)
-        )
+        self._driver.start_candidate(self._directory / "next", [*options, f"--volume={self.work}:{WORK}:z"])
         self._candidate = Program(self._stack.candidate, ["read-back", "roundtrip"])
 
     def _restart_tool(self) -> None:
@@ -281,19 +264,7 @@ class Deeds(Generic[Kind]):
         return self._candidate
 
     def _provide_maintenance(self) -> None:
-        if docker.inspect(self._stack.maintenance) is not None:
-            return
-        project = self._stack.project
-        docker.run(
-            *("container", "create", f"--name={self._stack.maintenance}", "--pull=never", "--stop-timeout=2"),
-            *docker.RESTRICTED,
-            *docker.NO_PROXIES,
-            f"--label={LABEL}={self._settings.directory}",
-            f"--label=freegee.mlflow_sftp.project={project.name}",
-            *(f"--network={project.network}", "--network-alias=mlflow", "--restart=unless-stopped"),
-            *(f"--publish={port}" for port in project.ports),
-            *(self._image, "python", "-m", "mlflow_sftp.maintenance_server", "--port", "5000"),
-        )
+        self._driver.provide_maintenance(self._image)
 
     def _write(self, record: Kind) -> None:
         reserve = self._directory / _RESERVE

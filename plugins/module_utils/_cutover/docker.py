@@ -77,6 +77,14 @@ def has_image(image: str) -> bool:
     return has("image", image)
 
 
+def image_id(image: str) -> str:
+    """Return the id of an image, by which a swarm's services name theirs; the image as it was named without one."""
+    try:
+        return run("image", "inspect", "--format={{.Id}}", image).strip()
+    except CutoverError:
+        return image
+
+
 def remove(*containers: str) -> None:
     """Remove containers, running or not; what is gone already is no error."""
     shown = [each for each in containers if inspect(each) is not None]

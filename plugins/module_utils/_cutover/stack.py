@@ -30,7 +30,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm import passfile
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
-_QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
+QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 # Where containers have an SQLite database.
 DATABASE = "/var/lib/mlflow"
 # Where PostgreSQL's image has the volume with the cluster.
@@ -385,7 +385,7 @@ class Stack:
         found = docker.inspect(container)
         networks = found["NetworkSettings"]["Networks"].values() if found else ()
         for address in filter(None, (network.get("IPAddress") for network in networks)):
-            question = Request(f"http://{address}:5000{_QUESTION}", headers=headers)
+            question = Request(f"http://{address}:5000{QUESTION}", headers=headers)
             try:
                 with build_opener(ProxyHandler({})).open(question, timeout=5) as answer:
                     return int(answer.status)
@@ -398,7 +398,7 @@ class Stack:
 
     def _wait_for_answer(self, seconds: float) -> float:
         """Return when MLflow answered a question that reaches the database."""
-        url = f"http://{_address(self.project.ports)}{_QUESTION}"
+        url = f"http://{_address(self.project.ports)}{QUESTION}"
         # An address of the Docker host itself.
         opener = build_opener(ProxyHandler({}))
         question = Request(url, headers=login.authorization(self.settings.directory))
@@ -419,6 +419,10 @@ class Stack:
     def database_volume(self) -> str:
         """The volume on which SQLite's file is, and where containers have it."""
         return f"{self.project.name}_database:{DATABASE}"
+
+    def volumes(self, *further: str) -> list[str]:
+        """Return the volumes with which a server reaches the store and the database, and further ones."""
+        return self._data(self.database, further)
 
     def _data(self, database: str, further: Sequence[str]) -> list[str]:
         if self.project.on_swarm:

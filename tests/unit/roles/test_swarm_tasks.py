@@ -105,10 +105,15 @@ def test_a_database_that_does_not_answer_is_left_to_whoever_provides_it(
 
 
 def test_nodes_are_required_to_be_ready_before_services_change() -> None:
-    order = [task["name"] for task in tasks_of(PLAYBOOKS / "swarm_serving.yml")]
-    assert order.index("Require nodes that are ready for the services") < order.index(
-        "Provide what the swarm serves"
-    )
+    assert "Require nodes that are ready for the services" in names("ready.yml")
+    assert named(PLAYBOOKS / "swarm_images.yml", "Require what is to be served on each node")
+    for name, change in (
+        ("swarm_serving", "Serve MLflow on the swarm"),
+        ("upgrade", "Upgrade MLflow"),
+    ):
+        plays = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text())
+        brought = [play.get("ansible.builtin.import_playbook") for play in plays].index("swarm_images.yml")
+        assert brought < [play["name"] for play in plays].index(change)
     holder = {"name": "one", "node": "n1", "images": True, "volume": False}
     nodes = [
         {
@@ -139,8 +144,11 @@ def test_nodes_are_required_to_be_ready_before_services_change() -> None:
 def test_what_a_swarm_is_refused_for_holds_with_every_tag_that_serves() -> None:
     plays = yaml.safe_load((PLAYBOOKS / "preflight.yml").read_text())
     (play,) = [each for each in plays if each["name"] == "Check the swarm that is to serve the stack"]
-    serving = yaml.safe_load((PLAYBOOKS / "swarm_serving.yml").read_text())
-    assert {tag for each in serving for tag in each["tags"]} <= set(play["tags"])
+    for name in ("swarm_images", "swarm_serving"):
+        serving = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text())
+        tags = {tag for each in serving if "hosts" in each for tag in each["tags"]}
+        assert tags
+        assert tags <= set(play["tags"])
 
 
 @pytest.mark.parametrize("file", ["on_swarm.yml", "compose_only.yml"])
@@ -341,11 +349,17 @@ def test_names_of_a_swarm_are_none_of_composes() -> None:
     ],
 )
 def test_nodes_are_asked_only_where_the_home_has_images(groups: dict[str, list[str]], reached: bool) -> None:
-    plays = yaml.safe_load((PLAYBOOKS / "swarm_serving.yml").read_text())
+    plays = yaml.safe_load((PLAYBOOKS / "swarm_images.yml").read_text())
     patterns = [play["hosts"] for play in plays if play["hosts"].startswith("swarm_managers")]
     assert len(patterns) == 2
     for pattern in patterns:
         assert (":!all" not in str(value(pattern, groups=groups))) is reached
+
+
+def test_no_image_is_brought_where_none_is_needed() -> None:
+    for play in yaml.safe_load((PLAYBOOKS / "swarm_images.yml").read_text()):
+        given: dict[str, Any] = {"groups": {"mlflow_on_swarm": ["one"]}, "swarm_images_needed": False}
+        assert ":!all" in str(value(play["hosts"], **given)), play["name"]
 
 
 @pytest.mark.parametrize(("limit", "left"), [(["one", "two"], []), (["one"], ["two"])])

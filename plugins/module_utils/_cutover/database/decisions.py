@@ -41,7 +41,7 @@ def require_installed(record: DatabaseKind, installed: str) -> None:
     """
     if installed != record.installed:
         raise RefusedError(
-            f"compose.yml or .env has changed since the last {record.NAME}: going back would undo that as well, a new "
-            "password among it. Nothing was changed",
+            f"compose.yml or .env has changed since the last {record.NAME}, or the servers of a swarm have: going back "
+            "would undo that as well, a new password among it. Nothing was changed",
             "Deploy what was deployed then (site.yml), and run this playbook again; or restore a backup",
         )

@@ -23,7 +23,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store, images_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 # What MLflow told before.
 _ENTITIES = "entities.json"
@@ -59,8 +59,8 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
             RefusedError: Some are gone.
         """
         with translated("the files from before cannot be read"):
-            before = files.text_of(self._archive, "compose.yml")
-        gone = [image for image in images_of(before) if not docker.has_image(image)]
+            before = self._driver.images(self._archive)
+        gone = [image for image in before if not docker.has_image(image)]
         if gone:
             raise RefusedError(
                 f"The images from before the {record.NAME} are gone: {', '.join(gone)}. Nothing was changed",
@@ -101,11 +101,11 @@ class DatabaseDeeds(Deeds[DatabaseKind]):
     def restore_files(self, record: DatabaseKind) -> None:
         # Such a cutover changes no credentials, and since it was done others may have come.
         with translated("the files from before cannot be restored"):
-            files.restore(self._archive, self._settings.directory, credentials=False)
+            self._driver.restore(self._archive, credentials=False)
 
     def installed(self, record: DatabaseKind) -> str:
         with translated("the stack's files cannot be read"):
-            return files.digest(self._settings.directory)
+            return self._driver.digest()
 
     def tidy(self, record: DatabaseKind) -> None:
         super().tidy(record)

@@ -88,6 +88,21 @@ def decide(deployed: Version, store: Store, records: Sequence[Record], options: 
     return Decision("start", record, deployed)
 
 
+def require_same_on_swarm(before: str, after: str) -> None:
+    """Refuse another major version of a swarm's PostgreSQL.
+
+    Raises:
+        RefusedError: They differ.
+    """
+    if before != after:
+        raise RefusedError(
+            f"The swarm's PostgreSQL is {before}, and the next image has {after}, which cannot read its cluster; on a "
+            "swarm, no playbook brings it over. Nothing was changed",
+            f"Name an image with PostgreSQL {before} in mlflow_stack_postgres_image; or dump the database with the "
+            "present version, and restore that into a PostgreSQL outside, which mlflow_stack_backend_store then names",
+        )
+
+
 def _to_undo(deployed: Version, records: Sequence[Record], installed: str) -> UpgradeRecord:
     """Return the last upgrade, where its backup still is what a way back needs."""
     last = last_done(records, UpgradeRecord)

@@ -55,3 +55,22 @@ class UpgradeEngine(InPlaceEngine[UpgradeRecord]):
             self._step("Restore PostgreSQL", self._operations.restore_postgres)
         if not self.record.replaces_cluster:
             super()._restore()
+
+
+class RollingEngine(UpgradeEngine):
+    """Carries out an upgrade whose servers may serve beside those from before: nothing is closed.
+
+    The database stays, so that going back loses nothing either.
+    """
+
+    def _change(self) -> None:
+        self._step("Try the next server", self._operations.try_candidate)
+
+    def _close(self) -> None:
+        self.record = self.record.updated(closed_seconds=0.0)
+
+    def _open(self) -> None:
+        self._step("Replace the servers one after the other", self._common.open)
+
+    def _named_since(self) -> str:
+        return ""

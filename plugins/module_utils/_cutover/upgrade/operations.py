@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import WORK
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import WORK, translated
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -35,7 +35,23 @@ class Upgrade(InPlaceDeeds[UpgradeRecord]):
         volumes = [*self._stack.credentials(), f"{self.work}:{WORK}:z"]
         self._stack.start_tool(name, volumes, *command, labels=labels, image=self._record.target.image)
 
+    def rolls(self, record: UpgradeRecord) -> bool:
+        """Whether servers of both versions may serve beside each other, on one database."""
+        return self._driver.rolls and not record.changes_schema and not record.changes_postgres
+
+    def require_steady(self, record: UpgradeRecord, replicas: int) -> None:
+        """Require services that nobody else is changing, of so many servers; 0 where nobody has said how many.
+
+        Raises:
+            RefusedError: It is not the time to begin.
+        """
+        self._driver.require_steady(replicas, closes=not self.rolls(record))
+
     def require_way_back(self, record: UpgradeRecord) -> None:
+        self.require_steady(record, 0)
+        if self.rolls(record):
+            self.require_images(record)
+            return
         super().require_way_back(record)
         if record.replaces_cluster:
             try:
@@ -47,11 +63,17 @@ class Upgrade(InPlaceDeeds[UpgradeRecord]):
 
     # What follows is `UpgradeOperations`.
 
+    def save_files(self, record: UpgradeRecord) -> None:
+        super().save_files(record)
+        with translated("the next servers cannot be described"):
+            self._driver.describe(self._directory / "next", record.target.image)
+
     def prepare(self, record: UpgradeRecord) -> None:
         self._end_candidate()
         self._restart_tool()
         self._provide_maintenance()
-        if not (self.work / BEFORE).exists():
+        # Of one that is resumed, that was told before MLflow was closed.
+        if not record.interrupted:
             self._tell_before()
 
     def migrate(self, record: UpgradeRecord) -> None:

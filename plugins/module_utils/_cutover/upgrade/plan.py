@@ -60,6 +60,7 @@ class Findings:
         is_sqlite: Whether it is a file, of which the migration makes copies.
         free_bytes: Free where the backup is written.
         restart_seconds: How long closing MLflow and opening it again takes.
+        rolls: Whether servers of two versions may serve beside each other, one taking the other's place.
     """
 
     schema: Schema
@@ -70,6 +71,7 @@ class Findings:
     is_sqlite: bool
     free_bytes: int
     restart_seconds: float
+    rolls: bool = False
 
 
 def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
@@ -82,7 +84,8 @@ def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
     if found.schema.state == "empty":
         raise RefusedError("The deployed database is empty. Nothing was changed", "Run site.yml")
     _require_postgres(found.before, found.after)
-    _require_space(found)
+    if not found.rolls:
+        _require_space(found)
     source, target = found.before, found.after
     return record.updated(
         source=replace(
@@ -105,7 +108,12 @@ def describe(record: UpgradeRecord, found: Findings) -> list[str]:
         f"MLflow knows {', '.join(f'{count} {name}' for name, count in found.known.items())}.",
         *_postgres(record),
         *_migration(found),
-        _downtime(record, found),
+        *([] if found.rolls else [_backup(found), _downtime(record, found)]),
+        *(
+            ["Nothing is closed: the next servers take the places of the others one after the other."]
+            if found.rolls
+            else []
+        ),
     ]
 
 
@@ -163,7 +171,10 @@ def _migration(found: Findings) -> Iterator[str]:
         yield f"The database's schema stays {schema.revision}."
     if schema.login == "behind":
         yield "The tables of MLflow's login get the schema of the next version, when its server first starts."
-    yield (
+
+
+def _backup(found: Findings) -> str:
+    return (
         f"Before that, a backup of {readable_size(found.bytes)} at most is made; {readable_size(found.free_bytes)} are "
         "free there."
     )

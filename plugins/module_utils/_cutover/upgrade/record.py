@@ -67,6 +67,11 @@ class UpgradeRecord(InPlaceRecord):
         return str(self.target)
 
     @property
+    def changes_schema(self) -> bool:
+        """Whether the database gets another schema."""
+        return self.source.revision != self.target.revision
+
+    @property
     def changes_postgres(self) -> bool:
         """Whether the stack's PostgreSQL gets another image."""
         return self.source.postgres_image != self.target.postgres_image

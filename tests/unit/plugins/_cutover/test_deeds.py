@@ -21,8 +21,8 @@ class Closing:
         self.done: list[str] = []
         self.broken = ""
         stack: Any = Stack.__new__(Stack)
-        stack.project = SimpleNamespace(name="mlflow", stopped=(), gateways=["gateway"])
-        stack.settings = SimpleNamespace(switches=Path("/nowhere"))
+        stack.project = SimpleNamespace(name="mlflow", stopped=(), gateways=["gateway"], on_swarm=False)
+        stack.settings = SimpleNamespace(switches=Path("/nowhere"), wait_timeout=1)
         stack.compose = SimpleNamespace(run=self._run)
         monkeypatch.setattr(docker, "remove", lambda *names: self._run("remove", *names))
         monkeypatch.setattr(docker, "run", self._run)

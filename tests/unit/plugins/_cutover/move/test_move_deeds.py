@@ -56,7 +56,7 @@ def deeds(tmp_path: Path, record: MoveRecord) -> Move:
     (settings.switches / record.id / "next/postgres").mkdir(parents=True, exist_ok=True)
     stack = SimpleNamespace(
         settings=settings,
-        project=SimpleNamespace(services=()),
+        project=SimpleNamespace(services=(), on_swarm=False),
         postgres=POSTGRES,
         postgres_volume=VOLUME,
         database_network="mlflow_database",

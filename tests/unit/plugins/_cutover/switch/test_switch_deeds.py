@@ -20,6 +20,7 @@ class Candidate:
         settings = SimpleNamespace(directory=tmp_path, switches=tmp_path / "switches", wait_timeout=1)
         stack: Any = SimpleNamespace(
             settings=settings,
+            project=SimpleNamespace(on_swarm=False),
             tool="mlflow-storage",
             candidate="mlflow-candidate",
             copier="mlflow-storage-copy",

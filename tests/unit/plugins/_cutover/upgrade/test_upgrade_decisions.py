@@ -16,6 +16,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgra
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.decisions import (
     Options,
     decide,
+    require_same_on_swarm,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.record import (
     UpgradeRecord,
@@ -215,6 +216,29 @@ def test_the_plan_of_a_next_postgresql() -> None:
     text = "\n".join(plan.describe(record, found))
     assert "PostgreSQL 15 becomes 17" in text
     assert "schema stays ccc" in text
+
+
+def test_the_plan_of_servers_that_take_each_others_places() -> None:
+    # Nothing is backed up, so that room for that is no reason.
+    found = findings(schema=schema("current", "ccc"), rolls=True, free_bytes=0)
+    record = plan.planned(upgrade(), found)
+    assert not record.changes_schema
+    text = "\n".join(plan.describe(record, found))
+    assert "Nothing is closed: the next servers take the places of the others one after the other." in text
+    for words in ("downtime", "backup"):
+        assert words not in text
+
+
+def test_another_schema_is_a_change_of_the_schema() -> None:
+    assert plan.planned(upgrade(), findings()).changes_schema
+
+
+def test_a_swarm_keeps_the_major_version_of_its_postgresql() -> None:
+    require_same_on_swarm("15", "15")
+    with pytest.raises(
+        RefusedError, match=r"PostgreSQL is 15, and the next image has 17.*Nothing was changed"
+    ):
+        require_same_on_swarm("15", "17")
 
 
 @pytest.mark.parametrize(

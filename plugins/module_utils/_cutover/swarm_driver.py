@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A cutover of servers that a swarm runs, from the stack's home, a manager.
+
+The gateways answer 503 with Retry-After where there is no server, so that nothing has to answer in MLflow's place.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import (
+    described,
+    docker,
+    durable_file,
+    engine_api,
+    files,
+    steadiness,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import PYTHON
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import services_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import QUESTION, Stack
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node, node_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout import (
+    Progress,
+    progress_of,
+    verdict,
+)
+
+# The servers' description from before, and below `next` that of after.
+DESCRIPTION = "service.json"
+_LINES = 15
+_PAUSE = 0.5
+# What a swarm gives a server to end, which role mlflow_stack sets.
+_GRACE_SECONDS = 120
+# One that hangs, a swarm gives up after 3.5 minutes.
+_HANGS_SECONDS = 240
+# Gateways find servers by name and ask them; whatever keeps one of them from it is not the cutover's.
+_GATEWAY_SECONDS = 20
+
+# Asks MLflow until it answers, then the gateways, as long as they may take to know.
+_ASK = """
+import http.client, socket, ssl, sys, time, urllib.request
+seconds, path, gateway, port, host, patience = sys.argv[1:]
+def server():
+    urllib.request.urlopen("http://mlflow:5000" + path, timeout=10).read()
+def gateways():
+    trusting = ssl._create_unverified_context()
+    for address in sorted({each[4][0] for each in socket.getaddrinfo(gateway, int(port), proto=socket.IPPROTO_TCP)}):
+        plain = socket.create_connection((address, int(port)), timeout=5)
+        connection = http.client.HTTPConnection(address)
+        connection.sock = trusting.wrap_socket(plain, server_hostname=host.partition(":")[0])
+        connection.request("GET", path, headers={"Host": host})
+        if connection.getresponse().status != 200:
+            raise OSError("a gateway knows no server yet")
+def ask(question, seconds):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return question()
+        except (OSError, http.client.HTTPException) as error:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.2)
+ask(server, float(seconds))
+if int(port):
+    try:
+        ask(gateways, float(patience))
+    except (OSError, http.client.HTTPException):
+        pass
+"""
+_ASK_CANDIDATE = """
+import sys, urllib.request
+urllib.request.urlopen("http://localhost:5000" + sys.argv[1], timeout=5).read()
+"""
+
+
+class SwarmDriver:
+    """`driver.Driver` of a swarm: what is described, the swarm says."""
+
+    rolls = True
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._name = f"{stack.project.name}_mlflow"
+        self._seconds = stack.settings.wait_timeout
+        self._wanted: described.Description | None = None
+        self._changed = False
+
+    def require_steady(self, replicas: int, *, closes: bool) -> None:
+        reasons = list(steadiness.findings(self._progress(), _nodes(), replicas, closes=closes))
+        if reasons:
+            raise RefusedError(f"{' '.join(reasons)} Nothing was changed")
+
+    def digest(self) -> str:
+        return f"{files.digest(self._stack.settings.directory)} {described.digest(self._described())}"
+
+    def keep(self, directory: Path) -> None:
+        _write(directory / DESCRIPTION, self._described())
+
+    def describe(self, following: Path, image: str) -> None:
+        before = _read(following.parent / DESCRIPTION)
+        _write(following / DESCRIPTION, described.with_image(before, image))
+
+    def images(self, archive: Path) -> list[str]:
+        return [described.image_of(_read(archive.parent / DESCRIPTION))]
+
+    def install(self, following: Path) -> None:
+        self._wanted = _read(following / DESCRIPTION)
+
+    def restore(self, archive: Path, *, credentials: bool) -> None:
+        self._wanted = _read(archive.parent / DESCRIPTION)
+
+    def jobs(self) -> list[str]:
+        # They run on client hosts, and wait for MLflow.
+        return []
+
+    def provide_maintenance(self, image: str) -> None:
+        """The gateways answer."""
+
+    def close(self) -> float:
+        closed_at = time.monotonic()
+        engine_api.describe_service(self._name, described.with_replicas(self._described(), 0))
+        self._await_end(closed_at + _GRACE_SECONDS + self._seconds)
+        return closed_at
+
+    def open(self, directory: Path) -> float:
+        present = self._described()
+        wanted = self._wanted or described.with_replicas(
+            present, described.replicas_of(_read(directory / DESCRIPTION))
+        )
+        if described.replicas_of(present):
+            self._changed = engine_api.describe_service(self._name, wanted)
+            self.await_services()
+            return time.monotonic()
+        asker = self._stack.planner
+        self._stack.start_tool(asker, (), image=described.image_of(wanted))
+        try:
+            engine_api.describe_service(self._name, wanted)
+            self._ask(asker, wanted)
+            return time.monotonic()
+        finally:
+            docker.remove(asker)
+
+    def await_services(self) -> None:
+        progress = self._progress()
+        deadline = time.monotonic() + self._seconds * max(progress.desired, 1) + _HANGS_SECONDS
+        while (said := verdict(progress, self._changed)) != "settled":
+            if said == "failed":
+                raise CutoverError(
+                    f"the swarm did not keep what was asked for. {progress}", self._complaints()
+                )
+            if time.monotonic() > deadline:
+                raise CutoverError(f"the servers do not run as described. {progress}", self._complaints())
+            time.sleep(_PAUSE)
+            progress = self._progress()
+
+    def clients(self) -> Iterator[tuple[str, str]]:
+        image = described.image_of(self._described())
+        self._stack.start_tool(self._stack.trainer, self._stack.credentials(), image=image)
+        yield "the home", self._stack.trainer
+
+    def start_candidate(self, following: Path, options: Sequence[str]) -> None:
+        wanted = _read(following / DESCRIPTION)
+        name, project = self._stack.candidate, self._stack.project
+        docker.remove(name)
+        docker.run(
+            *("container", "create", f"--name={name}", "--pull=never", "--stop-timeout=2"),
+            *docker.RESTRICTED,
+            f"--label={LABEL}={self._stack.settings.directory}",
+            f"--network={project.networks[0]}",
+            *(f"--add-host={each}" for each in project.hosts),
+            *(f"--volume={volume}" for volume in self._stack.volumes(*self._stack.credentials())),
+            *described.run_options(wanted),
+            *options,
+            described.image_of(wanted),
+            *described.arguments(wanted),
+        )
+        # Before it looks for the database.
+        for network in project.networks[1:]:
+            docker.run("network", "connect", network, name)
+        docker.run("container", "start", name)
+        docker.wait_until_healthy(name, self._seconds, lambda: _answers(name))
+
+    def _described(self) -> described.Description:
+        """Return how the servers are described at present."""
+        description: described.Description = engine_api.service_of(self._name)["Spec"]
+        return description
+
+    def _tasks(self) -> list[Mapping[str, Any]]:
+        ids = docker.run("service", "ps", "--quiet", "--no-trunc", self._name).split()
+        if not ids:
+            return []
+        # One that is gone meanwhile is no error.
+        done = subprocess.run(
+            ["docker", "inspect", "--type=task", *ids], capture_output=True, text=True, check=False
+        )
+        found: list[Mapping[str, Any]] = json.loads(done.stdout or "[]")
+        return found
+
+    def _progress(self) -> Progress:
+        return progress_of(engine_api.service_of(self._name), self._tasks())
+
+    def _await_end(self, deadline: float) -> None:
+        """Wait until no server is left: one that goes on would write to a database of the next version."""
+        while left := steadiness.left(self._tasks()):
+            if time.monotonic() > deadline:
+                names = {node.id: node.hostname for node in _nodes()}
+                places = ", ".join(sorted({names.get(each, each) for each in left}))
+                raise CutoverError(
+                    f"{len(left)} servers of {self._name} have not ended, on {places}",
+                    "Bring that node back; or, where it is gone for good, forget it (docker node rm --force)",
+                )
+            time.sleep(_PAUSE)
+
+    def _ask(self, asker: str, wanted: described.Description) -> None:
+        """Wait until MLflow answers a question that reaches the database, and the gateways know."""
+        gateway, port = f"{self._stack.project.name}_gateway", self._gateway_port()
+        origin = described.environment_of(wanted).get("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "")
+        host = origin.partition("://")[2]
+        words = (str(self._seconds), QUESTION, gateway, str(port if host else 0), host, str(_GATEWAY_SECONDS))
+        try:
+            docker.run("container", "exec", asker, PYTHON, "-c", _ASK, *words)
+        except CutoverError as error:
+            raise CutoverError(
+                f"MLflow did not answer within {self._seconds} s: {error.seen}. {self._progress()}",
+                self._complaints(),
+            ) from error
+
+    def _gateway_port(self) -> int:
+        """Return where the gateways listen in their network; 0 where nobody knows."""
+        project = self._stack.project
+        shown = services_of(project.name, self._stack.settings.directory)
+        ports = [
+            port["TargetPort"]
+            for each in shown
+            if each["Spec"]["Name"] == f"{project.name}_gateway"
+            for port in (each["Spec"].get("EndpointSpec") or {}).get("Ports") or ()
+        ]
+        return int(ports[0]) if ports else 0
+
+    def _complaints(self) -> str:
+        """Return the end of the servers' log, as far as there is one."""
+        command = ["timeout", "10", "docker", "service", "logs", f"--tail={_LINES}", self._name]
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        lines = done.stdout.strip().splitlines()[-_LINES:]
+        return "\n".join(["The end of its log:", *lines]) if lines else "It has no log"
+
+
+def _answers(candidate: str) -> bool:
+    """Return whether a server answers that no name leads to, a question that reaches the database."""
+    try:
+        docker.run("container", "exec", candidate, PYTHON, "-c", _ASK_CANDIDATE, QUESTION)
+    except CutoverError:
+        return False
+    return True
+
+
+def _nodes() -> list[Node]:
+    ids = docker.run("node", "ls", "--quiet").split()
+    return [node_of(each) for each in json.loads(docker.run("node", "inspect", *ids))]
+
+
+def _read(path: Path) -> described.Description:
+    try:
+        found: described.Description = json.loads(path.read_text())
+    except ValueError as error:
+        raise OSError(f"{path} is no JSON: {error}") from error
+    return found
+
+
+def _write(path: Path, description: described.Description) -> None:
+    durable_file.write(path, (json.dumps(description, indent=2, sort_keys=True) + "\n").encode())
