@@ -118,6 +118,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     require_none_interrupted(load_all(stack.settings.switches))
     if state == "planned":
         served.require_quiet(services, options["nodes"])
+        served.require_unshared(services)
     if state == "planned" or module.check_mode:
         due = [each.old for name in services for each in served.due(name)] if state != "pruned" else []
         return {**result(served, services, due, "Would replace"), "changed": state != "planned" and bool(due)}

@@ -33,6 +33,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.renewal import (
     Exchange,
     exchanges,
+    shared,
     unneeded,
     unquiet,
 )
@@ -78,6 +79,13 @@ class ServedSecrets:
             asked: Ids of the nodes that the run can ask.
         """
         found = list(unquiet(_nodes(), asked, [self._progress(part) for part in parts]))
+        if found:
+            raise RefusedError(" ".join(found))
+
+    def require_unshared(self, parts: Sequence[str]) -> None:
+        """Refuse to replace a secret for these services that another one sees as well."""
+        services = services_of(self._project, self._directory)
+        found = list(shared(services, [self._name(part) for part in parts]))
         if found:
             raise RefusedError(" ".join(found))
 
@@ -165,9 +173,12 @@ class ServedSecrets:
             gateway_config_dir="",
             gateway_tls_dir="",
             postgres_config_dir="",
+            dask_config_dir="",
+            dask_tls_dir="",
             server_ids=own,
             gateway_ids=own,
             postgres_ids=own,
+            storing=("mlflow",),
         )
         files = [path for path in sorted((self._directory / ".secrets").rglob("*")) if path.is_file()]
         return objects_of(

@@ -66,6 +66,30 @@ def unneeded(secrets: Iterable[str], services: Iterable[Mapping[str, Any]]) -> l
     return sorted(set(secrets) - seen)
 
 
+def shared(services: Sequence[Mapping[str, Any]], names: Collection[str]) -> Iterator[str]:
+    """Say which other services see a secret that some see, a sentence or two for each.
+
+    Args:
+        services: What ``docker service inspect`` tells of the stack's services.
+        names: Of those whose secrets are to be replaced.
+    """
+    seen = {
+        service["Spec"]["Name"]: {
+            each["SecretName"]
+            for each in service["Spec"]["TaskTemplate"]["ContainerSpec"].get("Secrets") or ()
+        }
+        for service in services
+    }
+    replaced = {secret for name in names for secret in seen.get(name, ())}
+    for name in sorted(seen):
+        if name not in names and seen[name] & replaced:
+            yield (
+                f"{name} has the same secret, and would go on with the one before, which is then refused. Remove that "
+                "service before, and have it made again afterwards: dask's workers by site.yml with "
+                f"mlflow_stack_dask: false, then true. {_UNCHANGED}"
+            )
+
+
 def unquiet(nodes: Sequence[Node], asked: Collection[str], services: Sequence[Progress]) -> Iterator[str]:
     """Say why no secret may be replaced now, a sentence or two for each reason.
 

@@ -8,6 +8,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.renewal import (
     Exchange,
     exchanges,
+    shared,
     unneeded,
     unquiet,
 )
@@ -60,6 +61,27 @@ def test_only_what_no_service_sees_is_removed() -> None:
         {"Spec": {"TaskTemplate": {"ContainerSpec": {}}}},
     ]
     assert unneeded(["b", "a", "c"], services) == ["b", "c"]
+
+
+def service(name: str, *secrets: str) -> dict[str, Any]:
+    """What the swarm tells of a service."""
+    container = {"Secrets": [seen(each) for each in secrets]}
+    return {"Spec": {"Name": name, "TaskTemplate": {"ContainerSpec": container}}}
+
+
+@pytest.mark.parametrize(
+    ("secrets", "found"),
+    [
+        ({"s_mlflow": ["key", "pass"], "s_gateway": ["certificate"]}, []),
+        # With direct access, dask's workers log in themselves.
+        ({"s_mlflow": ["key", "pass"], "s_dask-worker": ["key", "certificate"]}, ["s_dask-worker"]),
+        ({"s_dask-worker": ["key"]}, []),
+    ],
+)
+def test_who_else_sees_a_secret(secrets: dict[str, list[str]], found: list[str]) -> None:
+    said = list(shared([service(name, *each) for name, each in secrets.items()], ["s_mlflow"]))
+    assert [text.split()[0] for text in said] == found
+    assert all("Nothing was changed." in text for text in said)
 
 
 def node(identifier: str = "n1", state: str = "ready", availability: str = "active") -> Node:
