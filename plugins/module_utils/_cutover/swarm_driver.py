@@ -49,10 +49,13 @@ _GATEWAY_SECONDS = 20
 
 # Asks MLflow until it answers, then the gateways, as long as they may take to know.
 _ASK = """
-import http.client, socket, ssl, sys, time, urllib.request
+import http.client, socket, ssl, sys, time
 seconds, path, gateway, port, host, patience = sys.argv[1:]
 def server():
-    urllib.request.urlopen("http://mlflow:5000" + path, timeout=10).read()
+    connection = http.client.HTTPConnection("mlflow", 5000, timeout=10)
+    connection.request("GET", path)
+    if connection.getresponse().status != 200:
+        raise OSError("no server reaches the database yet")
 def gateways():
     trusting = ssl._create_unverified_context()
     for address in sorted({each[4][0] for each in socket.getaddrinfo(gateway, int(port), proto=socket.IPPROTO_TCP)}):
@@ -79,8 +82,10 @@ if int(port):
         pass
 """
 _ASK_CANDIDATE = """
-import sys, urllib.request
-urllib.request.urlopen("http://localhost:5000" + sys.argv[1], timeout=5).read()
+import http.client, sys
+connection = http.client.HTTPConnection("localhost", 5000, timeout=5)
+connection.request("GET", sys.argv[1])
+sys.exit(connection.getresponse().status != 200)
 """
 
 
