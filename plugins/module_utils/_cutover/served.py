@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Project
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node, node_of
 
 # Beside LABEL: two stacks of a swarm may have the same directory on different homes.
 PROJECT_LABEL = "freegee.mlflow_sftp.project"
+_TRIES = 5
 
 
 def filters(project: str, directory: Path) -> tuple[str, ...]:
@@ -55,3 +59,26 @@ def served(project: str, directory: Path) -> Project:
     )
     names = docker.run("network", "inspect", "--format={{.Id}} {{.Name}}", *ids).split()
     return Project.from_services(project, services, dict(zip(names[::2], names[1::2], strict=True)))
+
+
+def tasks_of(service: str) -> list[Mapping[str, Any]]:
+    """Return what ``docker inspect --type task`` tells of a service's tasks, of those that are over as well.
+
+    Raises:
+        CutoverError: They cannot be told; never fewer than there are.
+    """
+    for _ in range(_TRIES):
+        ids = docker.run("service", "ps", "--quiet", "--no-trunc", service).split()
+        # One may be gone between the two questions.
+        with contextlib.suppress(CutoverError):
+            found: list[Mapping[str, Any]] = (
+                json.loads(docker.run("inspect", "--type=task", *ids)) if ids else []
+            )
+            return found
+    raise CutoverError(f"the tasks of {service} cannot be told, or change faster than they can be asked for")
+
+
+def nodes() -> list[Node]:
+    """Return the nodes, as the managers see them."""
+    ids = docker.run("node", "ls", "--quiet").split()
+    return [node_of(each) for each in json.loads(docker.run("node", "inspect", *ids))]

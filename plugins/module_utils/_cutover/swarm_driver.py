@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import (
     described,
@@ -26,10 +25,13 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import PYTHON
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import services_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import (
+    nodes,
+    services_of,
+    tasks_of,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import QUESTION, Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node, node_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout import (
     Progress,
     progress_of,
@@ -102,7 +104,7 @@ class SwarmDriver:
         self._changed = False
 
     def require_steady(self, replicas: int, *, closes: bool) -> None:
-        reasons = list(steadiness.findings(self._progress(), _nodes(), replicas, closes=closes))
+        reasons = list(steadiness.findings(self._progress(), nodes(), replicas, closes=closes))
         if reasons:
             raise RefusedError(f"{' '.join(reasons)} Nothing was changed")
 
@@ -201,25 +203,14 @@ class SwarmDriver:
         description: described.Description = engine_api.service_of(self._name)["Spec"]
         return description
 
-    def _tasks(self) -> list[Mapping[str, Any]]:
-        ids = docker.run("service", "ps", "--quiet", "--no-trunc", self._name).split()
-        if not ids:
-            return []
-        # One that is gone meanwhile is no error.
-        done = subprocess.run(
-            ["docker", "inspect", "--type=task", *ids], capture_output=True, text=True, check=False
-        )
-        found: list[Mapping[str, Any]] = json.loads(done.stdout or "[]")
-        return found
-
     def _progress(self) -> Progress:
-        return progress_of(engine_api.service_of(self._name), self._tasks())
+        return progress_of(engine_api.service_of(self._name), tasks_of(self._name))
 
     def _await_end(self, deadline: float) -> None:
         """Wait until no server is left: one that goes on would write to a database of the next version."""
-        while left := steadiness.left(self._tasks()):
+        while left := steadiness.left(tasks_of(self._name)):
             if time.monotonic() > deadline:
-                names = {node.id: node.hostname for node in _nodes()}
+                names = {node.id: node.hostname for node in nodes()}
                 places = ", ".join(sorted({names.get(each, each) for each in left}))
                 raise CutoverError(
                     f"{len(left)} servers of {self._name} have not ended, on {places}",
@@ -275,11 +266,6 @@ def _answers(candidate: str) -> bool:
     except CutoverError:
         return False
     return True
-
-
-def _nodes() -> list[Node]:
-    ids = docker.run("node", "ls", "--quiet").split()
-    return [node_of(each) for each in json.loads(docker.run("node", "inspect", *ids))]
 
 
 def _read(path: Path) -> described.Description:

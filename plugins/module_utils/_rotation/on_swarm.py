@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
@@ -20,11 +19,12 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import (
     PROJECT_LABEL,
     filters,
+    nodes,
     services_of,
+    tasks_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects import (
     Object,
     Settings,
@@ -46,7 +46,6 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout
 # Seconds between two questions, and beside what each server may take to begin: until a swarm gives one up.
 _PAUSE = 1.0
 _GIVEN_UP = 240
-_TRIES = 5
 _RUNNING = "running"
 
 
@@ -78,7 +77,7 @@ class ServedSecrets:
             parts: The services, by what follows the project in their names.
             asked: Ids of the nodes that the run can ask.
         """
-        found = list(unquiet(_nodes(), asked, [self._progress(part) for part in parts]))
+        found = list(unquiet(nodes(), asked, [self._progress(part) for part in parts]))
         if found:
             raise RefusedError(" ".join(found))
 
@@ -148,15 +147,7 @@ class ServedSecrets:
         return spec
 
     def _tasks(self, part: str) -> list[Mapping[str, Any]]:
-        for _ in range(_TRIES):
-            ids = docker.run("service", "ps", "--quiet", "--no-trunc", self._name(part)).split()
-            # One may be gone between the two questions.
-            with contextlib.suppress(CutoverError):
-                found: list[Mapping[str, Any]] = (
-                    json.loads(docker.run("inspect", "--type=task", *ids)) if ids else []
-                )
-                return found
-        raise CutoverError(f"the tasks of {self._name(part)} change faster than they can be asked for")
+        return tasks_of(self._name(part))
 
     def _progress(self, part: str) -> Progress:
         return progress_of(self._service(part), self._tasks(part))
@@ -217,21 +208,6 @@ class ServedSecrets:
 
 def _runs(task: Mapping[str, Any]) -> bool:
     return bool((task.get("Status") or {}).get("State") == _RUNNING)
-
-
-def _nodes() -> list[Node]:
-    ids = docker.run("node", "ls", "--quiet").split()
-    shown: list[Mapping[str, Any]] = json.loads(docker.run("node", "inspect", *ids))
-    return [
-        Node(
-            str(each["ID"]),
-            str(each["Description"].get("Hostname", "")),
-            str(each["Spec"]["Role"]),
-            str(each["Spec"]["Availability"]),
-            str(each["Status"]["State"]),
-        )
-        for each in shown
-    ]
 
 
 def _checksum(path: Path) -> str:
