@@ -147,6 +147,17 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
     assert "changed=1" not in output
 
 
+def test_a_client_host_does_not_go_ahead_of_its_server(site: Site) -> None:
+    changed = site.inventory(client={"mlflow_stack_log_max_files": 7})
+    # One that the preflight refuses.
+    full = {**site.server, "mlflow_stack_min_free_mb": 10**9}
+    changed["docker_hosts"]["hosts"]["docker-host"] = full
+    before = site.machine.run("cat", str(site.directory / "compose.yml"))
+    output = fails(site.play("site.yml", "--skip-tags", "verify", inventory=changed))
+    assert "gpu uses the server of docker-host, whose deployment failed" in output
+    assert site.machine.run("cat", str(site.directory / "compose.yml")) == before
+
+
 def test_a_switch_is_refused_while_jobs_may_run_there(site: Site) -> None:
     output = fails(site.play(SWITCH, mlflow_stack_access="direct"))
     assert "gpu runs" in output
