@@ -147,18 +147,6 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
     assert "changed=1" not in output
 
 
-def test_a_client_host_does_not_go_ahead_of_its_server(site: Site) -> None:
-    changed = site.inventory(client={"mlflow_stack_log_max_files": 7})
-    # Nobody can build its images.
-    failing = {**site.server, "mlflow_stack_packages": ["a-package-that-no-index-has==1"]}
-    changed["docker_hosts"]["hosts"]["docker-host"] = failing
-    look = ("sh", "-c", f"cat {site.directory}/compose.yml 2>/dev/null || true")
-    before = site.machine.run(*look)
-    output = fails(site.play("site.yml", "--skip-tags", "verify", inventory=changed))
-    assert "gpu uses the server of docker-host, whose deployment failed" in output
-    assert site.machine.run(*look) == before
-
-
 def test_a_switch_is_refused_while_jobs_may_run_there(site: Site) -> None:
     output = fails(site.play(SWITCH, mlflow_stack_access="direct"))
     assert "gpu runs" in output

@@ -23,7 +23,7 @@ ON_SWARM = {
     "upgrade",
     "verify",
 }
-PARTS = {"client_hosts", "compose_only", "lab", "pin_host_key", "sftp"}
+PARTS = {"client_hosts", "client_servers", "compose_only", "lab", "pin_host_key", "sftp"}
 PLAYBOOKS = sorted(path.stem for path in (REPOSITORY / "playbooks").glob("*.yml"))
 
 
