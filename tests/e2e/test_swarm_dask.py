@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_dask import ENTRYPOINT, STRANGER
-from tests.e2e.test_swarm_serving import STARTED_SECONDS, Account, Site, changes_nothing
+from tests.e2e.test_swarm_serving import STARTED_SECONDS, Site, changes_nothing
 from tests.support.lab import Lab
 from tests.support.machines import machines
 from tests.support.monitor import eventually
 from tests.support.stack import passes
+from tests.support.swarm import Account
 
 pytestmark = [
     pytest.mark.docker,

@@ -20,8 +20,8 @@ from tests.support.ansible import REPOSITORY, Outcome, run_playbook
 from tests.support.front import Asking, connect
 from tests.support.lab import Lab
 from tests.support.machines import Machine, machines
-from tests.support.sshd import SshServer
 from tests.support.stack import fails, passes
+from tests.support.swarm import Account, swarm_variables
 
 pytestmark = [
     pytest.mark.docker,
@@ -38,14 +38,6 @@ LOST_SECONDS = 60
 # Until the engine of a machine that was off has started again what the swarm wants there.
 STARTED_SECONDS = 180
 ASKED_A_SECOND = 10
-
-
-class Account(SshServer):
-    """An SFTP account that the machines reach."""
-
-    def __init__(self, directory: Path, address: str) -> None:
-        super().__init__(directory)
-        self.host = address
 
 
 @dataclass
@@ -82,33 +74,7 @@ class Site:
         }
 
     def _variables(self) -> dict[str, object]:
-        return {
-            "lab_dir": str(self.directory),
-            "sftp_host": "tajo.host.ch",
-            "sftp_address": self.account.host,
-            "sftp_port": self.account.port,
-            "sftp_user": self.account.user,
-            "sftp_path": str(self.account.root / "artifacts"),
-            "sftp_host_key_fingerprints": [self.account.host_key_fingerprint],
-            "sftp_private_key_file": str(self.account.client_key),
-            "sftp_target_mode": "hosted",
-            "mlflow_stack_engine": "swarm",
-            "mlflow_stack_replicas": 3,
-            "mlflow_stack_services": ["mlflow"],
-            "mlflow_stack_access": "proxied",
-            "mlflow_stack_backend_store": "postgresql",
-            "mlflow_stack_dir": str(self.stack),
-            "mlflow_stack_extra_hosts": {"tajo.host.ch": self.account.host},
-            "mlflow_stack_workers": 1,
-            "mlflow_stack_wait_timeout": 300,
-            # No login.
-            "mlflow_stack_insecure": True,
-            "mlflow_gateway_hostname": NAME,
-            "mlflow_gateway_https_port": PORT,
-            "mlflow_gateway_http_port": 0,
-            "mlflow_gateway_tls": "self",
-            "mlflow_gateway_authority_dir": str(self.directory / "gateway"),
-        }
+        return swarm_variables(self.directory, self.account, NAME, PORT, 3)
 
     def context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.directory / "gateway/ca.crt"))

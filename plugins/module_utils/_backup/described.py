@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import POSTGRES_HOME
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import images_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm import passfile
 
-_POSTGRES_HOME = "/var/lib/postgresql"
 _POSTGRES_SECRET = "/run/secrets/postgres_password"  # noqa: S105  # Where it is.
 _POSTGRES_CONFIG = "/etc/mlflow_postgres"
 # A drill starts no other.
@@ -63,7 +63,7 @@ class Described:
                 f"{files}/.secrets/pgpass:{passfile.PATH}:ro,z",
             ],
             "postgres": [
-                f"postgres:{_POSTGRES_HOME}",
+                f"postgres:{POSTGRES_HOME}",
                 f"{files}/postgres:{_POSTGRES_CONFIG}:ro,z",
                 f"{files}/.secrets/postgres_password:{_POSTGRES_SECRET}:ro,z",
             ],

@@ -34,7 +34,7 @@ QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 # Where containers have an SQLite database.
 DATABASE = "/var/lib/mlflow"
 # Where PostgreSQL's image has the volume with the cluster.
-_POSTGRES_HOME = "/var/lib/postgresql"
+POSTGRES_HOME = "/var/lib/postgresql"
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ class Stack:
             *("container", "run", "--rm", "--pull=never", "--network=none", "--user=postgres"),
             *docker.RESTRICTED,
             f"--label={LABEL}={self.settings.directory}",
-            f"--volume={self.postgres_volume}:{_POSTGRES_HOME}",
-            f"--workdir={_POSTGRES_HOME}",
+            f"--volume={self.postgres_volume}:{POSTGRES_HOME}",
+            f"--workdir={POSTGRES_HOME}",
             *("--entrypoint=sh", image, "-euc", script, "sh", *arguments),
         )
 
