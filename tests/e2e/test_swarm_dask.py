@@ -5,7 +5,6 @@ The tests of this file are steps of one story, on one swarm.
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +14,11 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_dask import ENTRYPOINT, STRANGER
-from tests.e2e.test_swarm_serving import STARTED_SECONDS, Site, changes_nothing
-from tests.support.lab import Lab
+from tests.e2e.test_swarm_serving import changes_nothing
 from tests.support.machines import machines
 from tests.support.monitor import eventually
 from tests.support.stack import passes
-from tests.support.swarm import Account
+from tests.support.swarm import Account, SwarmSite, swarm_images
 
 pytestmark = [
     pytest.mark.docker,
@@ -35,7 +33,7 @@ SERVICES = ["mlflow_dask-scheduler", "mlflow_dask-worker"]
 LOST_SECONDS = 300
 
 
-class JobSite(Site):
+class JobSite(SwarmSite):
     """A swarm with workers of dask, one on each node with the label; the first machine begins jobs."""
 
     def _groups(self) -> dict[str, Any]:
@@ -126,10 +124,7 @@ def require_stored(site: JobSite, done: dict[str, Any], trials: int, shards: int
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Names of the images that the swarm runs, on this machine's engine."""
-    lab = Lab("mlflow-jobs", tmp_path_factory.mktemp("images") / "lab", 15230)
-    output = passes(lab.play("tests/playbooks/server_image.yml", mlflow_stack_dask=True))
-    (found,) = re.findall(r"images=([^\"]+)\"", output)
-    return str(found).split()
+    return swarm_images(tmp_path_factory.mktemp("images"), "mlflow-jobs", 15230, mlflow_stack_dask=True)
 
 
 @pytest.fixture(scope="module")
@@ -140,19 +135,17 @@ def site(tmp_path_factory: pytest.TempPathFactory, images: list[str]) -> Iterato
         for machine in made:
             machine.load(*images)
         with Account(directory / "account", made[0].gateway) as account:
-            yield JobSite(directory, {each.name: each for each in made}, account)
+            yield JobSite(
+                directory, {each.name: each for each in made}, account, "mlflow.jobs.example", 15220
+            )
 
 
 @pytest.fixture
 def served(site: JobSite) -> JobSite:
     """What the steps after the first begin with: all machines live, and all servers answer."""
-    for machine in site.machines.values():
-        if not machine.lives:
-            machine.start()
-            machine.wait_for_engine()
-    if not site.is_served() or not (site.stack / "jobs").exists():
+    site.revive()
+    if not (site.stack / "jobs").exists():
         passes(site.play("site.yml", "--skip-tags", "verify"))
-    eventually(site.answers, STARTED_SECONDS)
     return site
 
 

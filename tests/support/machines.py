@@ -2,9 +2,13 @@
 
 They are plugged into one switch with this machine, which they reach at `Machine.gateway`, as other machines would, and
 nothing that listens on loopback here.
+
+    python -m tests.support.machines NAME...      starts some, prints their inventory, and removes them when interrupted
 """
 
+import argparse
 import errno
+import json
 import os
 import shlex
 import shutil
@@ -230,3 +234,29 @@ def images_of(server: str) -> list[str]:
     """Return the client image and the base image that belong to a running server's image."""
     image = docker("inspect", "--format", "{{.Config.Image}}", server)
     return [image.replace("mlflow-server", "mlflow-client"), base_image()]
+
+
+def main() -> None:
+    """Start machines, print their inventory, and remove them when interrupted."""
+    arguments = _parse()
+    # As an operator or a shell ends it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), machines(arguments.switch, arguments.network, *arguments.names) as made:
+        hosts = {each.name: each.variables for each in made}
+        print(json.dumps({"all": {"hosts": hosts}}, indent=2, sort_keys=True, default=str), flush=True)
+        while True:
+            signal.pause()
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.support.machines", description=main.__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="of a machine")
+    parser.add_argument(
+        "--switch", default="lab", help="with which the names of all begin that is made (lab)"
+    )
+    parser.add_argument("--network", default="10.99.0", help="first numbers of their addresses (10.99.0)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
