@@ -184,6 +184,9 @@ def _add_cable(machine: Machine, switch: str) -> None:
 
 def _remove(switch: str) -> None:
     """Remove machines and switch: every process, network, control group and file."""
+    # The kernel would take it with its other end, but only after a moment.
+    if Path("/sys/class/net", switch).exists():
+        _ip("link", "del", switch)
     namespaces = [line.split()[0] for line in _ip("netns", "list").splitlines()]
     for name in [each for each in namespaces if each == switch or each.startswith(f"{switch}-")]:
         _end_processes(name)
