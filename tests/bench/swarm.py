@@ -6,13 +6,14 @@
     tests/bench/swarm.py --a-second 10
 
 Three machines of this one's namespaces are managers of a swarm with a server and a gateway each; PostgreSQL is on the
-second one. Clients ask so many times a second, a connection each, through the gateways of machines that nothing
+second one. Clients ask so many times a second through the gateways of machines that nothing
 happens to, while another one logs runs with a file. All of them share this machine's processors. Needs root and Docker,
 as bin/test leaves it.
 """
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -20,16 +21,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Self
+
+from urllib3 import HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
 from tests.bench.front_load import quantiles  # noqa: E402  # found only after the line above
-from tests.support.front import Asking  # noqa: E402  # the same
+from tests.support.front import SEARCH, Asking  # noqa: E402  # the same
 from tests.support.machines import machines  # noqa: E402  # the same
 from tests.support.stack import fails, passes  # noqa: E402  # the same
 from tests.support.swarm import Account, SwarmSite, swarm_images  # noqa: E402  # the same
@@ -100,12 +103,40 @@ class Logging:
         return shown["status"] == "FINISHED" and path.is_file() and path.read_text() == run
 
 
+class Client:
+    """One who searches through the gateway of a machine, on a connection that is kept, as MLflow's clients keep it."""
+
+    def __init__(self, site: SwarmSite, machine: str) -> None:
+        self._pool = HTTPSConnectionPool(
+            site.machines[machine].host,
+            site.port,
+            maxsize=1,
+            timeout=site.patience,
+            retries=False,
+            headers={"Host": f"{site.name}:{site.port}"},
+            ca_certs=str(site.directory / "gateway/ca.crt"),
+            server_hostname=site.name,
+            assert_hostname=site.name,
+        )
+
+    def ask(self) -> float:
+        """Return the seconds until MLflow had answered."""
+        began = time.monotonic()
+        try:
+            answer = self._pool.request("GET", SEARCH)
+        except HTTPError as error:
+            raise OSError(type(error).__name__) from error
+        assert answer.status == 200, answer.status
+        return time.monotonic() - began
+
+
 @dataclass(frozen=True)
 class Bench:
-    """A served site, the name of its servers' image, and how often it is asked."""
+    """A served site, the images for its next servers, and how often it is asked."""
 
     site: SwarmSite
-    image: str
+    next: str
+    bad: str
     a_second: int
 
     def docker(self, *arguments: str) -> None:
@@ -117,32 +148,26 @@ class Bench:
         self.site.spread()
         asked = [each for each in self.site.machines if each != disturbance.machine]
         with self._asking(asked) as asking, Logging(self.site, asked) as logging:
+            started = time.monotonic()
             time.sleep(_CALM)
             began = time.monotonic()
             disturbance.begin(self)
             self._await_strength(asked[0], disturbance.machine)
             seconds = time.monotonic() - began
             time.sleep(_CALM)
+            lasted = time.monotonic() - started
         kinds = Counter(error.split(maxsplit=2)[2][:80] for error in asking.errors)
         print(
             f"{name}: all servers again after {seconds:.0f} s; {len(asking.errors)} of {asking.asked:,} requests "
-            f"failed {dict(kinds) or ''}; {quantiles(asking.answers)}; "
+            f"failed {dict(kinds) or ''}, {asking.asked / lasted:.0f} a second; {quantiles(asking.answers)}; "
             f"{len(logging.files)} runs logged, {logging.failed} not, {len(logging.lost(asked[0]))} lost",
             flush=True,
         )
         disturbance.end(self)
 
     def _asking(self, names: Sequence[str]) -> Asking[float]:
-        clients = [
-            (name, partial(self._seconds, name))
-            for name, _ in zip(cycle(names), range(_CLIENTS), strict=False)
-        ]
-        return Asking(clients, self.a_second)
-
-    def _seconds(self, name: str) -> float:
-        began = time.monotonic()
-        self.site.ask(name)
-        return time.monotonic() - began
+        several = zip(cycle(names), range(_CLIENTS), strict=False)
+        return Asking([(name, Client(self.site, name).ask) for name, _ in several], self.a_second)
 
     def _await_strength(self, manager: str, lost: str) -> None:
         deadline = time.monotonic() + _PATIENCE
@@ -152,18 +177,14 @@ class Bench:
 
 
 def update(bench: Bench) -> None:
-    name = bench.site.build(bench.image, "next", "LABEL of.the.tests=next")
-    passes(bench.site.play("site.yml", "--skip-tags", "verify", __mlflow_stack_server_image=name))
+    passes(bench.site.play("site.yml", "--skip-tags", "verify", __mlflow_stack_server_image=bench.next))
 
 
 def update_badly(bench: Bench) -> None:
-    name = bench.site.build(bench.image, "bad", "USER root", "RUN rm /opt/venv/bin/mlflow", "USER mlflow")
-    output = fails(bench.site.play("site.yml", "--skip-tags", "verify", __mlflow_stack_server_image=name))
+    output = fails(
+        bench.site.play("site.yml", "--skip-tags", "verify", __mlflow_stack_server_image=bench.bad)
+    )
     assert "rollback_completed" in output, output
-
-
-def deploy(bench: Bench) -> None:
-    passes(bench.site.play("site.yml", "--skip-tags", "verify"))
 
 
 def drain(bench: Bench) -> None:
@@ -179,8 +200,8 @@ def nothing(_: Bench) -> None:
 
 
 DISTURBANCES = {
-    "updated": Disturbance(update, deploy),
-    "updated badly": Disturbance(update_badly, deploy),
+    "updated": Disturbance(update, nothing),
+    "updated badly": Disturbance(update_badly, nothing),
     "drained": Disturbance(drain, activate, "n3"),
     "killed": Disturbance(lambda bench: bench.site.machines["n3"].kill(), nothing, "n3"),
     "cut off": Disturbance(
@@ -191,6 +212,15 @@ DISTURBANCES = {
 }
 
 
+def build(tag: str, base: str, *lines: str) -> str:
+    """Build an image that begins as another one; return its name."""
+    name = f"freegee/mlflow-server:{tag}"
+    text = "\n".join([f"FROM {base}", *lines])
+    command = ["docker", "build", "--quiet", "--tag", name, "-"]
+    subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+    return name
+
+
 def main() -> None:
     arguments = _parse()
     print(
@@ -199,12 +229,15 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as work, machines("mlflow-hurt", "10.88.0", "n1", "n2", "n3") as made:
         images = swarm_images(Path(work), "mlflow-hurt", _PORT + 10)
+        following = build("hurt-next", images[1], "LABEL of.the.bench=next")
+        bad = build("hurt-bad", images[1], "USER root", "RUN rm /opt/venv/bin/mlflow", "USER mlflow")
+        # How long they take to the nodes would not be what clients notice.
         for machine in made:
-            machine.load(*images)
+            machine.load(*images, following, bad)
         with Account(Path(work) / "account", made[0].gateway) as account:
             named = {each.name: each for each in made}
             site = SwarmSite(Path(work), named, account, _NAME, _PORT, managers=tuple(named))
-            bench = Bench(site, images[1], arguments.a_second)
+            bench = Bench(site, following, bad, arguments.a_second)
             for name in arguments.only:
                 bench.measure(name, DISTURBANCES[name])
 

@@ -196,11 +196,12 @@ class SwarmSite:
         return {name: running.count(name) for name in set(running)}
 
     def spread(self) -> None:
-        """Have a server on each machine; a swarm moves none to a machine that is back."""
-        if len(self.servers()) < len(self.machines):
+        """Have a server on each machine; a swarm moves none to one that is back, and knows of that after a while."""
+        deadline = time.monotonic() + _STARTED_SECONDS
+        while sorted(self.servers().values()) != [1] * len(self.machines):
+            assert time.monotonic() < deadline, self.servers()
             for number in (len(self.machines) + 1, len(self.machines)):
                 self.home.run("docker", "service", "scale", f"{_SERVICE}={number}")
-        assert set(self.servers().values()) == {1}
 
     def revive(self) -> None:
         """Have all machines live, the site deployed, and an answer through each gateway."""
