@@ -25,14 +25,10 @@ from itertools import cycle
 from pathlib import Path
 from typing import Self
 
-from urllib3 import HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
-
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
 from tests.bench.front_load import quantiles  # noqa: E402  # found only after the line above
-from tests.support.front import SEARCH, Asking  # noqa: E402  # the same
 from tests.support.machines import machines  # noqa: E402  # the same
 from tests.support.stack import fails, passes  # noqa: E402  # the same
 from tests.support.swarm import Account, SwarmSite, swarm_images  # noqa: E402  # the same
@@ -40,7 +36,6 @@ from tests.support.swarm import Account, SwarmSite, swarm_images  # noqa: E402  
 _NAME = "mlflow.hurt.example"
 _PORT = 15340
 _SERVERS = 3
-_CLIENTS = 20
 # Seconds before something happens.
 _CALM = 10.0
 # Seconds in which the swarm has to be what it was.
@@ -103,33 +98,6 @@ class Logging:
         return shown["status"] == "FINISHED" and path.is_file() and path.read_text() == run
 
 
-class Client:
-    """One who searches through the gateway of a machine, on a connection that is kept, as MLflow's clients keep it."""
-
-    def __init__(self, site: SwarmSite, machine: str) -> None:
-        self._pool = HTTPSConnectionPool(
-            site.machines[machine].host,
-            site.port,
-            maxsize=1,
-            timeout=site.patience,
-            retries=False,
-            headers={"Host": f"{site.name}:{site.port}"},
-            ca_certs=str(site.directory / "gateway/ca.crt"),
-            server_hostname=site.name,
-            assert_hostname=site.name,
-        )
-
-    def ask(self) -> float:
-        """Return the seconds until MLflow had answered."""
-        began = time.monotonic()
-        try:
-            answer = self._pool.request("GET", SEARCH)
-        except HTTPError as error:
-            raise OSError(type(error).__name__) from error
-        assert answer.status == 200, answer.status
-        return time.monotonic() - began
-
-
 @dataclass(frozen=True)
 class Bench:
     """A served site, the images for its next servers, and how often it is asked."""
@@ -147,7 +115,7 @@ class Bench:
         self.site.revive()
         self.site.spread()
         asked = [each for each in self.site.machines if each != disturbance.machine]
-        with self._asking(asked) as asking, Logging(self.site, asked) as logging:
+        with self.site.asking(*asked, a_second=self.a_second) as asking, Logging(self.site, asked) as logging:
             started = time.monotonic()
             time.sleep(_CALM)
             began = time.monotonic()
@@ -164,10 +132,6 @@ class Bench:
             flush=True,
         )
         disturbance.end(self)
-
-    def _asking(self, names: Sequence[str]) -> Asking[float]:
-        several = zip(cycle(names), range(_CLIENTS), strict=False)
-        return Asking([(name, Client(self.site, name).ask) for name, _ in several], self.a_second)
 
     def _await_strength(self, manager: str, lost: str) -> None:
         deadline = time.monotonic() + _PATIENCE
