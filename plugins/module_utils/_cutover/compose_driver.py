@@ -34,6 +34,9 @@ class ComposeDriver:
     def describe(self, following: Path, image: str) -> None:
         """The role mlflow_stack has written the next compose.yml."""
 
+    def describe_store(self, following: Path) -> None:
+        """Likewise."""
+
     def images(self, archive: Path) -> list[str]:
         return images_of(files.text_of(archive, "compose.yml"))
 
@@ -42,6 +45,9 @@ class ComposeDriver:
 
     def restore(self, archive: Path, *, credentials: bool) -> None:
         files.restore(archive, self._stack.settings.directory, credentials=credentials)
+
+    def forget(self, directory: Path) -> None:
+        """Services see the files themselves."""
 
     def jobs(self) -> list[str]:
         return self._stack.jobs()

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects import Object
 
 Description = Mapping[str, Any]
 
@@ -23,9 +25,42 @@ def replicas_of(description: Description) -> int:
 
 def with_image(description: Description, image: str) -> dict[str, Any]:
     """Return it with another image, and nothing else changed."""
-    template = description["TaskTemplate"]
-    container = {**template["ContainerSpec"], "Image": image}
-    return {**description, "TaskTemplate": {**template, "ContainerSpec": container}}
+    return _with_container(description, {"Image": image})
+
+
+def with_store(
+    description: Description, arguments: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return it with another store: all arguments of the program, and these variables among its others."""
+    variables = {**environment_of(description), **environment}
+    env = [f"{name}={value}" for name, value in variables.items()]
+    return _with_container(description, {"Args": [*arguments], "Env": env})
+
+
+def with_files(description: Description, objects: Iterable[Object], ids: Mapping[str, str]) -> dict[str, Any]:
+    """Return it with other secrets and configs, and nothing else changed.
+
+    Args:
+        description: Of the servers.
+        objects: All that they are to see.
+        ids: Of these in the swarm, by name.
+    """
+    seen: dict[str, list[Mapping[str, Any]]] = {"Secrets": [], "Configs": []}
+    for each in objects:
+        kind = each.kind.capitalize()
+        file = {"Name": each.filename, "UID": each.uid, "GID": each.gid, "Mode": each.mode}
+        seen[f"{kind}s"].append({"File": file, f"{kind}ID": ids[each.name], f"{kind}Name": each.name})
+    return _with_container(description, seen)
+
+
+def files_of(description: Description) -> set[tuple[str, str]]:
+    """Return kind and name of each secret and config that servers see."""
+    container = description["TaskTemplate"]["ContainerSpec"]
+    return {
+        (kind.lower(), str(each[f"{kind}Name"]))
+        for kind in ("Secret", "Config")
+        for each in container.get(f"{kind}s") or ()
+    }
 
 
 def with_replicas(description: Description, replicas: int) -> dict[str, Any]:
@@ -60,3 +95,10 @@ def digest(description: Description) -> str:
     """Return a digest of what servers are made of: not of how many there are, or how often they were started anew."""
     template = {name: each for name, each in description["TaskTemplate"].items() if name != "ForceUpdate"}
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+
+
+def _with_container(description: Description, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return it with other parts of what containers are made of."""
+    template = description["TaskTemplate"]
+    container = {**template["ContainerSpec"], **changes}
+    return {**description, "TaskTemplate": {**template, "ContainerSpec": container}}

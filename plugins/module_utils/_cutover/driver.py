@@ -38,6 +38,9 @@ class Driver(Protocol):
     def describe(self, following: Path, image: str) -> None:
         """Describe servers of another image, where no role has done so."""
 
+    def describe_store(self, following: Path) -> None:
+        """Describe servers of another store, where no role has done so, and make what they are to see of files."""
+
     def images(self, archive: Path) -> list[str]:
         """Return the images of the services before the cutover, whose files are in an archive in its directory."""
 
@@ -46,6 +49,9 @@ class Driver(Protocol):
 
     def restore(self, archive: Path, *, credentials: bool) -> None:
         """Let the files from before be those by which MLflow is opened; credentials may stay as they are."""
+
+    def forget(self, directory: Path) -> None:
+        """Remove what was made for servers of before or after that there are not any more."""
 
     def jobs(self) -> list[str]:
         """Return the names of running jobs that would lose their work."""

@@ -12,14 +12,16 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.login import DIRECTORY as LOGIN
 
 # In this order: until compose.yml is there, the files before are what Compose reads.
 FILES = (".other_stores.json", ".env", "compose.yml")
-_OF_EVERY_STACK = (".env", "compose.yml")
+# Without these, a directory holds no stack; on a swarm, no file describes the services.
+OF_COMPOSE = (".env", "compose.yml")
+OF_SWARM = (".env",)
 CREDENTIALS = ("mlflow", ".secrets/mlflow_sftp_key")
 DIRECTORIES = (*CREDENTIALS, LOGIN, "postgres")
 # Of a deployment alone: a cutover leaves them, and undone weeks later, it must not bring back an expired certificate.
@@ -54,7 +56,14 @@ def _extract(archive: Path, directory: Path) -> None:
         tar.extractall(directory, numeric_owner=True)  # noqa: S202
 
 
-def restore(archive: Path, stack: Path, *, credentials: bool = True, gateway: bool = False) -> None:
+def restore(
+    archive: Path,
+    stack: Path,
+    *,
+    credentials: bool = True,
+    gateway: bool = False,
+    needed: Sequence[str] = OF_COMPOSE,
+) -> None:
     """Give a stack the files of an archive, and none that it did not have; `install` says of which.
 
     The gateway's files stay unless they were asked for, as they were at `save`.
@@ -67,18 +76,20 @@ def restore(archive: Path, stack: Path, *, credentials: bool = True, gateway: bo
                 install_directory(kept / name, stack / name)
                 # A deployment may have given it to another user.
                 _copy_metadata(kept / name, stack / name)
-        install(kept, stack, credentials=credentials)
+        install(kept, stack, credentials=credentials, needed=needed)
         for name in GATEWAY if gateway else ():
             _remove_what_lacks(kept, stack, name)
 
 
-def install(source: Path, stack: Path, *, credentials: bool = True) -> None:
+def install(
+    source: Path, stack: Path, *, credentials: bool = True, needed: Sequence[str] = OF_COMPOSE
+) -> None:
     """Give a stack the files of a directory, and none of `FILES` and `DIRECTORIES` that the directory does not have.
 
     Credentials may stay as they are. What goes does so after compose.yml, which named it, has been replaced. Raises
-    OSError, also where the directory holds no stack: then nothing is changed.
+    OSError, also where the directory holds no stack, for it lacks what is `needed`: then nothing is changed.
     """
-    for name in _OF_EVERY_STACK:
+    for name in needed:
         if not (source / name).exists():
             raise FileNotFoundError(f"{source} holds no {name}")
     names = [name for name in DIRECTORIES if credentials or name not in CREDENTIALS]

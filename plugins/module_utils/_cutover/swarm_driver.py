@@ -6,6 +6,7 @@ The gateways answer 503 with Retry-After where there is no server, so that nothi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -18,6 +19,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover impor
     durable_file,
     engine_api,
     files,
+    seen,
     steadiness,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
@@ -32,6 +34,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.serve
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import QUESTION, Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import with_environment
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout import (
     Progress,
     progress_of,
@@ -40,6 +43,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout
 
 # The servers' description from before, and below `next` that of after.
 DESCRIPTION = "service.json"
+# Below `next`: what role mlflow_stack tells servers of another store.
+STORED = "server.json"
 _LINES = 15
 _PAUSE = 0.5
 # What a swarm gives a server to end, which role mlflow_stack sets.
@@ -118,14 +123,43 @@ class SwarmDriver:
         before = _read(following.parent / DESCRIPTION)
         _write(following / DESCRIPTION, described.with_image(before, image))
 
+    def describe_store(self, following: Path) -> None:
+        told, directory = _read(following / STORED), self._stack.settings.directory
+        objects = seen.objects_of_part(self._stack, "mlflow", following)
+        before = described.with_store(
+            _read(following.parent / DESCRIPTION), told["arguments"], told["environment"]
+        )
+        wanted = described.with_files(before, objects, seen.provide(self._stack, objects))
+        _write(following / DESCRIPTION, wanted)
+        environment = with_environment((directory / ".env").read_text(), told["environment"])
+        durable_file.write(following / ".env", environment.encode())
+
     def images(self, archive: Path) -> list[str]:
         return [described.image_of(_read(archive.parent / DESCRIPTION))]
 
     def install(self, following: Path) -> None:
+        # Nothing else changes files.
+        if (following / STORED).exists():
+            files.install(following, self._stack.settings.directory, needed=files.OF_SWARM)
         self._wanted = _read(following / DESCRIPTION)
 
     def restore(self, archive: Path, *, credentials: bool) -> None:
+        # As `install`: what leaves credentials as they are, changes no files on a swarm.
+        if credentials:
+            files.restore(archive, self._stack.settings.directory, needed=files.OF_SWARM)
         self._wanted = _read(archive.parent / DESCRIPTION)
+
+    def forget(self, directory: Path) -> None:
+        found = [
+            each for each in (directory / DESCRIPTION, directory / "next" / DESCRIPTION) if each.exists()
+        ]
+        made = {each for path in found for each in described.files_of(_read(path))}
+        services = services_of(self._stack.project.name, self._stack.settings.directory)
+        needed = {each for service in services for each in described.files_of(service["Spec"])}
+        for kind, name in sorted(made - needed):
+            # Gone already.
+            with contextlib.suppress(CutoverError):
+                docker.run(kind, "rm", name)
 
     def jobs(self) -> list[str]:
         # They run on client hosts, and wait for MLflow.
@@ -186,7 +220,7 @@ class SwarmDriver:
             f"--label={LABEL}={self._stack.settings.directory}",
             f"--network={project.networks[0]}",
             *(f"--add-host={each}" for each in project.hosts),
-            *(f"--volume={volume}" for volume in self._stack.volumes(*self._stack.credentials())),
+            *(f"--volume={volume}" for volume in self._stack.volumes(*self._stack.credentials(following))),
             *described.run_options(wanted),
             *options,
             described.image_of(wanted),

@@ -3,33 +3,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, seen
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import (
-    PROJECT_LABEL,
     filters,
     nodes,
     services_of,
     tasks_of,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects import (
-    Object,
-    Settings,
-    objects_of,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects import Object
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.renewal import (
     Exchange,
     exchanges,
@@ -90,7 +82,7 @@ class ServedSecrets:
 
     def due(self, part: str) -> list[Exchange]:
         """Return which secrets of a service are not what the home's files hold."""
-        return exchanges(self._spec(part)["TaskTemplate"]["ContainerSpec"], self._objects(part))
+        return self._exchanges(self._spec(part)["TaskTemplate"]["ContainerSpec"], part)[0]
 
     def give(self, part: str, environment: Mapping[str, str] | None = None) -> bool:
         """Give a service what the home's files hold, and wait until it runs with that; return whether it lacked any.
@@ -103,9 +95,8 @@ class ServedSecrets:
             CutoverError: The swarm did not keep it, or it takes too long.
         """
         present = self._spec(part)["TaskTemplate"]["ContainerSpec"]
-        found = exchanges(present, self._objects(part))
-        for each in found:
-            self._create(each)
+        found, replacing = self._exchanges(present, part)
+        seen.provide(self._stack, replacing)
         changes = [
             option
             for each in found
@@ -135,6 +126,13 @@ class ServedSecrets:
             docker.run("secret", "rm", *found)
         return found
 
+    def _exchanges(self, container: Mapping[str, Any], part: str) -> tuple[list[Exchange], list[Object]]:
+        """Return which secrets of a service are to be exchanged, and what they are exchanged for."""
+        objects = seen.objects_of_part(self._stack, part)
+        found = exchanges(container, objects)
+        new = {each.new for each in found}
+        return found, [each for each in objects if each.name in new]
+
     def _name(self, part: str) -> str:
         return f"{self._project}_{part}"
 
@@ -151,36 +149,6 @@ class ServedSecrets:
 
     def _progress(self, part: str) -> Progress:
         return progress_of(self._service(part), self._tasks(part))
-
-    def _objects(self, part: str) -> list[Object]:
-        settings = self._stack.settings
-        own = (settings.uid, settings.gid)
-        # What other services see is not asked for, and as whom they see it, they say themselves.
-        places = Settings(
-            project=self._project,
-            directory=str(self._directory),
-            config_dir=settings.config_dir,
-            key_dir=settings.key_dir,
-            gateway_config_dir="",
-            gateway_tls_dir="",
-            postgres_config_dir="",
-            dask_config_dir="",
-            dask_tls_dir="",
-            server_ids=own,
-            gateway_ids=own,
-            postgres_ids=own,
-            storing=("mlflow",),
-        )
-        files = [path for path in sorted((self._directory / ".secrets").rglob("*")) if path.is_file()]
-        return objects_of(
-            [{"path": str(path), "checksum": _checksum(path)} for path in files], [part], places
-        )
-
-    def _create(self, exchange: Exchange) -> None:
-        if docker.run("secret", "ls", "--quiet", f"--filter=name={exchange.new}"):
-            return
-        labels = (f"--label={LABEL}={self._directory}", f"--label={PROJECT_LABEL}={self._project}")
-        docker.run("secret", "create", *labels, exchange.new, exchange.path)
 
     def _wait(self, part: str, *, touched: bool) -> None:
         """Wait until all containers are of the present description, and those before have ended."""
@@ -208,7 +176,3 @@ class ServedSecrets:
 
 def _runs(task: Mapping[str, Any]) -> bool:
     return bool((task.get("Status") or {}).get("State") == _RUNNING)
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

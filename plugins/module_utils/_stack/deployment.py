@@ -64,6 +64,11 @@ def environment_of(text: str) -> dict[str, str]:
     return dict(_ASSIGNMENT.findall(text))
 
 
+def with_environment(text: str, changes: Mapping[str, str]) -> str:
+    """Return that text with other values of variables that it has, and nothing else changed."""
+    return _ASSIGNMENT.sub(lambda found: f"{found[1]}='{changes.get(found[1], found[2])}'", text)
+
+
 def images_of(text: str) -> list[str]:
     """Return the images that a stack's ``compose.yml`` names, as the role mlflow_stack writes it."""
     return sorted(set(_IMAGE.findall(text)))

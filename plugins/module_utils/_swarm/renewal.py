@@ -21,13 +21,11 @@ class Exchange:
     Attributes:
         old: Its name.
         new: The other one's name.
-        path: Of the file on the stack's home that the other one is made of.
         place: Where the service sees it, as ``docker service update --secret-add`` takes it.
     """
 
     old: str
     new: str
-    path: str
     place: str
 
 
@@ -43,7 +41,6 @@ def exchanges(container: Mapping[str, Any], objects: Iterable[Object]) -> list[E
         Exchange(
             seen["SecretName"],
             wanted[file["Name"]].name,
-            wanted[file["Name"]].path,
             f"target={file['Name']},uid={file['UID']},gid={file['GID']},mode={file['Mode']:#o}",
         )
         for seen in container.get("Secrets") or ()

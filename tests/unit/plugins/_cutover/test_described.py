@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import described
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects import Object
 
 DESCRIPTION: dict[str, Any] = {
     "Name": "mlflow_mlflow",
@@ -38,6 +39,41 @@ def test_another_number_is_all_that_changes(replicas: int) -> None:
     assert described.replicas_of(changed) == replicas
     assert described.with_replicas(changed, 3) == DESCRIPTION
     assert described.replicas_of(DESCRIPTION) == 3
+
+
+def test_another_store_is_all_that_changes() -> None:
+    before = ["MLFLOW_ARTIFACT_URI=sftp://u@h:22/a?b=c", "NO_PROXY="]
+    changed = described.with_store(
+        DESCRIPTION,
+        ["mlflow", "server", "--no-serve-artifacts"],
+        {"MLFLOW_ARTIFACT_URI": "sftp://u@h:22/d=e"},
+    )
+    container = changed["TaskTemplate"]["ContainerSpec"]
+    assert container["Args"] == ["mlflow", "server", "--no-serve-artifacts"]
+    assert container["Env"] == ["MLFLOW_ARTIFACT_URI=sftp://u@h:22/d=e", "NO_PROXY="]
+    back = described.with_store(changed, ["mlflow", "server"], dict([before[0].split("=", 1)]))
+    assert back == DESCRIPTION
+    assert DESCRIPTION["TaskTemplate"]["ContainerSpec"]["Env"] == before
+
+
+def test_other_files_are_all_that_changes() -> None:
+    key = Object("secret", "k_1", "/s/k", "mlflow", "/run/k", "10001", "10002", 0o600)
+    config = Object("config", "c_1", "/s/c", "mlflow", "/etc/c", "0", "0", 0o444)
+    changed = described.with_files(DESCRIPTION, [config, key], {"k_1": "id1", "c_1": "id2", "other": "id3"})
+    container = changed["TaskTemplate"]["ContainerSpec"]
+    # As ``docker service inspect`` shows them.
+    file = {"Name": "/run/k", "UID": "10001", "GID": "10002", "Mode": 0o600}
+    assert container.pop("Secrets") == [{"File": file, "SecretID": "id1", "SecretName": "k_1"}]
+    (seen,) = container["Configs"]
+    assert (seen["ConfigID"], seen["ConfigName"], seen["File"]["Name"]) == ("id2", "c_1", "/etc/c")
+    assert described.files_of(described.with_files(DESCRIPTION, [config, key], {"k_1": "1", "c_1": "2"})) == {
+        ("secret", "k_1"),
+        ("config", "c_1"),
+    }
+    assert described.files_of(DESCRIPTION) == {("secret", "key")}
+    container["Secrets"] = [{"SecretName": "key"}]
+    del container["Configs"]
+    assert changed == DESCRIPTION
 
 
 def test_a_container_has_the_servers_program_and_environment() -> None:

@@ -55,6 +55,30 @@ def test_what_was_not_there_before_is_not_there_again(tmp_path: Path) -> None:
     assert content(present) == before
 
 
+def test_a_directory_without_a_stack_changes_nothing(tmp_path: Path) -> None:
+    present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
+    (following / "compose.yml").unlink()
+    before = content(present)
+    with pytest.raises(FileNotFoundError, match=r"holds no compose\.yml"):
+        files.install(following, present)
+    assert content(present) == before
+
+
+def test_on_a_swarm_no_file_describes_the_services(tmp_path: Path) -> None:
+    present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
+    for directory in (present, following):
+        (directory / "compose.yml").unlink()
+    before = content(present)
+    files.save(present, tmp_path / "before.tar")
+    files.install(following, present, needed=files.OF_SWARM)
+    assert content(present) == content(following)
+    files.restore(tmp_path / "before.tar", present, needed=files.OF_SWARM)
+    assert content(present) == before
+    (following / ".env").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no \.env"):
+        files.install(following, present, needed=files.OF_SWARM)
+
+
 def log_in(stack: Path, password: str) -> None:
     made = login.login_files("secret", password, ["mlflow", "train"], [], "READ", 60)
     (stack / files.LOGIN).mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ def held(name: str, place: str = KEY, kind: Any = "secret") -> Object:
         (
             [seen("key_1")],
             [held("key_2")],
-            [Exchange("key_1", "key_2", "/opt/stack/key_2", f"target={KEY},uid=10001,gid=10002,mode=0o600")],
+            [Exchange("key_1", "key_2", f"target={KEY},uid=10001,gid=10002,mode=0o600")],
         ),
         ([seen("key_1")], [held("key_2", kind="config")], []),
         ([seen("key_1")], [], []),
