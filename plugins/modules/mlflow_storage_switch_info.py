@@ -153,6 +153,7 @@ def look(module: AnsibleModule) -> dict:
         undo=given["undo"],
         check=module.check_mode,
         now=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
+        on_swarm=stack.project.on_swarm,
     )
     records = load_all(settings.switches)
     require_nobody(settings, records)

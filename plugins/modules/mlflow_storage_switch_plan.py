@@ -50,6 +50,11 @@ options:
         V(0) is no quota.
     type: int
     default: 0
+  replicas:
+    description:
+      - How many servers the inventory asks a swarm for. One that has another number is refused; V(0) compares nothing.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -196,6 +201,7 @@ def run(module: AnsibleModule) -> dict:
     require_images(stack)
     record = SwitchRecord.from_dict(options["record"])
     switch = Switch(stack, record)
+    switch.require_steady(record, options["replicas"])
     with prepared(module, stack, switch, record) as program:
         record, found = find_out(program, record, options["restart_seconds"], module.check_mode)
         found = with_limits(found, stack, options)
@@ -225,6 +231,7 @@ def main() -> None:
             "restart_seconds": {"type": "int", "default": 20},
             "capacity_refuse": {"type": "str", "default": "0"},
             "quota_bytes": {"type": "int", "default": 0},
+            "replicas": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

@@ -12,12 +12,15 @@ from tests.support.stack import fails
 
 # What works on a swarm, or on no stack at all.
 ON_SWARM = {
+    "audit",
     "backup",
     "limit",
     "on_swarm",
     "preflight",
     "rotate",
     "site",
+    "storage_prune",
+    "storage_switch",
     "swarm",
     "teardown",
     "upgrade",
@@ -46,9 +49,9 @@ def test_the_refusal_says_what_works(tmp_path: Path) -> None:
     inventory.write_text(
         json.dumps({name: {"hosts": {"here": here}} for name in ("docker_hosts", "swarm_managers")})
     )
-    output = fails(run_playbook(REPOSITORY / "playbooks/storage_switch.yml", "-i", str(inventory)))
+    output = fails(run_playbook(REPOSITORY / "playbooks/demo.yml", "-i", str(inventory)))
     assert "here has mlflow_stack_engine swarm" in output
     assert (
-        "site.yml, verify.yml, upgrade.yml, backup.yml, rotate.yml and teardown.yml do. Nothing has been changed."
-        in output
+        "site.yml, verify.yml, storage_switch.yml, storage_prune.yml, audit.yml, upgrade.yml, backup.yml, "
+        "rotate.yml and teardown.yml do. Nothing has been changed." in output
     )

@@ -377,7 +377,7 @@ class Stack:
 
     def lets_in(self, container: str, files: Path) -> bool:
         """Return whether an MLflow server takes the password with which the stack logs in, as far as it answers."""
-        return self._status(container, files) != HTTPStatus.UNAUTHORIZED
+        return not self.has_login or self._status(container, files) != HTTPStatus.UNAUTHORIZED
 
     def _status(self, container: str, files: Path) -> int | None:
         """Return with what an MLflow server answers a question that reaches the database; None for no answer."""

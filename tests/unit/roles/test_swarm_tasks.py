@@ -390,3 +390,27 @@ def test_postgresql_bears_the_sessions_of_every_server(replicas: int, options: l
     service = named(TASKS / "swarm/postgres.yml", "Provide the service of the swarm's PostgreSQL")
     command = service["community.docker.docker_swarm_service"]["command"]
     assert value(command, **{**SWARM, "mlflow_stack_replicas": replicas})[1:] == options
+
+
+@pytest.mark.parametrize("access", ["direct", "proxied"])
+def test_a_cutover_tells_servers_of_a_store_what_a_deployment_tells(access: str) -> None:
+    task = named(TASKS / "swarm/store.yml", "Write what the swarm's next servers are told of the store")
+    given: dict[str, Any] = {
+        "mlflow_stack_access": access,
+        "artifact_storage_uri": "sftp://u@other:22/b",
+        "artifact_storage_others": ["sftp://u@h:22"],
+    }
+    told = {
+        name: value(each, **SWARM, **HOME, **given)
+        for name, each in task["vars"]["__mlflow_stack_swarm_stored"].items()
+    }
+    server = named(TASKS / "swarm/services.yml", "Provide the service of the swarm's servers")
+    service = server["community.docker.docker_swarm_service"]
+    assert told["arguments"] == value(service["args"], **SWARM, **HOME, **given)
+    deployed = value(service["env"], **SWARM, **HOME, **given)
+    other = value(service["env"], **SWARM, **HOME, mlflow_stack_access="other")
+    # All that another store changes.
+    differing = {name for name in deployed if deployed[name] != other[name]}
+    assert differing <= set(told["environment"])
+    assert {name: deployed[name] for name in told["environment"]} == told["environment"]
+    assert told["environment"]["MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES"] == "sftp"

@@ -31,6 +31,7 @@ class Options:
         undo: Whether the last switch is to be undone.
         check: Whether nothing is to be changed.
         now: The time as an id.
+        on_swarm: Whether a swarm serves the stack.
     """
 
     storage: str
@@ -42,6 +43,7 @@ class Options:
     undo: bool = False
     check: bool = False
     now: str = ""
+    on_swarm: bool = False
 
     @property
     def is_part(self) -> bool:
@@ -104,6 +106,7 @@ def decide(deployed: Store, records: Sequence[Record], options: Options) -> Deci
         )
     goal = previous.source if options.undo and previous is not None else None
     desired = _desired(options, goal)
+    _check_engine(desired, options)
     _check_part(deployed, desired, options)
     rest = _rest(previous, deployed, desired, options)
     if deployed == desired and rest is None:
@@ -120,6 +123,24 @@ def decide(deployed: Store, records: Sequence[Record], options: Options) -> Deci
     going = [known for known in switches if known.state == "copying" and known.same_switch(record)]
     record = going[-1] if going else record
     return Decision("start", record.updated(rest=rest is not None, version=VERSION), deployed, goal)
+
+
+def require_no_workers(record: SwitchRecord, services: Sequence[str]) -> None:
+    """Refuse a swarm's workers of dask that would go on with the store from before.
+
+    Args:
+        record: Of the switch.
+        services: Those that the swarm has of the stack.
+
+    Raises:
+        RefusedError: They reach the store themselves, before the switch or after it.
+    """
+    if "direct" in (record.source.access, record.target.access) and "dask-worker" in services:
+        raise RefusedError(
+            "With direct access, dask's workers on the swarm write artifacts themselves, and would go on with the "
+            "store and the key from before. Nothing was changed",
+            "Switch them off (site.yml with mlflow_stack_dask: false), switch the store, and switch them on again",
+        )
 
 
 def copies(records: Sequence[Record], deployed: Store) -> list[SwitchRecord]:
@@ -164,6 +185,16 @@ def _desired(options: Options, goal: Store | None) -> Store:
             "Give sftp_host, sftp_port, sftp_user, sftp_path and artifact_storage_local_root as they were",
         )
     return goal
+
+
+def _check_engine(desired: Store, options: Options) -> None:
+    if options.on_swarm and desired.storage == "local":
+        raise RefusedError(
+            "Local storage is a volume on one host, while a swarm starts servers on whichever of its nodes it likes. "
+            "Nothing was changed",
+            "Leave artifact_storage at sftp; another account or directory, and another mlflow_stack_access, can be "
+            "switched to",
+        )
 
 
 def _check_part(deployed: Store, desired: Store, options: Options) -> None:

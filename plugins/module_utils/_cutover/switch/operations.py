@@ -18,6 +18,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import INCOMPLETE, Program
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import (
+    require_no_workers,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
     Store,
@@ -89,7 +92,27 @@ class Switch(Deeds[SwitchRecord]):
     def _has_second_account(self) -> bool:
         return bool(self._stack.credentials(self._directory / "client"))
 
+    def require_steady(self, record: SwitchRecord, replicas: int) -> None:
+        """Require services that nobody else is changing, of so many servers; 0 where nobody has said how many.
+
+        Raises:
+            RefusedError: It is not the time to begin.
+        """
+        self._driver.require_steady(replicas, closes=True)
+        if self._stack.project.on_swarm:
+            require_no_workers(record, self._stack.project.services)
+
     # What follows is `SwitchOperations`.
+
+    def save_files(self, record: SwitchRecord) -> None:
+        super().save_files(record)
+        with translated("the next servers cannot be described"):
+            self._driver.describe_store(self._directory / "next")
+
+    def drain(self, record: SwitchRecord) -> None:
+        # The copy may have taken hours.
+        self.require_steady(record, 0)
+        super().drain(record)
 
     def prepare(self, record: SwitchRecord) -> None:
         self._restart_tool()
@@ -170,6 +193,13 @@ class Switch(Deeds[SwitchRecord]):
             *("relocate", "apply", *relocate_arguments(back)),
             *("--journal", f"{WORK}/logged-since.json", "--no-backup", "--skip-blocked"),
         )
+
+    def tidy(self, record: SwitchRecord) -> None:
+        if not record.interrupted:
+            # What stays is removed by the next deployment.
+            with contextlib.suppress(CutoverError, OSError):
+                self._driver.forget(self._directory)
+        super().tidy(record)
 
     def _require_entry(self) -> None:
         """Require that the stack can log in to the candidate, before MLflow is closed for it."""

@@ -1,5 +1,6 @@
 """What a switch is to do, and what is refused before anything is changed."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switc
     Options,
     copies,
     decide,
+    require_no_workers,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import (
     SwitchRecord,
@@ -21,6 +23,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
     Store,
     environment_of,
     needed_accounts,
+    with_environment,
 )
 
 URI = "sftp://me@host:22/a"
@@ -95,6 +98,12 @@ def made(state: str, source: Store = LOCAL, target: Store = SFTP, **changes: obj
         ),
         (LOCAL, [], replace(PART, access="proxied"), ["all artifacts move together"]),
         *((OTHER, [], options, ["credentials of one SFTP account"]) for options in (PART, SOME)),
+        (
+            SFTP,
+            [],
+            replace(TO_LOCAL, on_swarm=True),
+            ["volume on one host", "Leave artifact_storage at sftp"],
+        ),
     ],
 )
 def test_refusals(deployed: Store, records: list[SwitchRecord], options: Options, words: list[str]) -> None:
@@ -112,6 +121,8 @@ def test_refusals(deployed: Store, records: list[SwitchRecord], options: Options
         (SFTP, [], TO_LOCAL, "start", ["move"]),
         (SFTP, [], replace(TO_SFTP, access="proxied"), "start", ["move", "to_sftp"]),
         (OTHER, [], TO_SFTP, "start", ["move", "second_account"]),
+        (OTHER, [], replace(TO_SFTP, on_swarm=True), "start", ["move", "second_account"]),
+        (PROXIED, [], replace(TO_SFTP, on_swarm=True), "start", ["move", "to_sftp"]),
         (LOCAL, [], PART, "start", ["move", "to_sftp"]),
         (LOCAL, [made("undone")], TO_SFTP, "start", ["move", "to_sftp"]),
         (LOCAL, [made("cutting")], replace(TO_SFTP, check=True), "start", ["move", "to_sftp"]),
@@ -128,6 +139,23 @@ def test_actions(
     decision = decide(deployed, records, options)
     assert (decision.action, decision.groups) == (action, groups)
     assert deployed.uri in str(decision)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "services", "refused"),
+    [
+        (SFTP, PROXIED, ["mlflow", "dask-worker"], True),
+        (PROXIED, SFTP, ["mlflow", "dask-scheduler", "dask-worker"], True),
+        (SFTP, OTHER, ["mlflow", "gateway"], False),
+        # The servers write for them.
+        (PROXIED, replace(PROXIED, uri="sftp://other@host:22/a"), ["mlflow", "dask-worker"], False),
+    ],
+)
+def test_workers_of_a_swarm_that_reach_the_store_themselves(
+    source: Store, target: Store, services: list[str], refused: bool
+) -> None:
+    with pytest.raises(RefusedError, match="mlflow_stack_dask: false") if refused else nullcontext():
+        require_no_workers(made("copying", source, target), services)
 
 
 def started(deployed: Store, records: list[SwitchRecord], options: Options) -> SwitchRecord:
@@ -232,6 +260,15 @@ def test_the_deployed_store_is_what_env_says() -> None:
     assert (
         Store.from_environment({"MLFLOW_ARTIFACT_URI": "/mlruns", "MLFLOW_ARTIFACT_ROOT": "/mlruns"}) == LOCAL
     )
+
+
+def test_another_store_is_all_that_changes_in_env() -> None:
+    text = "# x='1'\nMLFLOW_ARTIFACT_URI='sftp://me@host:22/a'\nMLFLOW_ARTIFACT_ROOT='mlflow-artifacts:/'\nA='b'c'\n"
+    changed = with_environment(
+        text, {"MLFLOW_ARTIFACT_URI": URI, "MLFLOW_ARTIFACT_ROOT": r"sftp://me@host:22/\1", "OTHER": "no"}
+    )
+    assert changed == text.replace("mlflow-artifacts:/", r"sftp://me@host:22/\1")
+    assert with_environment(changed, {"MLFLOW_ARTIFACT_ROOT": "mlflow-artifacts:/"}) == text
 
 
 def test_further_accounts_have_to_be_named() -> None:

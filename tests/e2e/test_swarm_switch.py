@@ -1,0 +1,473 @@
+"""The store of a stack that a swarm serves is switched: another access, another SFTP account, a part, and back.
+
+The tests of this file are steps of one story, on one swarm of two machines with two SFTP accounts; the database is on
+the machine that is not the stack's home. Each brings the stack to where it begins: it can run alone.
+"""
+
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ansible import REPOSITORY, Outcome, run_playbook
+from tests.support.front import SEARCH, Asking, connect
+from tests.support.lab import Lab
+from tests.support.machines import Machine, machines
+from tests.support.stack import SWITCH, fails, passes
+from tests.support.swarm import Account, swarm_variables
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.sweep,
+    pytest.mark.timeout(2400),
+    pytest.mark.skipif(os.getuid() != 0, reason="only root makes other machines out of namespaces"),
+]
+
+NAME = "mlflow.switch.example"
+PORT = 15760
+SERVICE = "mlflow_mlflow"
+PROXY = "mlflow-artifacts:/"
+ASKED_A_SECOND = 10
+ANSWERED_SECONDS = 180
+RUNS = 12
+
+MAKE = """
+import os, sys, mlflow
+mlflow.set_experiment(sys.argv[1])
+for number in range(int(sys.argv[2])):
+    with mlflow.start_run() as run:
+        mlflow.log_param("number", number)
+        mlflow.log_text("%s %s" % (sys.argv[1], number), "deep/er/text.txt")
+        with open("/tmp/bytes", "wb") as file:
+            file.write(os.urandom(1 << 16))
+        mlflow.log_artifact("/tmp/bytes")
+"""
+READ = """
+import hashlib, json, pathlib, sys, mlflow
+client = mlflow.MlflowClient()
+ids = [each.experiment_id for each in client.search_experiments() if each.name == sys.argv[1]]
+told = {}
+for run in client.search_runs(ids):
+    files = sorted(pathlib.Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id)).rglob("*"))
+    held = [(each.name, hashlib.sha256(each.read_bytes()).hexdigest()) for each in files if each.is_file()]
+    told[run.info.run_id] = [run.data.params, held]
+print(json.dumps(told, sort_keys=True))
+"""
+ROOTS = """
+import json, mlflow
+client = mlflow.MlflowClient()
+runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+print(json.dumps(sorted(run.info.artifact_uri for run in runs)))
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a gateway has said, and when."""
+
+    at: float
+    status: int
+    retry_after: str
+
+
+@dataclass
+class Site:
+    """Two machines, the first of them the manager, and two SFTP accounts on this one."""
+
+    directory: Path
+    machines: dict[str, Machine]
+    accounts: tuple[Account, Account]
+    image: str
+    content: str = ""
+
+    @property
+    def home(self) -> Machine:
+        return self.machines["n1"]
+
+    @property
+    def stack(self) -> Path:
+        return self.directory / "stack"
+
+    def at(self, account: int, access: str, path: str = "artifacts") -> dict[str, object]:
+        """What the inventory says of a store."""
+        own = self.accounts[account]
+        return {
+            "mlflow_stack_access": access,
+            "sftp_port": own.port,
+            "sftp_path": str(own.root / path),
+            "sftp_host_key_fingerprints": [own.host_key_fingerprint],
+            "sftp_private_key_file": str(own.client_key),
+        }
+
+    def command(self, playbook: str, *options: str, **variables: object) -> list[str]:
+        """What is run, with options and variables."""
+        file = self.directory / "hosts.json"
+        file.write_text(json.dumps({"all": {"children": self._groups(), "vars": self._variables()}}))
+        return [str(REPOSITORY / playbook), "-i", str(file), *options, "--extra-vars", json.dumps(variables)]
+
+    def play(self, playbook: str, *options: str, **variables: object) -> Outcome:
+        path, *arguments = self.command(playbook, *options, **variables)
+        return run_playbook(Path(path), *arguments, timeout=1500)
+
+    def play_until(
+        self, step: str, act: Callable[[], None] | None = None, after: float = 0, **variables: object
+    ) -> Outcome:
+        """Run a switch; `after` seconds in a `step` of it, call `act`, or kill (-9) all that it started."""
+        for left in self.stack.glob("switches/*/step"):
+            left.unlink()
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), *self.command(SWITCH, **variables)]
+        with (
+            (self.directory / "stopped.log").open("w+") as output,
+            subprocess.Popen(
+                command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            ) as process,
+        ):
+            while not any(path.read_text().strip() == step for path in self.stack.glob("switches/*/step")):
+                assert process.poll() is None, (self.directory / "stopped.log").read_text()[-5000:]
+                time.sleep(0.01)
+            time.sleep(after)
+            act() if act else self._kill(process)
+            process.wait()
+            output.seek(0)
+            return Outcome({}, process.returncode != 0, output.read())
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill the playbook, and the engine, which would go on without."""
+        os.killpg(process.pid, signal.SIGKILL)
+        engine = (self.stack / "switches/.lock").read_text().partition("process ")[2].partition(",")[0]
+        with suppress(AssertionError):
+            self.home.run("kill", "-9", engine)
+
+    def python(self, code: str, *arguments: str) -> str:
+        """Run Python beside the servers, on the home, with MLflow's client and the account's key; its last line."""
+        command = ["docker", "run", "--rm", "--network=mlflow_swarm"]
+        command += ["--env=MLFLOW_TRACKING_URI=http://mlflow:5000"]
+        command += [f"--add-host=tajo.host.ch:{self.accounts[0].host}"]
+        command += ["-v", f"{self.stack}/mlflow:/etc/mlflow_sftp:ro"]
+        command += ["-v", f"{self.stack}/.secrets/mlflow_sftp_key:/run/secrets/mlflow_sftp_key:ro"]
+        said = self.home.run(*command, self.image, "python", "-c", code, *arguments)
+        return said.splitlines()[-1] if said else ""
+
+    def log(self, experiment: str, runs: int) -> None:
+        self.python(MAKE, experiment, str(runs))
+
+    def read(self, experiment: str = "old") -> str:
+        return self.python(READ, experiment)
+
+    def roots(self) -> set[str]:
+        """Where runs have their artifacts, without the path in there."""
+        found = json.loads(self.python(ROOTS))
+        return {uri.rpartition("/artifacts")[0].rsplit("/", 2)[0].rstrip("/") for uri in found}
+
+    def description(self) -> dict[str, Any]:
+        return dict(json.loads(self.home.run("docker", "service", "inspect", SERVICE))[0]["Spec"])
+
+    def stored(self) -> tuple[str, str]:
+        """Where the servers have artifacts, and the root of new experiments."""
+        pairs = (each.split("=", 1) for each in self.description()["TaskTemplate"]["ContainerSpec"]["Env"])
+        told = dict(pairs)
+        return told["MLFLOW_ARTIFACT_URI"], told["MLFLOW_ARTIFACT_ROOT"]
+
+    def uri(self, account: int, path: str = "artifacts") -> str:
+        own = self.accounts[account]
+        return f"sftp://{own.user}@tajo.host.ch:{own.port}{own.root / path}"
+
+    def keys(self) -> set[str]:
+        """Names of the SSH keys among the swarm's secrets."""
+        names = self.home.run("docker", "secret", "ls", "--format={{.Name}}").split()
+        return {name for name in names if "_id_" in name}
+
+    def files(self) -> dict[str, bytes]:
+        """The stack's files that a switch changes."""
+        paths = [self.stack / ".env", *(self.stack / "mlflow").iterdir()]
+        paths += (self.stack / ".secrets/mlflow_sftp_key").iterdir()
+        return {str(path): path.read_bytes() for path in paths}
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted(self.stack.glob("switches/*/switch.json"))]
+
+    def ask(self, machine: str, context: ssl.SSLContext) -> Answer:
+        """Ask MLflow through the gateway of a machine."""
+        connection = connect(NAME, PORT, context, timeout=60, address=self.machines[machine].host)
+        try:
+            connection.request("GET", SEARCH, headers={"Host": f"{NAME}:{PORT}"})
+            answer = connection.getresponse()
+            answer.read()
+            return Answer(time.monotonic(), answer.status, answer.getheader("Retry-After", ""))
+        finally:
+            connection.close()
+
+    def context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.directory / "gateway/ca.crt"))
+
+    def asking(self) -> Asking[Answer]:
+        """Ask through both machines many times a second, a connection each."""
+        context = self.context()
+        return Asking([(name, partial(self.ask, name, context)) for name in self.machines], ASKED_A_SECOND)
+
+    def answers(self) -> bool:
+        """Whether MLflow answers through each machine."""
+        try:
+            return all(self.ask(name, self.context()).status == 200 for name in self.machines)
+        except OSError:
+            return False
+
+    def _groups(self) -> dict[str, Any]:
+        hosts = {name: each.variables for name, each in self.machines.items()}
+        hosts["n2"] = {**hosts["n2"], "docker_swarm_labels": {"mlflow.database": "true"}}
+        return {
+            "docker_hosts": {"hosts": {"n1": {}}},
+            "swarm_managers": {"hosts": {"n1": hosts["n1"]}},
+            "swarm_workers": {"hosts": {"n2": hosts["n2"]}},
+            "sftp_hosts": {"hosts": {"tajo.host.ch": {}}},
+        }
+
+    def _variables(self) -> dict[str, object]:
+        return swarm_variables(self.directory, self.accounts[0], NAME, PORT, 2)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("switch")
+    lab = Lab("mlflow-swsw", directory / "lab", PORT + 10)
+    (found,) = re.findall(r"images=([^\"]+)\"", passes(lab.play("tests/playbooks/server_image.yml")))
+    images = str(found).split()
+    with machines("mlflow-swsw", "10.97.0", "n1", "n2") as made:
+        # How a playbook brings images to nodes is tried with those that are built on the way.
+        for machine in made:
+            machine.load(*images)
+        with (
+            Account(directory / "first", made[0].gateway) as first,
+            Account(directory / "second", made[0].gateway) as second,
+        ):
+            site = Site(directory, {each.name: each for each in made}, (first, second), images[1])
+            passes(site.play("site.yml", "--skip-tags", "verify"))
+            wait_for_answers(site)
+            site.log("old", RUNS)
+            site.content = site.read()
+            yield site
+
+
+def wait_for_answers(site: Site) -> None:
+    deadline = time.monotonic() + ANSWERED_SECONDS
+    while not site.answers():
+        assert time.monotonic() < deadline, "MLflow does not answer through every machine"
+        time.sleep(1)
+
+
+def bring_to(site: Site, account: int, access: str) -> None:
+    """Have the store that a step begins with, whatever became of the steps before."""
+    if (found := site.records()) and found[-1]["state"] in ("cutting", "opening", "undoing"):
+        passes(site.play(SWITCH, resume="undo"))
+    root = PROXY if access == "proxied" else site.uri(account)
+    if site.stored() != (site.uri(account), root):
+        passes(site.play(SWITCH, **site.at(account, access)))
+    assert site.stored() == (site.uri(account), root)
+    wait_for_answers(site)
+    assert site.read() == site.content
+
+
+def outage(asking: Asking[Answer]) -> float:
+    """How long nobody was let in, at most; who was not let in was told when to come again."""
+    refused = [each for each in asking.answers if each.status != 200]
+    assert {each.status for each in refused} <= {503}, refused
+    assert all(each.retry_after for each in refused)
+    let_in = sorted(each.at for each in asking.answers if each.status == 200)
+    return max(after - before for before, after in pairwise(let_in))
+
+
+def switched(site: Site, **variables: object) -> str:
+    """Run a switch while both gateways are asked; return what it says."""
+    with site.asking() as asking:
+        output = passes(site.play(SWITCH, **variables))
+    (told,) = re.findall(r"MLflow was closed for ([\d.]+) s", output)
+    refused = sum(each.status != 200 for each in asking.answers)
+    print(
+        f"closed for {told} s as told, {outage(asking):.1f} s as asked; {refused} of {asking.asked} answered with 503, "
+        f"errors: {asking.errors}; {site.records()[-1]['steps']}"
+    )
+    assert asking.errors == []
+    assert outage(asking) < float(told) + 5
+    return output
+
+
+def changes_nothing(output: str) -> bool:
+    return "changed=0" in output and not re.search(r"changed=[1-9]", output)
+
+
+def test_local_storage_is_refused(site: Site) -> None:
+    bring_to(site, 0, "proxied")
+    before = site.description()
+    output = fails(site.play(SWITCH, artifact_storage="local"))
+    assert "Local storage is a volume on one host" in output
+    assert "Nothing was changed" in output
+    assert site.description() == before
+
+
+def test_check_mode_shows_the_plan_and_touches_nothing(site: Site) -> None:
+    bring_to(site, 0, "proxied")
+    before, files, records = site.description(), site.files(), site.records()
+    output = passes(site.play(SWITCH, "--check", "--diff", **site.at(0, "direct")))
+    assert f"To: {site.uri(0)} (direct access)" in output
+    assert re.search(r"Locations to change: [1-9]", output)
+    assert "Expected downtime" in output
+    assert "A real run would now copy, close MLflow" in output
+    assert (site.description(), site.files(), site.records()) == (before, files, records)
+
+
+def test_what_somebody_else_has_changed_is_not_closed(site: Site) -> None:
+    bring_to(site, 0, "proxied")
+    site.home.run("docker", "service", "scale", f"{SERVICE}=1")
+    try:
+        output = fails(site.play(SWITCH, **site.at(0, "direct")))
+        assert f"{SERVICE} has 1 servers, and mlflow_stack_replicas is 2: somebody has scaled it" in output
+        assert "Nothing was changed" in output
+    finally:
+        site.home.run("docker", "service", "scale", f"{SERVICE}=2")
+
+
+def test_site_refuses_another_store_and_names_the_switch(site: Site) -> None:
+    bring_to(site, 0, "proxied")
+    output = fails(site.play("site.yml", "--skip-tags", "verify", **site.at(0, "direct")))
+    assert "playbooks/storage_switch.yml moves them" in output
+
+
+def test_proxied_to_direct(site: Site) -> None:
+    bring_to(site, 0, "proxied")
+    before = site.description()
+    output = switched(site, **site.at(0, "direct"), verify_runs="all")
+    assert f"Read back and compared: {RUNS} runs" in output
+    assert site.stored() == (site.uri(0), site.uri(0))
+    assert site.roots() == {site.uri(0)}
+    assert site.read() == site.content
+    again = passes(site.play(SWITCH, **site.at(0, "direct")))
+    assert f"Nothing to do: artifacts are at {site.uri(0)}, direct access." in again
+    assert changes_nothing(again)
+    after = site.description()
+    # A deployment has nothing to add.
+    assert changes_nothing(passes(site.play("site.yml", "--skip-tags", "verify", **site.at(0, "direct"))))
+    assert site.description() == after
+    changed = {
+        name
+        for name, value in after["TaskTemplate"]["ContainerSpec"].items()
+        if before["TaskTemplate"]["ContainerSpec"][name] != value
+    }
+    assert changed == {"Args", "Env"}
+
+
+def test_to_a_second_account(site: Site) -> None:
+    bring_to(site, 0, "direct")
+    (key,) = site.keys()
+    output = switched(site, **site.at(1, "direct"), verify_runs="all")
+    assert f"Read back and compared: {RUNS} runs" in output
+    assert site.stored() == (site.uri(1), site.uri(1))
+    assert site.roots() == {site.uri(1)}
+    # Nothing of the first account is asked for any more.
+    site.accounts[0].stop()
+    try:
+        assert site.read() == site.content
+        site.log("since", 1)
+    finally:
+        site.accounts[0].start()
+    (other,) = site.keys()
+    assert other != key
+    assert changes_nothing(passes(site.play(SWITCH, **site.at(1, "direct"))))
+    assert changes_nothing(passes(site.play("site.yml", "--skip-tags", "verify", **site.at(1, "direct"))))
+
+
+def test_the_old_copy_is_removed_and_the_audit_finds_nothing(site: Site) -> None:
+    bring_to(site, 0, "direct")
+    passes(site.play(SWITCH, **site.at(1, "direct")))
+    old = site.accounts[0].root / "artifacts"
+    assert list(old.rglob("text.txt"))
+    output = passes(site.play("playbooks/storage_prune.yml", **site.at(1, "direct")))
+    assert re.search(r"Deleted \d\d+ files", output)
+    assert not list(old.rglob("text.txt"))
+    assert site.read() == site.content
+    audit = passes(site.play("playbooks/audit.yml", **site.at(1, "direct")))
+    assert site.uri(1) in audit
+    (found,) = (site.directory / "report").glob("audit.json")
+    assert json.loads(found.read_text())["problems"] == []
+
+
+def test_undo_brings_runs_back_that_were_logged_since(site: Site) -> None:
+    bring_to(site, 0, "direct")
+    passes(site.play(SWITCH, **site.at(1, "direct")))
+    site.log("later", 2)
+    later = site.read("later")
+    passes(site.play(SWITCH, undo=True, **site.at(0, "direct")))
+    assert site.stored() == (site.uri(0), site.uri(0))
+    site.accounts[1].stop()
+    try:
+        assert site.read() == site.content
+        assert site.read("later") == later
+    finally:
+        site.accounts[1].start()
+
+
+def test_the_new_store_fails_in_the_closed_phase_and_everything_is_as_before(site: Site) -> None:
+    bring_to(site, 0, "direct")
+    before, files, keys = site.description(), site.files(), site.keys()
+    try:
+        with site.asking() as asking:
+            output = fails(site.play_until("Close MLflow", site.accounts[1].stop, **site.at(1, "direct")))
+    finally:
+        site.accounts[1].start()
+    assert "Copy files that were written since the first copy" in output
+    assert "was undone: MLflow answers" in output
+    print(f"not let in for {outage(asking):.1f} s")
+    assert asking.errors == []
+    assert (site.description(), site.files(), site.keys()) == (before, files, keys)
+    assert site.roots() == {site.uri(0)}
+    assert site.read() == site.content
+
+
+@pytest.mark.parametrize(
+    ("step", "resume", "after"),
+    [
+        ("Close MLflow", "finish", 0.5),
+        ("Change the locations", "undo", 0.3),
+        ("Try the next server", "finish", 1.0),
+        ("Open MLflow", "undo", 2.0),
+    ],
+)
+def test_killed(site: Site, step: str, resume: str, after: float) -> None:
+    bring_to(site, 0, "proxied")
+    before, files, keys = site.description(), site.files(), site.keys()
+    site.play_until(step, after=after, **site.at(1, "direct"))
+    assert site.records()[-1]["state"] in ("cutting", "opening")
+    half = fails(site.play(SWITCH, **site.at(1, "direct")))
+    assert "Run this playbook with -e resume=finish" in half
+    passes(site.play(SWITCH, resume=resume, **site.at(1, "direct")))
+    if resume == "undo":
+        assert (site.description(), site.files(), site.keys()) == (before, files, keys)
+        assert site.stored() == (site.uri(0), PROXY)
+    else:
+        assert site.stored() == (site.uri(1), site.uri(1))
+        assert site.roots() == {site.uri(1)}
+    assert site.read() == site.content
+
+
+def test_new_runs_go_to_another_directory_and_old_ones_stay(site: Site) -> None:
+    bring_to(site, 0, "direct")
+    there = site.at(0, "direct", "elsewhere")
+    passes(site.play(SWITCH, migrate="none", **there))
+    site.log("elsewhere", 1)
+    assert site.roots() == {site.uri(0), site.uri(0, "elsewhere")}
+    assert site.read() == site.content
+    passes(site.play(SWITCH, undo=True, **site.at(0, "direct")))
+    assert site.stored() == (site.uri(0), site.uri(0))
+    assert site.read() == site.content
