@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import deeds, docker
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.operations import Switch
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
 
 _KEEP = "--env=MLFLOW_SFTP_KEEP_USERS=true"
 
@@ -54,3 +59,55 @@ def test_where_the_stack_cannot_log_in_mlflow_is_not_closed(
     with pytest.raises(CutoverError, match="another password of its administrator") as error:
         candidate.switch.prepare(candidate.switch._record)
     assert "restart mlflow" in error.value.remedy
+
+
+class Driven:
+    """A switch of a stack, whose driver notes what it is asked for; `unsteady` is why nothing may begin."""
+
+    def __init__(self, tmp_path: Path, state: str) -> None:
+        self.asked: list[str] = []
+        self.unsteady = ""
+        stack: Any = SimpleNamespace(
+            settings=SimpleNamespace(
+                directory=tmp_path, switches=tmp_path / "switches", stop_jobs=False, wait_timeout=1
+            ),
+            project=SimpleNamespace(on_swarm=False),
+            tool="",
+            candidate="",
+            trainer="",
+            maintenance="",
+        )
+        store = Store.at("sftp", "proxied", "sftp://me@host:22/a")
+        self.record = SwitchRecord(id="now", source=store, target=store, state=state)
+        self.switch = Switch(stack, self.record)
+        self.switch._driver = SimpleNamespace(  # type: ignore[assignment]
+            require_steady=self._require_steady,
+            jobs=lambda: self.asked.append("jobs") or [],
+            forget=lambda directory: self.asked.append(f"forget {directory.name}"),
+        )
+
+    def _require_steady(self, replicas: int, *, closes: bool) -> None:
+        self.asked.append(f"steady {replicas} {closes}")
+        if self.unsteady:
+            raise RefusedError(self.unsteady)
+
+
+def test_services_that_somebody_changes_meanwhile_are_not_closed(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, "copying")
+    driven.switch.drain(driven.record)
+    assert driven.asked == ["steady 0 True", "jobs"]
+    driven.unsteady = "a node is down"
+    with pytest.raises(RefusedError, match="a node is down"):
+        driven.switch.drain(driven.record)
+
+
+@pytest.mark.parametrize(
+    ("state", "forgets"), [("cutting", False), ("undoing", False), ("done", True), ("undone", True)]
+)
+def test_what_servers_saw_is_kept_until_nobody_goes_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, forgets: bool
+) -> None:
+    monkeypatch.setattr(docker, "remove", lambda *names: None)
+    driven = Driven(tmp_path, state)
+    driven.switch.tidy(driven.record)
+    assert driven.asked == (["forget now"] if forgets else [])

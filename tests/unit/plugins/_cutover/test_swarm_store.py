@@ -1,0 +1,117 @@
+"""What a swarm's servers become with another store, and on the way back: files, description, and what they saw."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import swarm_driver
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.swarm_driver import (
+    DESCRIPTION,
+    STORED,
+    SwarmDriver,
+)
+
+KEYS = ".secrets/mlflow_sftp_key"
+BEFORE: dict[str, Any] = {
+    "TaskTemplate": {
+        "ContainerSpec": {
+            "Image": "sha256:1",
+            "Args": ["mlflow", "server", "--serve-artifacts"],
+            "Env": ["MLFLOW_ARTIFACT_URI=sftp://u@h:22/a", "OTHER=1"],
+            "Secrets": [{"SecretName": "old key"}, {"SecretName": "shared"}],
+            "Configs": [],
+        }
+    },
+    "Mode": {"Replicated": {"Replicas": 2}},
+}
+TOLD = {"arguments": ["mlflow", "server", "--x"], "environment": {"MLFLOW_ARTIFACT_URI": "sftp://u@h:23/b"}}
+ENV = "MLFLOW_ARTIFACT_URI='{}'\nMLFLOW_STACK_ENGINE='swarm'\n"
+
+
+class Swarm:
+    """A stack's home with a cutover that has saved its files; `seen` is what services see by now."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home, self.cutover = directory / "stack", directory / "stack/switches/now"
+        for place, word in ((self.home, "old"), (self.cutover / "next", "new")):
+            for name in ("mlflow/ssh_config", f"{KEYS}/id_rsa"):
+                (place / name).parent.mkdir(parents=True)
+                (place / name).write_text(word)
+        (self.home / ".env").write_text(ENV.format("sftp://u@h:22/a"))
+        (self.cutover / DESCRIPTION).write_text(json.dumps(BEFORE))
+        (self.cutover / "next" / STORED).write_text(json.dumps(TOLD))
+        self.seen: list[str] = []
+        self.removed: list[tuple[str, ...]] = []
+        settings = SimpleNamespace(
+            directory=self.home, config_dir="/etc/c", key_dir="/k", uid=1, gid=1, wait_timeout=1
+        )
+        stack: Any = SimpleNamespace(settings=settings, project=SimpleNamespace(name="mlflow"))
+        self.driver = SwarmDriver(stack)
+        monkeypatch.setattr(swarm_driver.docker, "run", self._run)
+        monkeypatch.setattr(swarm_driver, "services_of", self._services)
+
+    @property
+    def wanted(self) -> Any:
+        """What servers are to be described as."""
+        return self.driver._wanted
+
+    def _run(self, *arguments: str) -> str:
+        if arguments[1] == "rm":
+            self.removed.append(arguments)
+        return f"id-{arguments[-2]}" if arguments[1] == "create" else ""
+
+    def _services(self, project: str, directory: Path) -> list[Any]:
+        container = {"Secrets": [{"SecretName": name} for name in self.seen]}
+        return [{"Spec": {"TaskTemplate": {"ContainerSpec": container}}}]
+
+
+@pytest.fixture
+def swarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swarm:
+    return Swarm(tmp_path, monkeypatch)
+
+
+def test_there_and_back(swarm: Swarm) -> None:
+    archive, following = swarm.cutover / "before.tar", swarm.cutover / "next"
+    swarm_driver.files.save(swarm.home, archive)
+    swarm.driver.describe_store(following)
+    swarm.driver.install(following)
+    container = swarm.wanted["TaskTemplate"]["ContainerSpec"]
+    assert container["Args"] == TOLD["arguments"]
+    assert container["Env"] == ["MLFLOW_ARTIFACT_URI=sftp://u@h:23/b", "OTHER=1"]
+    assert [each["File"]["Name"] for each in container["Secrets"]] == ["/k/id_rsa"]
+    assert [each["ConfigID"] for each in container["Configs"]] == [
+        f"id-{each['ConfigName']}" for each in container["Configs"]
+    ]
+    assert swarm.wanted["Mode"] == BEFORE["Mode"]
+    assert (swarm.home / ".env").read_text() == ENV.format("sftp://u@h:23/b")
+    assert (swarm.home / ".env").stat().st_mode & 0o777 == 0o600
+    assert (swarm.home / KEYS / "id_rsa").read_text() == "new"
+    swarm.driver.restore(archive, credentials=True)
+    assert swarm.wanted == BEFORE
+    assert (swarm.home / ".env").read_text() == ENV.format("sftp://u@h:22/a")
+    assert (swarm.home / KEYS / "id_rsa").read_text() == "old"
+
+
+def test_what_changes_no_store_changes_no_file(swarm: Swarm) -> None:
+    archive, following = swarm.cutover / "before.tar", swarm.cutover / "next"
+    swarm.driver.describe(following, "sha256:2")
+    swarm.driver.install(following)
+    assert swarm.wanted["TaskTemplate"]["ContainerSpec"]["Image"] == "sha256:2"
+    # Without an archive.
+    swarm.driver.restore(archive, credentials=False)
+    assert swarm.wanted == BEFORE
+    assert (swarm.home / KEYS / "id_rsa").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("seen", "removed"),
+    [(["new key", "shared"], ["old key"]), (["old key", "shared"], ["new key"]), (["shared"], ["new key", "old key"])],
+)  # fmt: skip
+def test_what_no_server_sees_any_more_is_removed(swarm: Swarm, seen: list[str], removed: list[str]) -> None:
+    swarm.seen = [*seen, "another stack's"]
+    after = json.loads(json.dumps(BEFORE).replace("old key", "new key"))
+    (swarm.cutover / "next" / DESCRIPTION).write_text(json.dumps(after))
+    swarm.driver.forget(swarm.cutover)
+    assert swarm.removed == [("secret", "rm", name) for name in removed]
