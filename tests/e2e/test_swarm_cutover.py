@@ -7,28 +7,18 @@ stack's home. MLFLOW_UPGRADE_FROM=3.10.1 begins with another version.
 import json
 import os
 import re
-import signal
-import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 
-from tests.support.ansible import REPOSITORY, Outcome, run_playbook
-from tests.support.front import Asking, connect
 from tests.support.lab import Lab
-from tests.support.machines import Machine, machines
+from tests.support.machines import machines
 from tests.support.older_stack import older_image
 from tests.support.stack import fails, passes
-from tests.support.swarm import Account, swarm_variables
+from tests.support.swarm import Account
+from tests.support.swarm_cutover import SERVICE, CutoverSite, outage
 
 pytestmark = [
     pytest.mark.docker,
@@ -41,9 +31,6 @@ UPGRADE = "playbooks/upgrade.yml"
 OLDER = os.environ.get("MLFLOW_UPGRADE_FROM", "3.13.0")
 NAME = "mlflow.cutover.example"
 PORT = 15300
-SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
-SERVICE = "mlflow_mlflow"
-ASKED_A_SECOND = 10
 ANSWERED_SECONDS = 180
 TEXTS = [f"artifact {number}" for number in range(6)]
 
@@ -80,67 +67,13 @@ with mlflow.start_run():
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a gateway has said, and when."""
+@dataclass(kw_only=True)
+class Site(CutoverSite):
+    """A site with an older image and the next version's, and what its old runs are."""
 
-    at: float
-    status: int
-    retry_after: str
-
-
-@dataclass
-class Site:
-    """Two machines, the first of them the manager, and an SFTP account on this one; `images` are the next version's."""
-
-    directory: Path
-    machines: dict[str, Machine]
-    account: Account
     older: str
     next: str
-    settings: dict[str, object] = field(default_factory=dict)
     content: str = ""
-
-    @property
-    def home(self) -> Machine:
-        return self.machines["n1"]
-
-    @property
-    def stack(self) -> Path:
-        return self.directory / "stack"
-
-    def command(self, playbook: str, *options: str, **variables: object) -> list[str]:
-        """What is run, with options and variables."""
-        file = self.directory / "hosts.json"
-        file.write_text(json.dumps({"all": {"children": self._groups(), "vars": self._variables()}}))
-        extra = json.dumps({**self.settings, **variables})
-        return [str(REPOSITORY / playbook), "-i", str(file), *options, "--extra-vars", extra]
-
-    def play(self, playbook: str, *options: str, **variables: object) -> Outcome:
-        path, *arguments = self.command(playbook, *options, **variables)
-        return run_playbook(Path(path), *arguments, timeout=1500)
-
-    def play_until(self, step: str, after: float, **variables: object) -> None:
-        """Run the upgrade; `after` seconds in a `step` of it, kill (-9) all that it started."""
-        for left in self.stack.glob("switches/*/step"):
-            left.unlink()
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), *self.command(UPGRADE, **variables)]
-        with (
-            (self.directory / "killed.log").open("w+") as output,
-            subprocess.Popen(
-                command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            ) as process,
-        ):
-            while not any(path.read_text().strip() == step for path in self.stack.glob("switches/*/step")):
-                assert process.poll() is None, (self.directory / "killed.log").read_text()[-5000:]
-                time.sleep(0.01)
-            time.sleep(after)
-            os.killpg(process.pid, signal.SIGKILL)
-            holder = (self.stack / "switches/.lock").read_text()
-            engine = holder.partition("process ")[2].partition(",")[0]
-            with suppress(AssertionError):
-                self.home.run("kill", "-9", engine)
-            process.wait()
 
     def python(self, code: str, image: str = "") -> str:
         """Run Python beside the servers, on the home, with MLflow's client; returns its last line."""
@@ -179,56 +112,11 @@ class Site:
         (container,) = machine.run("docker", "ps", "--quiet", "--filter=name=mlflow_postgres").split()
         return machine.run("docker", "exec", container, "psql", "--no-psqlrc", "-tAc", statement)
 
-    def description(self) -> dict[str, Any]:
-        return dict(json.loads(self.home.run("docker", "service", "inspect", SERVICE))[0]["Spec"])
-
     def version(self) -> str:
         """MLflow's, of the first server that the name leads to."""
         return self.python(
             "from urllib.request import urlopen; print(urlopen('http://mlflow:5000/version').read().decode())"
         )
-
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in sorted(self.stack.glob("switches/*/upgrade.json"))]
-
-    def context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.directory / "gateway/ca.crt"))
-
-    def ask(self, machine: str, context: ssl.SSLContext) -> Answer:
-        """Ask MLflow through the gateway of a machine."""
-        connection = connect(NAME, PORT, context, timeout=60, address=self.machines[machine].host)
-        try:
-            connection.request("GET", SEARCH, headers={"Host": f"{NAME}:{PORT}"})
-            answer = connection.getresponse()
-            answer.read()
-            return Answer(time.monotonic(), answer.status, answer.getheader("Retry-After", ""))
-        finally:
-            connection.close()
-
-    def asking(self) -> Asking[Answer]:
-        """Ask through both machines many times a second, a connection each."""
-        context = self.context()
-        return Asking([(name, partial(self.ask, name, context)) for name in self.machines], ASKED_A_SECOND)
-
-    def answers(self) -> bool:
-        """Whether MLflow answers through each machine."""
-        try:
-            return all(self.ask(name, self.context()).status == 200 for name in self.machines)
-        except OSError:
-            return False
-
-    def _groups(self) -> dict[str, Any]:
-        hosts = {name: each.variables for name, each in self.machines.items()}
-        hosts["n2"] = {**hosts["n2"], "docker_swarm_labels": {"mlflow.database": "true"}}
-        return {
-            "docker_hosts": {"hosts": {"n1": {}}},
-            "swarm_managers": {"hosts": {"n1": hosts["n1"]}},
-            "swarm_workers": {"hosts": {"n2": hosts["n2"]}},
-            "sftp_hosts": {"hosts": {"tajo.host.ch": {}}},
-        }
-
-    def _variables(self) -> dict[str, object]:
-        return swarm_variables(self.directory, self.account, NAME, PORT, 2)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +131,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for machine in made:
             machine.load(*images, older)
         with Account(directory / "account", made[0].gateway) as account:
-            site = Site(directory, {each.name: each for each in made}, account, older, images[1])
+            site = Site(
+                directory=directory,
+                machines={each.name: each for each in made},
+                account=account,
+                name=NAME,
+                port=PORT,
+                managers=["n1"],
+                older=older,
+                next=images[1],
+            )
             passes(site.play("site.yml", "--skip-tags", "verify"))
             go_back_to_older(site)
             site.fill()
@@ -258,26 +155,18 @@ def go_back_to_older(site: Site) -> None:
     site.sql("DROP SCHEMA public CASCADE")
     site.sql("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
     site.home.run(*update, "--replicas=1", f"--image={identifier}", SERVICE)
-    wait_for_answers(site)
+    site.revive()
     site.home.run(*update, "--replicas=2", SERVICE)
-
-
-def wait_for_answers(site: Site) -> None:
-    deadline = time.monotonic() + ANSWERED_SECONDS
-    while not site.answers():
-        assert time.monotonic() < deadline, "MLflow does not answer through every machine"
-        time.sleep(1)
 
 
 def bring_to_older(site: Site) -> None:
     """Have the older version, whatever became of the steps before."""
-    found = site.records()
-    if found and found[-1]["state"] in ("cutting", "opening", "undoing"):
+    if site.half_done():
         passes(site.play(UPGRADE, resume="undo", discard=True))
     if site.version() != OLDER:
         passes(site.play(UPGRADE, undo=True, discard=True))
     assert site.version() == OLDER
-    wait_for_answers(site)
+    site.revive()
 
 
 def bring_to_newer(site: Site) -> None:
@@ -285,16 +174,7 @@ def bring_to_newer(site: Site) -> None:
         bring_to_older(site)
         passes(site.play(UPGRADE))
     assert site.version() != OLDER
-    wait_for_answers(site)
-
-
-def outages(asking: Asking[Answer]) -> float:
-    """How long nobody was let in, at most; who was not let in was told when to come again."""
-    refused = [each for each in asking.answers if each.status != 200]
-    assert {each.status for each in refused} <= {503}, refused
-    assert all(each.retry_after for each in refused)
-    let_in = sorted(each.at for each in asking.answers if each.status == 200)
-    return max(after - before for before, after in pairwise(let_in))
+    site.revive()
 
 
 def changes_nothing(output: str) -> bool:
@@ -352,16 +232,16 @@ def test_a_migration_that_fails_in_the_middle_leaves_everything_as_it_was(site: 
 def test_upgrade(site: Site) -> None:
     bring_to_older(site)
     before = site.description()
-    with site.asking() as asking:
+    with site.watching() as asking:
         output = passes(site.play(UPGRADE, verify_runs="all"))
     (told,) = re.findall(r"MLflow was closed for ([\d.]+) s", output)
     assert "Read back and compared: 6 runs" in output
     assert site.texts() == TEXTS
     print(
-        f"closed for {told} s as told, {outages(asking):.1f} s as asked, {asking.asked} asked, {asking.errors}"
+        f"closed for {told} s as told, {outage(asking):.1f} s as asked, {asking.asked} asked, {asking.errors}"
     )
     assert asking.errors == []
-    assert outages(asking) < float(told) + 5
+    assert outage(asking) < float(told) + 5
     assert site.version() != OLDER
     assert site.read() == site.content
     after = site.description()
@@ -408,7 +288,7 @@ def test_undo_takes_consent_where_runs_were_logged_since(site: Site) -> None:
 def test_killed(site: Site, step: str, resume: str, after: float) -> None:
     bring_to_older(site)
     before = site.description()
-    site.play_until(step, after)
+    site.play_until(step, UPGRADE, after=after)
     passes(site.play(UPGRADE, resume=resume))
     assert (site.version() == OLDER) == (resume == "undo")
     assert site.read() == site.content
@@ -432,13 +312,13 @@ def test_the_same_schema_closes_nothing(site: Site) -> None:
     assert "Nothing is closed" in output
     assert "A real run would now replace the servers one after the other" in output
     assert site.description() == before
-    with site.asking() as asking:
+    with site.watching() as asking:
         output = passes(site.play(UPGRADE, __mlflow_stack_server_image=name))
     assert "MLflow was closed for 0.0 s" in output
     assert asking.errors == []
     assert {each.status for each in asking.answers} == {200}
     assert site.description() != before
-    with site.asking() as asking:
+    with site.watching() as asking:
         output = passes(site.play(UPGRADE, undo=True, __mlflow_stack_server_image=name))
     assert asking.errors == []
     assert {each.status for each in asking.answers} == {200}
@@ -450,7 +330,7 @@ def test_a_server_that_does_not_start_is_never_served(site: Site) -> None:
     bring_to_newer(site)
     before = site.description()
     bad = other_image(site, "cutover-bad", "USER root", "RUN rm /opt/venv/bin/mlflow", "USER mlflow")
-    with site.asking() as asking:
+    with site.watching() as asking:
         output = fails(site.play(UPGRADE, __mlflow_stack_server_image=bad))
     assert "Try the next server" in output
     assert "was undone: MLflow answers" in output
@@ -474,4 +354,4 @@ def test_a_node_that_is_away_might_go_on_with_a_closed_database(site: Site) -> N
     finally:
         site.machines["n2"].start()
         site.machines["n2"].wait_for_engine()
-    wait_for_answers(site)
+    site.revive()

@@ -7,27 +7,15 @@ the machine that is not the stack's home. Each brings the stack to where it begi
 import json
 import os
 import re
-import signal
-import ssl
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.ansible import REPOSITORY, Outcome, run_playbook
-from tests.support.front import SEARCH, Asking, connect
-from tests.support.lab import Lab
-from tests.support.machines import Machine, machines
+from tests.support.machines import machines
 from tests.support.stack import SWITCH, fails, passes
-from tests.support.swarm import Account, swarm_variables
+from tests.support.swarm import Account, swarm_images
+from tests.support.swarm_cutover import SERVICE, CutoverSite, outage
 
 pytestmark = [
     pytest.mark.docker,
@@ -38,10 +26,7 @@ pytestmark = [
 
 NAME = "mlflow.switch.example"
 PORT = 15760
-SERVICE = "mlflow_mlflow"
 PROXY = "mlflow-artifacts:/"
-ASKED_A_SECOND = 10
-ANSWERED_SECONDS = 180
 RUNS = 12
 
 MAKE = """
@@ -74,32 +59,13 @@ print(json.dumps(sorted(run.info.artifact_uri for run in runs)))
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a gateway has said, and when."""
+@dataclass(kw_only=True)
+class Site(CutoverSite):
+    """A site with another SFTP account, and what its old runs are; `image` is the servers'."""
 
-    at: float
-    status: int
-    retry_after: str
-
-
-@dataclass
-class Site:
-    """Two machines, the first of them the manager, and two SFTP accounts on this one."""
-
-    directory: Path
-    machines: dict[str, Machine]
     accounts: tuple[Account, Account]
     image: str
     content: str = ""
-
-    @property
-    def home(self) -> Machine:
-        return self.machines["n1"]
-
-    @property
-    def stack(self) -> Path:
-        return self.directory / "stack"
 
     def at(self, account: int, access: str, path: str = "artifacts") -> dict[str, object]:
         """What the inventory says of a store."""
@@ -111,45 +77,6 @@ class Site:
             "sftp_host_key_fingerprints": [own.host_key_fingerprint],
             "sftp_private_key_file": str(own.client_key),
         }
-
-    def command(self, playbook: str, *options: str, **variables: object) -> list[str]:
-        """What is run, with options and variables."""
-        file = self.directory / "hosts.json"
-        file.write_text(json.dumps({"all": {"children": self._groups(), "vars": self._variables()}}))
-        return [str(REPOSITORY / playbook), "-i", str(file), *options, "--extra-vars", json.dumps(variables)]
-
-    def play(self, playbook: str, *options: str, **variables: object) -> Outcome:
-        path, *arguments = self.command(playbook, *options, **variables)
-        return run_playbook(Path(path), *arguments, timeout=1500)
-
-    def play_until(
-        self, step: str, act: Callable[[], None] | None = None, after: float = 0, **variables: object
-    ) -> Outcome:
-        """Run a switch; `after` seconds in a `step` of it, call `act`, or kill (-9) all that it started."""
-        for left in self.stack.glob("switches/*/step"):
-            left.unlink()
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), *self.command(SWITCH, **variables)]
-        with (
-            (self.directory / "stopped.log").open("w+") as output,
-            subprocess.Popen(
-                command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            ) as process,
-        ):
-            while not any(path.read_text().strip() == step for path in self.stack.glob("switches/*/step")):
-                assert process.poll() is None, (self.directory / "stopped.log").read_text()[-5000:]
-                time.sleep(0.01)
-            time.sleep(after)
-            act() if act else self._kill(process)
-            process.wait()
-            output.seek(0)
-            return Outcome({}, process.returncode != 0, output.read())
-
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill the playbook, and the engine, which would go on without."""
-        os.killpg(process.pid, signal.SIGKILL)
-        engine = (self.stack / "switches/.lock").read_text().partition("process ")[2].partition(",")[0]
-        with suppress(AssertionError):
-            self.home.run("kill", "-9", engine)
 
     def python(self, code: str, *arguments: str) -> str:
         """Run Python beside the servers, on the home, with MLflow's client and the account's key; its last line."""
@@ -172,9 +99,6 @@ class Site:
         found = json.loads(self.python(ROOTS))
         return {uri.rpartition("/artifacts")[0].rsplit("/", 2)[0].rstrip("/") for uri in found}
 
-    def description(self) -> dict[str, Any]:
-        return dict(json.loads(self.home.run("docker", "service", "inspect", SERVICE))[0]["Spec"])
-
     def stored(self) -> tuple[str, str]:
         """Where the servers have artifacts, and the root of new experiments."""
         pairs = (each.split("=", 1) for each in self.description()["TaskTemplate"]["ContainerSpec"]["Env"])
@@ -196,55 +120,11 @@ class Site:
         paths += (self.stack / ".secrets/mlflow_sftp_key").iterdir()
         return {str(path): path.read_bytes() for path in paths}
 
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in sorted(self.stack.glob("switches/*/switch.json"))]
-
-    def ask(self, machine: str, context: ssl.SSLContext) -> Answer:
-        """Ask MLflow through the gateway of a machine."""
-        connection = connect(NAME, PORT, context, timeout=60, address=self.machines[machine].host)
-        try:
-            connection.request("GET", SEARCH, headers={"Host": f"{NAME}:{PORT}"})
-            answer = connection.getresponse()
-            answer.read()
-            return Answer(time.monotonic(), answer.status, answer.getheader("Retry-After", ""))
-        finally:
-            connection.close()
-
-    def context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.directory / "gateway/ca.crt"))
-
-    def asking(self) -> Asking[Answer]:
-        """Ask through both machines many times a second, a connection each."""
-        context = self.context()
-        return Asking([(name, partial(self.ask, name, context)) for name in self.machines], ASKED_A_SECOND)
-
-    def answers(self) -> bool:
-        """Whether MLflow answers through each machine."""
-        try:
-            return all(self.ask(name, self.context()).status == 200 for name in self.machines)
-        except OSError:
-            return False
-
-    def _groups(self) -> dict[str, Any]:
-        hosts = {name: each.variables for name, each in self.machines.items()}
-        hosts["n2"] = {**hosts["n2"], "docker_swarm_labels": {"mlflow.database": "true"}}
-        return {
-            "docker_hosts": {"hosts": {"n1": {}}},
-            "swarm_managers": {"hosts": {"n1": hosts["n1"]}},
-            "swarm_workers": {"hosts": {"n2": hosts["n2"]}},
-            "sftp_hosts": {"hosts": {"tajo.host.ch": {}}},
-        }
-
-    def _variables(self) -> dict[str, object]:
-        return swarm_variables(self.directory, self.accounts[0], NAME, PORT, 2)
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("switch")
-    lab = Lab("mlflow-swsw", directory / "lab", PORT + 10)
-    (found,) = re.findall(r"images=([^\"]+)\"", passes(lab.play("tests/playbooks/server_image.yml")))
-    images = str(found).split()
+    images = swarm_images(directory, "mlflow-swsw", PORT + 10)
     with machines("mlflow-swsw", "10.97.0", "n1", "n2") as made:
         # How a playbook brings images to nodes is tried with those that are built on the way.
         for machine in made:
@@ -253,45 +133,38 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             Account(directory / "first", made[0].gateway) as first,
             Account(directory / "second", made[0].gateway) as second,
         ):
-            site = Site(directory, {each.name: each for each in made}, (first, second), images[1])
+            site = Site(
+                directory=directory,
+                machines={each.name: each for each in made},
+                account=first,
+                name=NAME,
+                port=PORT,
+                managers=["n1"],
+                accounts=(first, second),
+                image=images[1],
+            )
             passes(site.play("site.yml", "--skip-tags", "verify"))
-            wait_for_answers(site)
+            site.revive()
             site.log("old", RUNS)
             site.content = site.read()
             yield site
 
 
-def wait_for_answers(site: Site) -> None:
-    deadline = time.monotonic() + ANSWERED_SECONDS
-    while not site.answers():
-        assert time.monotonic() < deadline, "MLflow does not answer through every machine"
-        time.sleep(1)
-
-
 def bring_to(site: Site, account: int, access: str) -> None:
     """Have the store that a step begins with, whatever became of the steps before."""
-    if (found := site.records()) and found[-1]["state"] in ("cutting", "opening", "undoing"):
+    if site.half_done():
         passes(site.play(SWITCH, resume="undo"))
     root = PROXY if access == "proxied" else site.uri(account)
     if site.stored() != (site.uri(account), root):
         passes(site.play(SWITCH, **site.at(account, access)))
     assert site.stored() == (site.uri(account), root)
-    wait_for_answers(site)
+    site.revive()
     assert site.read() == site.content
-
-
-def outage(asking: Asking[Answer]) -> float:
-    """How long nobody was let in, at most; who was not let in was told when to come again."""
-    refused = [each for each in asking.answers if each.status != 200]
-    assert {each.status for each in refused} <= {503}, refused
-    assert all(each.retry_after for each in refused)
-    let_in = sorted(each.at for each in asking.answers if each.status == 200)
-    return max(after - before for before, after in pairwise(let_in))
 
 
 def switched(site: Site, **variables: object) -> str:
     """Run a switch while both gateways are asked; return what it says."""
-    with site.asking() as asking:
+    with site.watching() as asking:
         output = passes(site.play(SWITCH, **variables))
     (told,) = re.findall(r"MLflow was closed for ([\d.]+) s", output)
     refused = sum(each.status != 200 for each in asking.answers)
@@ -422,8 +295,10 @@ def test_the_new_store_fails_in_the_closed_phase_and_everything_is_as_before(sit
     bring_to(site, 0, "direct")
     before, files, keys = site.description(), site.files(), site.keys()
     try:
-        with site.asking() as asking:
-            output = fails(site.play_until("Close MLflow", site.accounts[1].stop, **site.at(1, "direct")))
+        with site.watching() as asking:
+            output = fails(
+                site.play_until("Close MLflow", SWITCH, site.accounts[1].stop, **site.at(1, "direct"))
+            )
     finally:
         site.accounts[1].start()
     assert "Copy files that were written since the first copy" in output
@@ -447,8 +322,8 @@ def test_the_new_store_fails_in_the_closed_phase_and_everything_is_as_before(sit
 def test_killed(site: Site, step: str, resume: str, after: float) -> None:
     bring_to(site, 0, "proxied")
     before, files, keys = site.description(), site.files(), site.keys()
-    site.play_until(step, after=after, **site.at(1, "direct"))
-    assert site.records()[-1]["state"] in ("cutting", "opening")
+    site.play_until(step, SWITCH, after=after, **site.at(1, "direct"))
+    assert site.half_done()
     half = fails(site.play(SWITCH, **site.at(1, "direct")))
     assert "Run this playbook with -e resume=finish" in half
     passes(site.play(SWITCH, resume=resume, **site.at(1, "direct")))

@@ -117,10 +117,13 @@ class SwarmSite:
         return self.directory / "stack"
 
     def play(self, playbook: str, *options: str, **variables: object) -> Outcome:
+        return run_playbook(REPOSITORY / playbook, *self.options(*options, **variables), timeout=1500)
+
+    def options(self, *further: str, **variables: object) -> list[str]:
+        """The inventory, options and variables of a playbook."""
         file = self.directory / "hosts.json"
         file.write_text(json.dumps({"all": {"children": self._groups(), "vars": self._variables()}}))
-        extra = ("--extra-vars", json.dumps({**self.settings, **variables}))
-        return run_playbook(REPOSITORY / playbook, "-i", str(file), *options, *extra, timeout=1500)
+        return ["-i", str(file), *further, "--extra-vars", json.dumps({**self.settings, **variables})]
 
     def _groups(self) -> dict[str, Any]:
         hosts = {name: each.variables for name, each in self.machines.items()}

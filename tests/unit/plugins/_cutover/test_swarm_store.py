@@ -96,6 +96,7 @@ def test_there_and_back(swarm: Swarm) -> None:
 
 def test_what_changes_no_store_changes_no_file(swarm: Swarm) -> None:
     archive, following = swarm.cutover / "before.tar", swarm.cutover / "next"
+    (following / STORED).unlink()
     swarm.driver.describe(following, "sha256:2")
     swarm.driver.install(following)
     assert swarm.wanted["TaskTemplate"]["ContainerSpec"]["Image"] == "sha256:2"
