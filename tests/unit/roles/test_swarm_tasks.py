@@ -483,9 +483,16 @@ def test_compose_takes_no_notice_of_what_is_said_of_a_swarm(name: str, store: st
 
 
 @pytest.mark.parametrize(
-    ("replicas", "options"), [(1, []), (3, ["-c", "max_connections=190"]), (4, ["-c", "max_connections=250"])]
+    ("replicas", "auth", "options"),
+    [
+        (1, "none", []),
+        (3, "none", ["-c", "max_connections=190"]),
+        (4, "none", ["-c", "max_connections=250"]),
+        (3, "basic", ["-c", "max_connections=280"]),
+    ],
 )
-def test_postgresql_bears_the_sessions_of_every_server(replicas: int, options: list[str]) -> None:
+def test_postgresql_bears_the_sessions_of_every_server(replicas: int, auth: str, options: list[str]) -> None:
     service = named(TASKS / "swarm/postgres.yml", "Provide the service of the swarm's PostgreSQL")
     command = service["community.docker.docker_swarm_service"]["command"]
-    assert value(command, **{**SWARM, "mlflow_stack_replicas": replicas})[1:] == options
+    given = {"mlflow_stack_replicas": replicas, "mlflow_stack_auth": auth}
+    assert value(command, **{**SWARM, **given})[1:] == options
