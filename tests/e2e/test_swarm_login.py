@@ -315,12 +315,12 @@ def test_servers_without_a_database_are_left_out_and_live_on(served: LoginSite) 
     tasks = served.tasks()
     served.home.run("docker", "service", "scale", "--detach", "mlflow_postgres=0")
     try:
-        eventually(lambda: served.statuses(SEARCH, None) == {503}, DATABASE_SECONDS)
+        eventually(lambda: served.statuses(SEARCH, None) == {503}, STARTED_SECONDS)
         time.sleep(10)
         assert served.statuses(SEARCH, None) == {503}
     finally:
         served.home.run("docker", "service", "scale", "mlflow_postgres=1")
-    eventually(lambda: served.statuses(SEARCH, None) == {401}, DATABASE_SECONDS)
+    eventually(lambda: served.statuses(SEARCH, None) == {401}, STARTED_SECONDS)
     assert served.tasks() == tasks
     assert served.statuses(SEARCH, AS_ALICE) == {200}
 
