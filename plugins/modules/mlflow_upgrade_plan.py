@@ -101,7 +101,10 @@ def find_out(stack: Stack, record: UpgradeRecord, restart_seconds: int) -> plan.
         is_sqlite=stack.database.startswith("sqlite:"),
         free_bytes=shutil.disk_usage(stack.settings.directory).free,
         restart_seconds=restart_seconds,
-        rolls=stack.project.on_swarm and schema.state == "current" and not record.changes_postgres,
+        rolls=stack.project.on_swarm
+        and schema.state == "current"
+        and schema.login != "behind"
+        and not record.changes_postgres,
     )
 
 

@@ -99,8 +99,8 @@ def test_a_second_run_changes_nothing(served: SwarmSite) -> None:
 @pytest.mark.sweep
 def test_a_part_of_a_run_is_refused_for_what_a_whole_one_is(served: SwarmSite) -> None:
     for tags in ("stack", "docker"):
-        output = fails(served.play("site.yml", "--tags", tags, mlflow_stack_auth="basic"))
-        assert "mlflow_stack_auth is basic, which is not served on a swarm yet" in output
+        output = fails(served.play("site.yml", "--tags", tags, mlflow_stack_monitor=True))
+        assert "mlflow_stack_monitor is on, and does not run on a swarm yet" in output
         assert changes_nothing(output)
     output = fails(served.play("site.yml", "--skip-tags", "verify", "--limit", "n1,tajo.host.ch"))
     assert (

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import POSTGRES_HOME
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import images_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm import passfile
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 _POSTGRES_SECRET = "/run/secrets/postgres_password"  # noqa: S105  # Where it is.
 _POSTGRES_CONFIG = "/etc/mlflow_postgres"
@@ -61,6 +62,7 @@ class Described:
                 f"{files}/mlflow:{config_dir}:ro,z",
                 f"{files}/.secrets/mlflow_sftp_key:{key_dir}:ro,z",
                 f"{files}/.secrets/pgpass:{passfile.PATH}:ro,z",
+                *self._login(f"{files}/{login.DIRECTORY}"),
             ],
             "postgres": [
                 f"postgres:{POSTGRES_HOME}",
@@ -75,6 +77,15 @@ class Described:
         if "postgres" in services:
             services["postgres"]["shm_size"] = "256m"
         return {"services": services, "volumes": {name: {} for name in services if name == "postgres"}}
+
+    def _login(self, directory: str) -> list[str]:
+        """Return the volumes with the users that the server began with, and the one that a drill logs in as."""
+        if login.SERVER not in (self._containers()["mlflow"].get("Args") or ()):
+            return []
+        return [
+            f"{directory}/{login.SERVER_FILE}:{login.SERVER}:ro,z",
+            f"{directory}/mlflow:{login.CREDENTIALS}:ro,z",
+        ]
 
     def _containers(self) -> dict[str, Mapping[str, Any]]:
         """Return how containers of a swarm's services are made, by what follows the project in their names."""

@@ -187,7 +187,7 @@ class Stack:
             *(f"--label={name}={value}" for name, value in (labels or {}).items()),
             f"--network={networks[0]}",
             *(f"--add-host={each}" for each in self.project.hosts),
-            *(f"--volume={volume}" for volume in self._data(database, [*volumes, *self._login()])),
+            *(f"--volume={volume}" for volume in self._data(database, [*volumes, *self.login()])),
             # The value has a password: only the client's environment holds it.
             "--env=MLFLOW_BACKEND_STORE_URI",
             "--env=MLFLOW_TRACKING_URI=http://mlflow:5000",
@@ -260,9 +260,10 @@ class Stack:
     def experiment_of(self, service: str) -> str:
         """Return the name of the experiment of a service's round trips.
 
-        With a login, whoever made an experiment is the only one who may delete runs in it.
+        With a login, whoever made an experiment is the only one who may delete runs in it. On a swarm, that is always
+        the administrator.
         """
-        own = f"-{service}" if self.has_login else ""
+        own = f"-{service}" if self.has_login and not self.project.on_swarm else ""
         return f"{self.settings.experiment}{own}"
 
     @property
@@ -274,9 +275,14 @@ class Stack:
     def _credentials(self) -> Path:
         return self.settings.directory / login.DIRECTORY / "mlflow"
 
-    def _login(self) -> list[str]:
-        """The volume with which the tools log in to MLflow, if the stack has a login."""
+    def login(self) -> list[str]:
+        """Return the volume with which the tools log in to MLflow, if the stack has a login."""
         return [f"{self._credentials}:{login.CREDENTIALS}:ro,z"] if self.has_login else []
+
+    def server_login(self) -> list[str]:
+        """Return the volume with the users that a server begins with, if the stack has a login."""
+        file = self.settings.directory / login.DIRECTORY / login.SERVER_FILE
+        return [f"{file}:{login.SERVER}:ro,z"] if self.has_login else []
 
     def configure_both_accounts(self, path: Path) -> None:
         """Configure OpenSSH for two accounts.

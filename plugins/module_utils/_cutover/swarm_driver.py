@@ -40,6 +40,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout
     progress_of,
     verdict,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 # The servers' description from before, and below `next` that of after.
 DESCRIPTION = "service.json"
@@ -54,13 +55,24 @@ _HANGS_SECONDS = 240
 # Gateways find servers by name and ask them; whatever keeps one of them from it is not the cutover's.
 _GATEWAY_SECONDS = 20
 
+# With a login, who asks says who he is: an answer to anybody else may come without the database.
+_LOGIN = f"""
+import base64, configparser
+known = configparser.ConfigParser()
+headers = {{}}
+if known.read("{login.CREDENTIALS}"):
+    named = (known["mlflow"]["mlflow_tracking_" + each] for each in ("username", "password"))
+    headers = {{"Authorization": "Basic " + base64.b64encode(":".join(named).encode()).decode()}}
+"""
 # Asks MLflow until it answers, then the gateways, as long as they may take to know.
-_ASK = """
+_ASK = (
+    _LOGIN
+    + """
 import http.client, socket, ssl, sys, time
 seconds, path, gateway, port, host, patience = sys.argv[1:]
 def server():
     connection = http.client.HTTPConnection("mlflow", 5000, timeout=10)
-    connection.request("GET", path)
+    connection.request("GET", path, headers=headers)
     if connection.getresponse().status != 200:
         raise OSError("no server reaches the database yet")
 def gateways():
@@ -69,7 +81,7 @@ def gateways():
         plain = socket.create_connection((address, int(port)), timeout=5)
         connection = http.client.HTTPConnection(address)
         connection.sock = trusting.wrap_socket(plain, server_hostname=host.partition(":")[0])
-        connection.request("GET", path, headers={"Host": host})
+        connection.request("GET", path, headers={**headers, "Host": host})
         if connection.getresponse().status != 200:
             raise OSError("a gateway knows no server yet")
 def ask(question, seconds):
@@ -88,12 +100,16 @@ if int(port):
     except (OSError, http.client.HTTPException):
         pass
 """
-_ASK_CANDIDATE = """
+)
+_ASK_CANDIDATE = (
+    _LOGIN
+    + """
 import http.client, sys
 connection = http.client.HTTPConnection("localhost", 5000, timeout=5)
-connection.request("GET", sys.argv[1])
+connection.request("GET", sys.argv[1], headers=headers)
 sys.exit(connection.getresponse().status != 200)
 """
+)
 
 
 class SwarmDriver:
@@ -220,7 +236,7 @@ class SwarmDriver:
             f"--label={LABEL}={self._stack.settings.directory}",
             f"--network={project.networks[0]}",
             *(f"--add-host={each}" for each in project.hosts),
-            *(f"--volume={volume}" for volume in self._stack.volumes(*self._stack.credentials(following))),
+            *(f"--volume={volume}" for volume in self._volumes(following)),
             *described.run_options(wanted),
             *options,
             described.image_of(wanted),
@@ -231,6 +247,11 @@ class SwarmDriver:
             docker.run("network", "connect", network, name)
         docker.run("container", "start", name)
         docker.wait_until_healthy(name, self._seconds, lambda: _answers(name))
+
+    def _volumes(self, following: Path) -> list[str]:
+        """Return the volumes of the next server, which the swarm does not run, in the place of secrets and configs."""
+        stack = self._stack
+        return stack.volumes(*stack.credentials(following), *stack.login(), *stack.server_login())
 
     def _described(self) -> described.Description:
         """Return how the servers are described at present."""

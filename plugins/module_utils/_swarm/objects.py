@@ -17,6 +17,8 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
+
 Kind = Literal["config", "secret"]
 
 # As in a file's name.
@@ -26,6 +28,8 @@ _STRANGE = re.compile(r"[^A-Za-z0-9_.-]")
 _KEYS = "mlflow_sftp_key"
 _PUBLIC_HALF, _CERTIFICATE = ".pub", "-cert.pub"
 _DASK = ("dask-scheduler", "dask-worker")
+# A task on a worker is part of a training job.
+_WORKERS_LOGIN = "train"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Object:
 
 @dataclass(frozen=True)
 class _Place:
-    """Files of one directory of the stack, all of them or one, that services see in another."""
+    """Files of one directory of the stack that services see in another; or one file, perhaps by another name."""
 
     pattern: str
     kind: Kind
@@ -99,6 +103,7 @@ class _Place:
     ids: tuple[int, int]
     mode: int
     keyed: bool = False
+    name: str = ""
 
     def holds(self, inside: PurePosixPath) -> bool:
         """Whether a file of the stack, named as in its directory, is one of them."""
@@ -121,6 +126,16 @@ def _places(settings: Settings) -> tuple[_Place, ...]:
         _Place(".secrets/postgres_password", "secret", ("postgres",), "/run/secrets", postgres, 0o400),
         _Place("dask/*", "config", _DASK, settings.dask_config_dir, root, 0o444),
         _Place(".secrets/dask/*", "secret", _DASK, settings.dask_tls_dir, server, 0o400),
+        # From what is random in either, nobody can guess the administrator's password.
+        _login(login.SERVER_FILE, "mlflow", login.SERVER, server),
+        _login(_WORKERS_LOGIN, "dask-worker", login.CREDENTIALS, server),
+    )
+
+
+def _login(file: str, service: str, seen: str, ids: tuple[int, int]) -> _Place:
+    path = PurePosixPath(seen)
+    return _Place(
+        f"{login.DIRECTORY}/{file}", "secret", (service,), str(path.parent), ids, 0o400, name=path.name
     )
 
 
@@ -156,10 +171,11 @@ def _objects(path: str, checksum: str, key: str, settings: Settings) -> list[Obj
     place = next((each for each in _places(settings) if each.holds(inside)), None)
     if place is None or (inside.suffix == _PUBLIC_HALF and not inside.name.endswith(_CERTIFICATE)):
         return []
-    short = _STRANGE.sub("_", inside.name)
+    seen = place.name or inside.name
+    short = _STRANGE.sub("_", seen)
     uid, gid = place.ids
     digest = _digest(checksum, key) if place.keyed else checksum[:_DIGITS]
-    name, filename = f"{settings.project}_{short}_{digest}", f"{place.target}/{inside.name}"
+    name, filename = f"{settings.project}_{short}_{digest}", f"{place.target}/{seen}"
     return [
         Object(place.kind, name, path, service, filename, str(uid), str(gid), place.mode)
         for service in place.services

@@ -48,10 +48,11 @@ def _of_home(serving: Serving, sight: Sight) -> Iterator[str]:
 def _of_state(serving: Serving) -> Iterator[str]:
     """Servers hold no state where all of it is elsewhere: only then a node may be lost, or a second one be there."""
     several = f", {serving.replicas} at once" if serving.replicas > 1 else ""
+    users = ", and with it the users of MLflow's login," if serving.login != "none" else ","
     if serving.store.startswith("sqlite"):
         yield (
-            "mlflow_stack_backend_store is SQLite, a file on one node, while a swarm starts servers on whichever node "
-            f"it likes{several}. Set it to postgresql, or to the URI of a PostgreSQL database."
+            f"mlflow_stack_backend_store is SQLite, a file on one node{users} while a swarm starts servers on "
+            f"whichever node it likes{several}. Set it to postgresql, or to the URI of a PostgreSQL database."
         )
     if serving.storage == "local":
         yield (
@@ -62,12 +63,6 @@ def _of_state(serving: Serving) -> Iterator[str]:
         yield (
             "mlflow_stack_backend_store has sslpassword among its parameters, which whoever may see a service would "
             "read in its environment. Use a key without a password, in a file (sslkey)."
-        )
-    if serving.login != "none":
-        yield (
-            f"mlflow_stack_auth is {serving.login}, which is not served on a swarm yet. Set it to none, with "
-            "mlflow_stack_insecure: true where whoever reaches the gateway may do everything; or leave "
-            "mlflow_stack_engine at compose."
         )
 
 

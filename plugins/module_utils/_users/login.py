@@ -25,6 +25,8 @@ DIRECTORY = ".secrets/mlflow_login"
 # Where a container has MLflow's own file of user and password.
 CREDENTIALS = "/home/mlflow/.mlflow/credentials"
 SERVER_FILE = "server.json"
+# Where the server's container has that.
+SERVER = "/run/secrets/mlflow_login.json"
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,19 @@ from mlflow_sftp.operations.login import prepare, read_login, serve
     envvar="MLFLOW_SFTP_KEEP_USERS",
     help="Leave users as they are, beside another server that has them.",
 )
-def login_server_command(file: Path, arguments: tuple[str, ...], database: str, keep_users: bool) -> None:
+@click.option(
+    "--users-only",
+    is_flag=True,
+    help="Make tables and users, and run no server: before several are started at once.",
+)
+def login_server_command(
+    file: Path, arguments: tuple[str, ...], database: str, keep_users: bool, users_only: bool
+) -> None:
     """Run MLflow's server with its own login.
 
     FILE names the users that it begins with, and holds secrets. They get the passwords that it says, whatever they
     have changed; other users are left alone. The login's tables are made in MLflow's database.
     """
     prepare(read_login(file), database, keep_users=keep_users)
-    serve(arguments)
+    if not users_only:
+        serve(arguments)

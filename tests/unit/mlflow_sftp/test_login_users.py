@@ -125,9 +125,9 @@ def test_another_server_makes_them_at_the_same_time() -> None:
     assert store.users == {"admin": _User("secret", True)}
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_server_beside_another_one_leaves_users_as_they_are(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keep: bool
+@pytest.mark.parametrize("option", ["--keep-users", "--users-only", ""])
+def test_a_server_beside_another_one_leaves_users_as_they_are_and_a_run_before_it_starts_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str
 ) -> None:
     """MLflow's module of its login is a stand-in: it needs packages that only the server's image has."""
     store, opened = _Store({"admin": _User("changed in MLflow", False)}), []
@@ -141,13 +141,13 @@ def test_a_server_beside_another_one_leaves_users_as_they_are(
     (tmp_path / "login.json").write_text(json.dumps(_GIVEN))
     started: list[tuple[str, ...]] = []
     monkeypatch.setattr(login_server, "serve", started.append)
-    options = ["--keep-users"] if keep else []
-    arguments = [*options, str(tmp_path / "login.json"), "--port=5000"]
+    keep = option == "--keep-users"
+    arguments = [*filter(None, [option]), str(tmp_path / "login.json"), "--port=5000"]
     done = CliRunner().invoke(
         login_server.login_server_command, arguments, env={"MLFLOW_BACKEND_STORE_URI": "sqlite:///a.db"}
     )
     assert done.exit_code == 0, done.output
-    assert started == [("--port=5000",)]
+    assert started == ([] if option == "--users-only" else [("--port=5000",)])
     assert "database_uri = sqlite:///a.db" in Path(os.environ[login.CONFIG_VARIABLE]).read_text()
     assert opened == ([] if keep else ["sqlite:///a.db"])
     assert store.users["admin"] == (

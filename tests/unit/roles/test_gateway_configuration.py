@@ -143,11 +143,16 @@ def test_several_servers_bear_the_name_on_a_swarm() -> None:
         "address": "mlflow:5000",
         "check": "/api",
         "host": "mlflow:5000",
+        "authorization": "Basic Og==",
+        "answers": "200,401",
         "lost_seconds": 20,
     }
     servers = {"servers": 8, "interval": "2s", "first_address": "none"}
     configuration = section(written(__mlflow_gateway_backends=[{**backend, **servers}]), "backend mlflow")
-    assert "    http-check send meth GET uri /api ver HTTP/1.1 hdr Host mlflow:5000\n" in configuration
+    assert (
+        '    http-check send meth GET uri /api ver HTTP/1.1 hdr Host mlflow:5000 hdr Authorization "Basic Og=="\n'
+        "    http-check expect status 200,401\n"
+    ) in configuration
     assert "    server-template mlflow 8 mlflow:5000 check inter 2s fall 3 rise 1 " in configuration
     # At the servers, where HAProxy takes it.
     assert configuration.rstrip().endswith(" init-addr none tcp-ut 20s")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 from tests.support.roles import ROLES, SWARM, on_swarm, value
 from tests.support.templates import trusted
@@ -264,6 +265,104 @@ def test_a_job_and_a_worker_have_what_they_have_with_compose(access: str, stores
     assert all(each["external"] for each in job["networks"].values())
 
 
+def test_a_job_and_a_worker_log_in_as_train() -> None:
+    given = {"mlflow_stack_dask": True, "mlflow_stack_auth": "basic"}
+    train = yaml.safe_load(written(name="jobs.yml", **{**SWARM, **HOME, **given}))["services"]["train"]
+    assert "../.secrets/mlflow_login/train:/home/mlflow/.mlflow/credentials:ro,z" in train["volumes"]
+    # Whom no service is named for, on a swarm.
+    assert sorted(on_swarm("login", **HOME, **given)["files"]) == ["mlflow", "server.json", "train"]
+    assert sorted(on_swarm("login", **HOME, mlflow_stack_auth="basic")["files"]) == ["mlflow", "server.json"]
+    without = yaml.safe_load(written(name="jobs.yml", **{**SWARM, **HOME, "mlflow_stack_dask": True}))
+    assert "mlflow_login" not in str(without)
+
+
+def test_servers_have_the_command_that_they_have_with_compose() -> None:
+    for auth in ("none", "basic"):
+        given = {**SWARM, "mlflow_stack_auth": auth, "mlflow_stack_access": "proxied"}
+        compose = yaml.safe_load(written(**{**given, "mlflow_stack_engine": "compose"}))["services"]["mlflow"]
+        own = on_swarm("swarm_command", mlflow_stack_auth=auth, mlflow_stack_access="proxied")
+        assert [word.partition("=")[0] for word in own] == [
+            word.partition("=")[0] for word in compose["command"]
+        ]
+        # Where a container has what the server reads; see plugins/module_utils/_swarm/objects.py.
+        assert (login.SERVER in own) is (auth == "basic")
+        assert (f":{login.SERVER}:" in str(compose["volumes"])) is (auth == "basic")
+
+
+def test_only_what_needs_a_login_has_its_files() -> None:
+    for auth in ("none", "basic"):
+        tool = on_swarm("swarm_tool", mlflow_stack_auth=auth, __mlflow_stack_deployed_login={"users": []})
+        assert (
+            f"--volume=/opt/mlflow-stack/.secrets/mlflow_login/server.json:{login.SERVER}:ro,z" in tool
+        ) is (auth == "basic")
+    # As deployed, whatever the inventory says by now.
+    for users in ([], ["admin"]):
+        volumes = on_swarm("swarm_login_volumes", __mlflow_stack_deployed_login={"users": users})
+        assert volumes == [
+            f"--volume=/opt/mlflow-stack/.secrets/mlflow_login/mlflow:{login.CREDENTIALS}:ro,z" for _ in users
+        ]
+
+
+@pytest.mark.parametrize(
+    ("auth", "state", "new", "begins", "makes"),
+    [
+        ("basic", "none", True, True, True),
+        ("basic", "current", False, True, False),
+        ("basic", "current", True, True, False),
+        # Left by one that was off.
+        ("basic", "behind", True, True, True),
+        ("basic", "behind", False, False, True),
+        ("basic", "unknown", True, False, True),
+        ("none", "behind", False, True, False),
+    ],
+)
+def test_the_tables_of_the_login_are_made_once_and_migrated_by_an_upgrade(
+    auth: str, state: str, new: bool, begins: bool, makes: bool
+) -> None:
+    given: dict[str, Any] = {
+        "mlflow_stack_auth": auth,
+        "__mlflow_stack_login_directory": {"changed": new},
+        "__mlflow_stack_swarm_schema": {"stdout": f'{{"login": {{"state": "{state}"}}}}', "rc": 0},
+    }
+    check = named(
+        TASKS / "swarm/schema_check.yml",
+        "Require a schema of the login's tables that the servers can begin with",
+    )
+    assert holds(check["ansible.builtin.assert"]["that"], **given) is begins
+    make = named(TASKS / "swarm/schema.yml", "Make tables and first users of the login")
+    assert holds(make["when"], **given) is makes
+
+
+@pytest.mark.parametrize(
+    ("check", "server", "foretold"),
+    [
+        (False, {"changed": True}, False),
+        (True, {"changed": False}, False),
+        (True, {"changed": True}, True),
+        (True, {"changed": False, "skipped": True}, True),
+        (True, None, True),
+    ],
+)
+def test_check_mode_asks_only_servers_that_stay_as_they_are(
+    check: bool, server: dict[str, bool] | None, foretold: bool
+) -> None:
+    given = {} if server is None else {"__mlflow_stack_swarm_server": server}
+    assert on_swarm("users_foretold", **given, ansible_check_mode=check) is foretold
+
+
+def test_the_first_users_are_there_before_there_are_servers_and_the_others_once_they_answer() -> None:
+    order = names("change.yml")
+    assert order.index("Provide the schema of the database") < order.index(
+        "Provide servers and gateways of the swarm"
+    )
+    order = names("serve.yml")
+    assert order.index("Change the swarm") < order.index("Provide the users that the swarm's servers know")
+    order = names("files.yml")
+    assert order.index("Remove the files of a login that the swarm's servers are not to have") < order.index(
+        "Find the files that containers of the swarm see"
+    )
+
+
 def test_nothing_of_scheduler_and_workers_is_published_or_leads_out() -> None:
     network = named(TASKS / "swarm/dask.yml", "Create the network of the swarm's scheduler and workers")
     assert network["community.docker.docker_network"]["internal"] is True
@@ -384,12 +483,19 @@ def test_compose_takes_no_notice_of_what_is_said_of_a_swarm(name: str, store: st
 
 
 @pytest.mark.parametrize(
-    ("replicas", "options"), [(1, []), (3, ["-c", "max_connections=190"]), (4, ["-c", "max_connections=250"])]
+    ("replicas", "auth", "options"),
+    [
+        (1, "none", []),
+        (3, "none", ["-c", "max_connections=190"]),
+        (4, "none", ["-c", "max_connections=250"]),
+        (3, "basic", ["-c", "max_connections=280"]),
+    ],
 )
-def test_postgresql_bears_the_sessions_of_every_server(replicas: int, options: list[str]) -> None:
+def test_postgresql_bears_the_sessions_of_every_server(replicas: int, auth: str, options: list[str]) -> None:
     service = named(TASKS / "swarm/postgres.yml", "Provide the service of the swarm's PostgreSQL")
     command = service["community.docker.docker_swarm_service"]["command"]
-    assert value(command, **{**SWARM, "mlflow_stack_replicas": replicas})[1:] == options
+    given = {"mlflow_stack_replicas": replicas, "mlflow_stack_auth": auth}
+    assert value(command, **{**SWARM, **given})[1:] == options
 
 
 @pytest.mark.parametrize("access", ["direct", "proxied"])

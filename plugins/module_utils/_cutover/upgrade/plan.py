@@ -97,6 +97,7 @@ def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
             revision=", ".join(found.schema.heads),
             postgres=target.postgres,
         ),
+        changes_login=found.schema.login == "behind",
     )
 
 

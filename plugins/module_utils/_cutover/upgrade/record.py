@@ -47,6 +47,7 @@ class UpgradeRecord(InPlaceRecord):
     Attributes:
         source: The version before.
         target: The version after.
+        changes_login: Whether the login's tables get another schema, when the next server first starts.
     """
 
     NAME: ClassVar[str] = "upgrade"
@@ -55,6 +56,7 @@ class UpgradeRecord(InPlaceRecord):
 
     source: Version
     target: Version
+    changes_login: bool = False
 
     @property
     def title(self) -> str:
@@ -69,7 +71,7 @@ class UpgradeRecord(InPlaceRecord):
     @property
     def changes_schema(self) -> bool:
         """Whether the database gets another schema."""
-        return self.source.revision != self.target.revision
+        return self.source.revision != self.target.revision or self.changes_login
 
     @property
     def changes_postgres(self) -> bool:

@@ -80,6 +80,18 @@ def test_a_server_of_a_swarm_as_compose_starts_it() -> None:
     assert "user" not in server
 
 
+def test_a_server_with_a_login_begins_with_the_users_that_it_had() -> None:
+    own = {*composed(swarm(mlflow=SERVER))["services"]["mlflow"]["volumes"]}
+    arguments = ["mlflow-sftp", "login-server", "/run/secrets/mlflow_login.json", "--host=0.0.0.0"]
+    server = composed(swarm(mlflow={**SERVER, "Args": arguments}))["services"]["mlflow"]
+    login = "/opt/drill/stack/.secrets/mlflow_login"
+    assert {*server["volumes"]} - own == {
+        f"{login}/server.json:/run/secrets/mlflow_login.json:ro,z",
+        # Of whoever reads runs back, in the server's container.
+        f"{login}/mlflow:/home/mlflow/.mlflow/credentials:ro,z",
+    }
+
+
 def test_its_database_has_a_volume_of_the_drill() -> None:
     project = second_project(composed(swarm(mlflow=SERVER, postgres=POSTGRES)), "my_flow-drill", "/opt/drill")
     assert set(project["services"]) == {"restored", "postgres"}

@@ -113,6 +113,28 @@ def test_workers_see_the_key_where_they_write_artifacts_themselves(
     assert {each["uid"] for each in found} == {"10001" if path.startswith(".secrets") else "0"}
 
 
+@pytest.mark.parametrize(
+    ("file", "seen_by", "filename"),
+    [
+        ("server.json", ["mlflow"], "/run/secrets/mlflow_login.json"),
+        # A task on a worker is part of a training job.
+        ("train", ["dask-worker"], "/home/mlflow/.mlflow/credentials"),
+        # Who asks from the home, and client hosts, have files.
+        ("mlflow", [], ""),
+        ("notebook", [], ""),
+    ],
+)
+def test_of_the_login_the_server_has_all_and_a_worker_its_own(
+    file: str, seen_by: list[str], filename: str
+) -> None:
+    found = objects(f".secrets/mlflow_login/{file}", services=[*ALL, "dask-scheduler", "dask-worker"])
+    assert [each["service"] for each in found] == seen_by
+    for each in found:
+        assert (each["kind"], each["filename"]) == ("secret", filename)
+        assert (each["uid"], each["gid"], each["mode"]) == ("10001", "10001", 0o400)
+        assert each["name"] == f"mlflow_{filename.rpartition('/')[2]}_{SUM[:16]}"
+
+
 def test_what_services_that_are_not_there_would_see_is_left_out() -> None:
     assert objects("postgres/start.sh", services=["mlflow", "gateway"]) == []
 

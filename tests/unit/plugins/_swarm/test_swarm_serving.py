@@ -66,6 +66,7 @@ def decided(
 def test_what_fits_is_served() -> None:
     assert decided().findings == ()
     assert decided(gateway_label="db").findings == ()
+    assert decided(login="basic").findings == ()
     external = {"store": "postgresql://u:p@db.example.org/mlflow", "database_label": "nobody"}
     assert decided(**external).findings == ()
     assert decided(dask=True).findings == ()
@@ -81,7 +82,7 @@ def test_what_fits_is_served() -> None:
         ({"store": "sqlite"}, "a file on one node, while a swarm starts servers on whichever node it likes, 3 at once"),
         ({"store": "sqlite:////var/lib/mlflow/other.db"}, "mlflow_stack_backend_store is SQLite"),
         ({"storage": "local"}, "artifact_storage is local"),
-        ({"login": "basic"}, "mlflow_stack_auth is basic, which is not served on a swarm yet"),
+        ({"store": "sqlite", "login": "basic"}, "a file on one node, and with it the users of MLflow's login, while"),
         ({"services": ("mlflow", "notebook")}, "mlflow_stack_services is mlflow, notebook"),
         ({"services": ()}, "mlflow_stack_services is empty"),
         ({"monitor": True}, "mlflow_stack_monitor is on"),
@@ -101,10 +102,11 @@ def test_what_does_not_fit_is_told(given: dict[str, Any], words: str) -> None:
 def test_one_server_alone_needs_its_database_and_artifacts_elsewhere_as_well() -> None:
     (finding,) = decided(store="sqlite", replicas=1).findings
     assert "at once" not in finding
+    assert "login" not in finding
 
 
 def test_everything_is_told_at_once() -> None:
-    findings = decided(store="sqlite", storage="local", login="basic", gateway="", homes=("two",)).findings
+    findings = decided(store="sqlite", storage="local", monitor=True, gateway="", homes=("two",)).findings
     assert len(findings) == 5
 
 

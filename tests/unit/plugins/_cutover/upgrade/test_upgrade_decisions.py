@@ -233,6 +233,23 @@ def test_another_schema_is_a_change_of_the_schema() -> None:
     assert plan.planned(upgrade(), findings()).changes_schema
 
 
+def test_another_schema_of_the_logins_tables_is_one_as_well() -> None:
+    """Servers of before could not start again on it."""
+    found = findings(schema=schema("current", "ccc", login="behind", login_database=("old",)))
+    record = plan.planned(upgrade(), found)
+    assert record.changes_schema
+    assert UpgradeRecord.from_dict(record.as_dict()).changes_schema
+    assert not plan.planned(
+        upgrade(), findings(schema=schema("current", "ccc", login="current"))
+    ).changes_schema
+
+
+def test_a_record_of_before_knows_of_no_login() -> None:
+    before = upgrade().as_dict()
+    del before["changes_login"]
+    assert not UpgradeRecord.from_dict(before).changes_schema
+
+
 def test_a_swarm_keeps_the_major_version_of_its_postgresql() -> None:
     require_same_on_swarm("15", "15")
     with pytest.raises(
