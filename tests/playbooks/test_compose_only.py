@@ -16,10 +16,12 @@ ON_SWARM = {
     "limit",
     "on_swarm",
     "preflight",
+    "restore",
     "rotate",
     "site",
     "swarm",
     "teardown",
+    "tidy",
     "upgrade",
     "verify",
 }
@@ -49,6 +51,6 @@ def test_the_refusal_says_what_works(tmp_path: Path) -> None:
     output = fails(run_playbook(REPOSITORY / "playbooks/storage_switch.yml", "-i", str(inventory)))
     assert "here has mlflow_stack_engine swarm" in output
     assert (
-        "site.yml, verify.yml, upgrade.yml, backup.yml, rotate.yml and teardown.yml do. Nothing has been changed."
-        in output
+        "site.yml, verify.yml, upgrade.yml, backup.yml, restore.yml, rotate.yml, tidy.yml and teardown.yml do. Nothing "
+        "has been changed." in output
     )
