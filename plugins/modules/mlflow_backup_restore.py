@@ -45,6 +45,13 @@ options:
       - Seconds within which PostgreSQL must be healthy.
     type: int
     default: 180
+  engine:
+    description:
+      - What is to run the services. With V(swarm), the files of the stack are restored alone, without what says that it
+        has been deployed; M(freegee.mlflow_sftp.mlflow_restore) gives the database its content once a swarm serves it.
+    type: str
+    choices: [compose, swarm]
+    default: compose
 """
 
 EXAMPLES = r"""
@@ -109,6 +116,7 @@ def run(module: AnsibleModule) -> dict:
         snapshot=given["snapshot"],
         directory=Path(given["directory"]),
         wait_timeout=given["wait_timeout"],
+        engine=given["engine"],
     )
     return look(options) if module.check_mode else restore(options)
 
@@ -122,6 +130,7 @@ def main() -> None:
             "project": {"type": "str", "required": True},
             "snapshot": {"type": "str", "default": ""},
             "wait_timeout": {"type": "int", "default": 180},
+            "engine": {"type": "str", "choices": ["compose", "swarm"], "default": "compose"},
         },
         supports_check_mode=True,
     )

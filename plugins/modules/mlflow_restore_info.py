@@ -46,6 +46,7 @@ record:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import files
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.drivers import driver_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     CHOICE_OPTIONS,
     STACK_OPTIONS,
@@ -58,20 +59,32 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.resto
     Options,
     decide,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import (
+    Settings,
+    Stack,
+    is_on_swarm,
+)
+
+
+def digest(settings: Settings) -> str:
+    """Return a digest of how a stack is deployed; empty where there is none."""
+    if (settings.directory / "compose.yml").exists():
+        return files.digest(settings.directory)
+    return driver_of(Stack(settings)).digest() if is_on_swarm(settings.directory) else ""
 
 
 def look(module: AnsibleModule) -> dict:
     """Return the decision."""
     given = module.params
     settings = settings_of(given)
-    deployed = (settings.directory / "compose.yml").exists()
+    installed = digest(settings)
     options = Options(
         resume=given["resume"],
         undo=given["undo"],
-        installed=files.digest(settings.directory) if deployed else "",
+        installed=installed,
         check=module.check_mode,
     )
-    records = load_all(settings.switches) if deployed else []
+    records = load_all(settings.switches) if installed else []
     require_nobody(settings, records)
     decision = decide(records, options)
     return {

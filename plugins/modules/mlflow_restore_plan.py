@@ -46,6 +46,11 @@ options:
       - How long closing MLflow and opening it again takes, for the estimate.
     type: int
     default: 15
+  replicas:
+    description:
+      - How many servers the inventory asks a swarm for. One that has another number is refused; V(0) compares nothing.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -82,7 +87,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.module
     REPOSITORY_OPTIONS,
     access_of,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.files import digest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.drivers import driver_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.module import (
     STACK_OPTIONS,
     end,
@@ -122,8 +127,10 @@ def run(module: AnsibleModule) -> dict:
     """Plan the restore."""
     options = module.params
     stack = Stack(settings_of(options))
+    driver = driver_of(stack)
+    driver.require_steady(options["replicas"], closes=True)
     # Before anything is looked at: what is deployed from now on is not planned for.
-    installed = digest(stack.settings.directory)
+    installed = driver.digest()
     seen = look(stack, access_of(options), options["host"], options["snapshot"])
     record = RestoreRecord(
         id=new_id(time.strftime(ID_FORMAT, time.gmtime()), load_all(stack.settings.switches)),
@@ -153,6 +160,7 @@ def main() -> None:
             "snapshot": {"type": "str", "default": ""},
             "discard": {"type": "bool", "default": False},
             "restart_seconds": {"type": "int", "default": 15},
+            "replicas": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

@@ -107,6 +107,9 @@ tidied:
     error:
       description: Always empty.
       type: str
+    needed:
+      description: Of images, names or ids of those that stay on each host of the stack, with the reasons.
+      type: dict
 lines:
   description: The result for people.
   returned: always

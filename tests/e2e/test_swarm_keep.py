@@ -317,7 +317,7 @@ def test_a_snapshot_comes_back_by_hand(backed_up: Site, images: list[str]) -> No
         *("-r", "/repository", "restore", "latest", "--tag", "project=mlflow", "--target", "/srv/restored"),
     )
     since = backed_up.log()
-    commands = documented("Back a swarm's stack up")
+    commands = documented("Restore a swarm's database by hand")
     for there, here in {
         "/opt/mlflow-stack": backed_up.stack,
         "/srv/restored": restored,
@@ -329,12 +329,6 @@ def test_a_snapshot_comes_back_by_hand(backed_up: Site, images: list[str]) -> No
     found = backed_up.ask("n2", "POST", f"{API}/runs/search", {"experiment_ids": ["0"], "max_results": 1000})
     assert len(found["runs"]) == runs
     assert since not in [each["info"]["run_id"] for each in found["runs"]]
-
-
-def test_a_restore_says_what_to_do_instead(served: Site) -> None:
-    output = fails(served.play("playbooks/restore.yml"))
-    assert "works with Docker Compose only" in output
-    assert "Nothing has been changed" in output
 
 
 def test_a_rotation_is_refused_before_anything_changes(served: Site) -> None:

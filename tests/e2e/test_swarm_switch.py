@@ -261,21 +261,6 @@ def test_to_a_second_account(site: Site) -> None:
     assert changes_nothing(passes(site.play("site.yml", "--skip-tags", "verify", **site.at(1, "direct"))))
 
 
-def test_the_old_copy_is_removed_and_the_audit_finds_nothing(site: Site) -> None:
-    bring_to(site, 0, "direct")
-    passes(site.play(SWITCH, **site.at(1, "direct")))
-    old = site.accounts[0].root / "artifacts"
-    assert list(old.rglob("text.txt"))
-    output = passes(site.play("playbooks/storage_prune.yml", **site.at(1, "direct")))
-    assert re.search(r"Deleted \d\d+ files", output)
-    assert not list(old.rglob("text.txt"))
-    assert site.read() == site.content
-    audit = passes(site.play("playbooks/audit.yml", **site.at(1, "direct")))
-    assert site.uri(1) in audit
-    (found,) = (site.directory / "report").glob("audit.json")
-    assert json.loads(found.read_text())["problems"] == []
-
-
 def test_undo_brings_runs_back_that_were_logged_since(site: Site) -> None:
     bring_to(site, 0, "direct")
     passes(site.play(SWITCH, **site.at(1, "direct")))

@@ -12,17 +12,17 @@ from tests.support.stack import fails
 
 # What works on a swarm, or on no stack at all.
 ON_SWARM = {
-    "audit",
     "backup",
     "limit",
     "on_swarm",
     "preflight",
+    "restore",
     "rotate",
     "site",
-    "storage_prune",
     "storage_switch",
     "swarm",
     "teardown",
+    "tidy",
     "upgrade",
     "verify",
 }
@@ -52,6 +52,6 @@ def test_the_refusal_says_what_works(tmp_path: Path) -> None:
     output = fails(run_playbook(REPOSITORY / "playbooks/demo.yml", "-i", str(inventory)))
     assert "here has mlflow_stack_engine swarm" in output
     assert (
-        "site.yml, verify.yml, storage_switch.yml, storage_prune.yml, audit.yml, upgrade.yml, backup.yml, "
-        "rotate.yml and teardown.yml do. Nothing has been changed." in output
+        "site.yml, verify.yml, storage_switch.yml, upgrade.yml, backup.yml, restore.yml, rotate.yml, tidy.yml and "
+        "teardown.yml do. Nothing has been changed." in output
     )

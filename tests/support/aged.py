@@ -83,14 +83,13 @@ class AgedStack:
         return self._put(self.store / f".mlflow-sftp-{secrets.token_hex(8)}.part")
 
     def leave_in_quarantine(self, days: float) -> Path:
-        stamp = _stamp(days)
-        return self._put(self.store / QUARANTINE / stamp / secrets.token_hex(4) / "orphan")
+        return self._put(self.store / QUARANTINE / stamp(days) / secrets.token_hex(4) / "orphan")
 
     def leave_cutover(self, days: float, state: str = "done") -> Path:
         """Leave the record and the backup of an upgrade."""
         images = Version(image="freegee/mlflow-server:none", mlflow="3.17.2")
         store = Store.at("sftp", "direct", self.stack.stored()[0])
-        record = UpgradeRecord(id=_stamp(days), source=images, target=images, store=store, state=state)
+        record = UpgradeRecord(id=stamp(days), source=images, target=images, store=store, state=state)
         directory = self.switches / record.id
         (directory / "work").mkdir(parents=True)
         (directory / "work/database.backup").write_bytes(bytes(100_000))
@@ -100,7 +99,7 @@ class AgedStack:
     def leave_image(self, days: float, name: str = "") -> str:
         """Leave an image of the stack, made so many days ago; returns its name."""
         name = name or f"freegee/{self.lab.name}-test:{secrets.token_hex(4)}"
-        _load_image(name, {"freegee.mlflow_sftp.owner": str(self.lab.stack)}, days)
+        load_image(name, {"freegee.mlflow_sftp.owner": str(self.lab.stack)}, days)
         return name
 
     def pass_days(self, days: int) -> None:
@@ -184,7 +183,8 @@ def _volume(name: str) -> Path:
     return Path(docker("volume", "inspect", "--format={{.Mountpoint}}", name))
 
 
-def _stamp(days: float) -> str:
+def stamp(days: float) -> str:
+    """Return the time so many days ago, as cutovers and the quarantine write it."""
     return time.strftime(ID_FORMAT, time.gmtime(time.time() - days * DAY))
 
 
@@ -196,8 +196,8 @@ def _touch(path: Path, days: int) -> None:
     os.utime(path, (path.stat().st_mtime - days * DAY,) * 2)
 
 
-def _load_image(name: str, labels: dict[str, str], days: float) -> None:
-    """Load an image of a megabyte that was made some days ago."""
+def load_image(name: str, labels: dict[str, str], days: float) -> None:
+    """Give this machine's engine an image of a megabyte that was made some days ago."""
     layer = _tar({"content": secrets.token_bytes(1_000_000)})
     created = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
     config = json.dumps(

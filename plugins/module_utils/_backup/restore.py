@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stack comes back on a host that has none: its directory, its volumes and its database, from a snapshot."""
+"""A stack comes back on a host that has none: its directory, its volumes and its database, from a snapshot.
+
+Of a stack that a swarm serves, the files come back alone: its services, and with them the database, are made anew.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restor
     DUMP,
     Place,
     chosen,
+    restore_files,
     restore_postgres,
     restore_snapshot,
 )
@@ -29,9 +33,12 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover impor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 
+_ENGINES = {"compose": "Docker Compose", "swarm": "a swarm"}
 # What is there until all of a restore is; whoever finds it knows that the volumes are not complete.
 _STAGING = Path("backup") / "restoring"
 _COMPOSE = "compose.yml"
+# Those that no deployment of a swarm's stack makes anew as they were; .env would say that it has been deployed.
+_OF_SWARM = (".other_stores.json", ".secrets", "mlflow", "postgres", "switches")
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class RestoreOptions:
         snapshot: Beginning of the id of the snapshot; empty for the newest.
         directory: Of the stack.
         wait_timeout: Seconds within which PostgreSQL has to be healthy.
+        engine: What is to run the services: ``compose`` or ``swarm``.
     """
 
     access: Access
@@ -51,6 +59,12 @@ class RestoreOptions:
     snapshot: str
     directory: Path
     wait_timeout: int
+    engine: str = "compose"
+
+    @property
+    def on_swarm(self) -> bool:
+        """Whether a swarm is to serve the stack."""
+        return self.engine == "swarm"
 
 
 def look(options: RestoreOptions) -> dict[str, Any]:
@@ -58,9 +72,11 @@ def look(options: RestoreOptions) -> dict[str, Any]:
     _require_bare(options)
     with opened(Home(options.owner.project, options.directory), options.access, None) as restic:
         snapshot, facts = chosen(restic, options.access, options.owner, options.snapshot)
+        _require_engine(facts, options)
+    then = ", deploy the stack, and give its database the content of the snapshot" if options.on_swarm else ""
     return {
         "changed": True,
-        "lines": [f"Would restore {snapshot}; {facts.runs[1]} runs, to {options.directory}."],
+        "lines": [f"Would restore {snapshot}; {facts.runs[1]} runs, to {options.directory}{then}."],
     }
 
 
@@ -76,16 +92,19 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
     place = _place(options)
     with opened(Home(options.owner.project, options.directory), options.access, None) as restic:
         snapshot, facts = chosen(restic, options.access, options.owner, options.snapshot)
-        _require_own_service(facts, options)
+        _require_engine(facts, options)
+        if not options.on_swarm:
+            _require_own_service(facts)
         home = options.directory / "backup"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         options.directory.chmod(0o755)
         with locked(home):
-            _remove(place, options.directory)
+            _remove(place, options)
             try:
-                _restore(restic, snapshot, facts, place, options)
+                deed = _restore_files if options.on_swarm else _restore
+                deed(restic, snapshot, facts, place, options)
             except BaseException:
-                _remove(place, options.directory)
+                _remove(place, options)
                 raise
     seconds = round(time.monotonic() - began, 1)
     return {
@@ -115,6 +134,17 @@ def _restore(restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, opt
     shutil.rmtree(options.directory / _STAGING)
 
 
+def _restore_files(
+    restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, options: RestoreOptions
+) -> None:
+    place.files.mkdir(mode=0o755, parents=True)
+    restore_files(restic, snapshot, place)
+    for name in _OF_SWARM:
+        if (place.files / name).exists():
+            (place.files / name).replace(options.directory / name)
+    shutil.rmtree(options.directory / _STAGING)
+
+
 def _place(options: RestoreOptions) -> Place:
     staging = options.directory / _STAGING
     return Place(
@@ -131,7 +161,8 @@ def _require_bare(options: RestoreOptions) -> None:
     if (options.directory / _STAGING).exists() and not (options.directory / _COMPOSE).exists():
         # Of a restore that was interrupted.
         return
-    own = _place(options).own("volume") | _place(options).own("container")
+    # Where the swarm goes on without its home, this may be a node that runs something of the stack.
+    own = set() if options.on_swarm else _place(options).own("volume") | _place(options).own("container")
     entries = [name for name in (_COMPOSE, ".env", ".secrets") if (options.directory / name).exists()]
     if own or entries:
         found = ", ".join([*(f"{options.directory}/{name}" for name in entries), *sorted(own)])
@@ -142,7 +173,17 @@ def _require_bare(options: RestoreOptions) -> None:
         )
 
 
-def _require_own_service(facts: Facts, options: RestoreOptions) -> None:
+def _require_engine(facts: Facts, options: RestoreOptions) -> None:
+    """Refuse a snapshot of a stack that something else served."""
+    if facts.engine != options.engine:
+        raise RefusedError(
+            f"The snapshot is of a stack that {_ENGINES[facts.engine]} served, and the inventory has "
+            f"mlflow_stack_engine {options.engine}. Nothing was changed",
+            f"Set mlflow_stack_engine to {facts.engine}, or name another snapshot",
+        )
+
+
+def _require_own_service(facts: Facts) -> None:
     """Refuse a snapshot whose database was not the stack's, which would have to be restored elsewhere."""
     if facts.database == "postgresql" and not any("postgres" in image for image in facts.images):
         raise RefusedError(
@@ -151,9 +192,11 @@ def _require_own_service(facts: Facts, options: RestoreOptions) -> None:
         )
 
 
-def _remove(place: Place, directory: Path) -> None:
+def _remove(place: Place, options: RestoreOptions) -> None:
     """Remove what a restore has made that did not end."""
-    place.remove()
+    directory = options.directory
+    if not options.on_swarm:
+        place.remove()
     staging = directory / _STAGING
     if not staging.exists():
         return
@@ -172,6 +215,11 @@ def _compose_labels(project: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def _lines(snapshot: Snapshot, facts: Facts, options: RestoreOptions, seconds: float) -> list[str]:
+    if options.on_swarm:
+        return [
+            f"Restored the files of {snapshot} to {options.directory}; {seconds} s. The database follows once the "
+            "swarm serves the stack."
+        ]
     lines = [f"Restored {snapshot} to {options.directory}: {facts.runs[1]} runs; {seconds} s."]
     if facts.account:
         lines.append(

@@ -108,6 +108,15 @@ def restore_snapshot(
     restic.call("restore", snapshot.id, "--target=/", "--verify", volumes=mounts, capabilities=CAPABILITIES)
 
 
+def restore_files(restic: Restic, snapshot: Snapshot, place: Place) -> None:
+    """Restore the stack's own files of a snapshot alone; each is read again and compared."""
+    restic.call(
+        *("restore", snapshot.id, "--target=/", "--verify", f"--include={ROOT}/stack"),
+        volumes=[f"{place.files}:{ROOT}/stack:z"],
+        capabilities=CAPABILITIES,
+    )
+
+
 def restore_postgres(container: str, dump: Path) -> None:
     """Restore a dump into the empty database of a container; raises CutoverError where that fails."""
     command = ("pg_restore", "--single-transaction", "--exit-on-error", "--dbname=mlflow")

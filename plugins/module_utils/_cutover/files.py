@@ -124,6 +124,15 @@ def text_of(archive: Path, name: str) -> str:
         raise OSError(f"{archive} cannot be read: {error}") from error
 
 
+def holds(archive: Path, name: str) -> bool:
+    """Return whether an archive has a file; raises OSError."""
+    try:
+        with tarfile.open(archive) as tar:
+            return name in tar.getnames()
+    except tarfile.TarError as error:
+        raise OSError(f"{archive} cannot be read: {error}") from error
+
+
 def digest(stack: Path) -> str:
     """Return a digest of the files of a stack, credentials aside."""
     digested = hashlib.sha256()

@@ -76,6 +76,19 @@ class Settings:
         return self.directory / "switches"
 
 
+def is_on_swarm(directory: Path) -> bool:
+    """Whether a directory is that of a stack that a swarm serves; raises OSError where nobody can tell."""
+    try:
+        text = (directory / ".env").read_text()
+    except FileNotFoundError:
+        return False
+    return _names_swarm(environment_of(text))
+
+
+def _names_swarm(environment: Mapping[str, str]) -> bool:
+    return environment.get("MLFLOW_STACK_ENGINE") == "swarm"
+
+
 class Stack:
     """A deployed stack, and the containers that a cutover starts beside it."""
 
@@ -86,7 +99,7 @@ class Stack:
             environment = environment_of((settings.directory / ".env").read_text())
             self.project = (
                 served(environment["MLFLOW_STACK_PROJECT"], settings.directory)
-                if environment.get("MLFLOW_STACK_ENGINE") == "swarm"
+                if _names_swarm(environment)
                 else Project.from_config(self.compose.config())
             )
         except RefusedError:

@@ -259,7 +259,7 @@ def planned_images(records: Iterable[Record]) -> dict[str, str]:
 
 
 def image_items(images: Iterable[Image], needed: Mapping[str, str]) -> list[Item]:
-    """Return images as what might go; `needed` has the names of those that stay, with the reasons."""
+    """Return images as what might go; `needed` has the names or ids of those that stay, with the reasons."""
     return [
         Item(image.name, image.days, image.bytes, _need(image, needed))
         for image in images
@@ -268,7 +268,8 @@ def image_items(images: Iterable[Image], needed: Mapping[str, str]) -> list[Item
 
 
 def _need(image: Image, needed: Mapping[str, str]) -> str:
-    reasons = [needed[tag] for tag in image.tags if tag in needed]
+    # A swarm's services name theirs by its id.
+    reasons = [needed[name] for name in (*image.tags, image.id) if name in needed]
     if reasons:
         return reasons[0]
     if image.used:

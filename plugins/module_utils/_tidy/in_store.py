@@ -5,19 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.deeds import NAMED, WORK
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
-    CutoverError,
-    LateError,
-    RefusedError,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import (
-    INCOMPLETE,
     Program,
     running_program,
 )
@@ -26,10 +19,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.decisions import copies
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.asking import Manner, of_files
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decisions import (
     Days,
     begun_at,
     restorable,
+)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.downloads import (
+    servers_of_swarm,
+    tidy_downloads,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt
 
@@ -38,12 +36,10 @@ HOME, TOOLS = "tidy", "work"
 # In the latter, what went in the stores, for whoever deletes an old copy.
 REMOVED = "removed"
 _HOURS = 24
-# As `mlflow-sftp clean` says of what is no reason to say anything.
-_YOUNG = "it is too young"
 
 
 class InStore:
-    """Runs, quarantine and dead uploads of a stack, and what its server has downloaded.
+    """Runs, quarantine and dead uploads of a stack, and what its server has downloaded, or servers of this host's have.
 
     Args:
         stack: The stack.
@@ -55,8 +51,8 @@ class InStore:
     def __init__(self, stack: Stack, days: Days, limit: float, check: bool) -> None:
         self._stack = stack
         self._days = days
-        self._limit = limit
         self._check = check
+        self._manner = Manner(limit, check)
 
     def tidy(self) -> Iterator[Outcome]:
         """Tidy kind by kind."""
@@ -82,16 +78,6 @@ class InStore:
         with self._tool() as program:
             return deed(program)
 
-    def _call(self, program: Program, *arguments: str) -> Mapping[str, Any]:
-        try:
-            return program.call(*arguments, *self._checking, accepted=(0, INCOMPLETE), seconds=self._limit)
-        except LateError as error:
-            raise CutoverError(
-                f"it was stopped after {self._limit / 3600:g} h, so that others can work on the stack; what is deleted "
-                "is done",
-                "The next run goes on. Where none comes to an end, raise mlflow_tidy_limit_hours",
-            ) from error
-
     @contextlib.contextmanager
     def _tool(self) -> Iterator[Program]:
         name = self._stack.tidier
@@ -104,7 +90,7 @@ class InStore:
             yield program
 
     def _deleted(self, program: Program) -> Outcome:
-        found = self._call(
+        found = self._manner.call(
             program,
             *("gc", "--days", str(self._days.deleted), "--journal", f"{WORK}/gc.json"),
             *("--destination", self._stack.store.uri, "--while-input"),
@@ -154,30 +140,14 @@ class InStore:
         return self._removed("uploads", program, "clean", "--hours", str(self._days.uploads * _HOURS))
 
     def _removed(self, kind: str, program: Program, command: str, *options: str) -> Outcome:
-        return _of_files(kind, self._call(program, command, self._stack.store.uri, *options))
+        return of_files(kind, self._manner.call(program, command, self._stack.store.uri, *options))
 
     def _downloads(self) -> Outcome:
-        server = f"{self._stack.project.name}-mlflow-1"
-        found = docker.inspect(server)
-        if found is None or not found["State"]["Running"]:
-            return Outcome("downloads", kept={server: "it does not run"})
-        program = Program(server, ["clean-downloads"])
-        try:
-            hours = str(self._days.downloads * _HOURS)
-            return _of_files("downloads", self._call(program, "clean-downloads", "--hours", hours))
-        finally:
-            program.end()
+        project = self._stack.project
+        servers = servers_of_swarm(project.name) if project.on_swarm else [f"{project.name}-mlflow-1"]
+        return tidy_downloads(servers, self._days.downloads, self._manner)
 
     @cached_property
     def _records(self) -> list[Record]:
         # Whoever tidies holds the lock of cutovers.
         return load_all(self._stack.settings.switches)
-
-    @property
-    def _checking(self) -> tuple[str, ...]:
-        return ("--check",) if self._check else ()
-
-
-def _of_files(kind: str, found: Mapping[str, Any]) -> Outcome:
-    kept = {path: reason for path, reason in found["kept"].items() if reason != _YOUNG}
-    return Outcome(kind, found["removed"]["files"], found["removed"]["bytes"], kept=kept)

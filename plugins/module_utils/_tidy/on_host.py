@@ -3,34 +3,30 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.record import Record
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.records import PRUNED, load_all
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.decisions import (
-    Image,
     Item,
-    age_at,
     age_of,
     choose,
     cluster_items,
-    image_items,
     is_id,
     needed_cutovers,
     planned_images,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.images import (
+    images_before,
     images_in,
+    jobs_images,
     needed_by_others,
+    needed_by_services,
+    tidy_images,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt
 
@@ -83,7 +79,8 @@ class OnHost:
 
     def _clusters(self) -> Outcome:
         image = self._stack.project.postgres_image
-        if not image:
+        # On a swarm, no cutover puts one aside.
+        if not image or self._stack.project.on_swarm:
             return Outcome("clusters")
         said = self._stack.in_clusters(
             image, 'for each in cluster-*; do [ ! -d "$each" ] || du -sk "$each"; done'
@@ -95,50 +92,22 @@ class OnHost:
         return Outcome.of_choice("clusters", choice)
 
     def _images(self) -> Outcome:
-        images = {image.name: image for image in self._own_images()}
-        choice = choose(image_items(images.values(), self._needed_images()), self._days)
-        failed = {}
-        for item in choice.going if not self._check else ():
-            try:
-                # Without force: the engine refuses what somebody has begun to use meanwhile.
-                docker.run("image", "rm", *(images[item.name].tags or [item.name]))
-            except CutoverError as error:
-                failed[item.name] = error.seen
-        return Outcome.of_choice("images", choice, failed)
-
-    def _own_images(self) -> list[Image]:
-        label = f"--filter=label={LABEL}={self._directory}"
-        ids = sorted(set(docker.run("image", "ls", "--no-trunc", "--quiet", label).split()))
-        shown: list[Mapping[str, Any]] = json.loads(docker.run("image", "inspect", *ids)) if ids else []
-        return [
-            Image(
-                each["Id"],
-                tuple(each["RepoTags"] or ()),
-                age_at(each["Created"], self._now),
-                each["Size"],
-                _is_used(each["Id"]),
-            )
-            for each in shown
-        ]
+        needed = self._needed_images()
+        outcome = tidy_images(self._directory, needed, self._days, self._now, check=self._check)
+        return replace(outcome, needed=needed)
 
     def _needed_images(self) -> dict[str, str]:
         """Return the images that stay, each with the reason."""
-        needed = needed_by_others(self._directory)
+        project = self._stack.project
+        needed = needed_by_others(self._directory) | (needed_by_services() if project.on_swarm else {})
         needed |= planned_images(record for record in self._records if record.id not in self._gone)
         for record in self._records:
-            for image in self._images_of(record) if record.id not in self._gone else ():
+            for image in images_before(self._switches / record.id) if record.id not in self._gone else ():
                 needed[image] = f"the {record.NAME} {record.id} goes back to it"
         for image in images_in(self._directory / "before-deployment.tar"):
             needed[image] = "the stack from before the last deployment runs it"
-        return {**needed, **dict.fromkeys(self._stack.project.images, "it is deployed")}
-
-    def _images_of(self, record: Record) -> list[str]:
-        return images_in(self._switches / record.id / "before.tar")
-
-
-def _is_used(image: str) -> bool:
-    """Tell whether a container, running or not, is made of an image."""
-    return bool(docker.run("container", "ls", "--all", "--quiet", f"--filter=ancestor={image}").strip())
+        deployed = (*project.images, *jobs_images(self._directory))
+        return {**needed, **dict.fromkeys(deployed, "it is deployed")}
 
 
 def _size_of(directory: Path) -> int:

@@ -36,6 +36,7 @@ class Outcome:
         names: Which, where they have names.
         kept: What is old enough and stays, with the reason.
         error: What went wrong; empty for nothing.
+        needed: Of images, names or ids of those that stay on each host of the stack, with the reasons.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Outcome:
     names: tuple[str, ...] = ()
     kept: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
+    needed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_choice(cls, kind: str, choice: Choice, failed: Mapping[str, str] | None = None) -> Outcome:
@@ -61,7 +63,7 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the outcome as JSON."""
-        return {**vars(self), "names": list(self.names), "kept": dict(self.kept)}
+        return {**vars(self), "names": list(self.names), "kept": dict(self.kept), "needed": dict(self.needed)}
 
     def lines(self, check: bool) -> list[str]:
         """Return the outcome for people."""

@@ -98,7 +98,7 @@ def require_as_planned(record: RestoreRecord, records: Sequence[Record], install
         return
     since = [f"the {each.title}" for each in records if each.id > record.id and each.state not in BEGUN]
     if installed != record.planned_on:
-        since.append("compose.yml or .env has changed")
+        since.append("compose.yml or .env has changed, or the servers of a swarm have")
     if since:
         raise RefusedError(
             f"Since the {record.title} was planned at {record.id}: {', '.join(since)}. The restore would undo that. "
@@ -133,6 +133,8 @@ def given_up(snapshot: Snapshot, now: Mapping[str, int]) -> str:
         snapshot: Which.
         now: How many runs and so on MLflow knows now.
     """
+    if is_fresh(now):
+        return ""
     if not snapshot.known:
         return (
             "Nobody can tell how much came in since (an earlier version of the collection made the snapshot)"
@@ -141,6 +143,11 @@ def given_up(snapshot: Snapshot, now: Mapping[str, int]) -> str:
     told = [f"{named(came)} came in since"] if came else []
     told += [f"{named(gone)} were removed since, so that more may have come in"] if gone else []
     return "; ".join(told)
+
+
+def is_fresh(now: Mapping[str, int]) -> bool:
+    """Whether MLflow knows nothing but the one experiment that it makes itself, as where a deployment began anew."""
+    return bool(now) and all(count <= (name == "experiments") for name, count in now.items())
 
 
 def require_consent(record: RestoreRecord, now: Mapping[str, int]) -> None:

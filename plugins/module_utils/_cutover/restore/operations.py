@@ -55,15 +55,31 @@ class Restore(InPlaceDeeds[RestoreRecord]):
         return self.work / FETCHED
 
     def make_next_directory(self) -> None:
-        """Begin the directory of the next files, which are the present ones."""
+        """Begin the directory of the next files, which are the present ones; a swarm's stack has no compose.yml."""
         super().make_next_directory()
         with translated("the next files cannot be written"):
             for name in (".env", "compose.yml"):
-                files.install_file(self._settings.directory / name, self._directory / "next" / name)
+                if (self._settings.directory / name).exists():
+                    files.install_file(self._settings.directory / name, self._directory / "next" / name)
+
+    def require_steady(self, replicas: int = 0) -> None:
+        """Require services that nobody else is changing, of so many servers; 0 where nobody has said how many.
+
+        Raises:
+            RefusedError: It is not the time to begin.
+        """
+        self._driver.require_steady(replicas, closes=True)
 
     def require_as_planned(self, record: RestoreRecord) -> None:
         """Refuse to begin a restore after something was deployed that its next files do not know."""
         require_as_planned(record, load_all(self._settings.switches), self.installed(record))
+        if record.state == "planned":
+            # To fetch the snapshot may have taken hours.
+            self.require_steady()
+
+    def require_way_back(self, record: RestoreRecord) -> None:
+        self.require_steady()
+        super().require_way_back(record)
 
     def start(self, name: str, *command: str, labels: Mapping[str, str] | None = None) -> None:
         """Start a container that has store, database and the restore's directory."""
@@ -71,6 +87,11 @@ class Restore(InPlaceDeeds[RestoreRecord]):
         self._stack.start_tool(name, volumes, *command, labels=labels)
 
     # What follows is `RestoreOperations`.
+
+    def save_files(self, record: RestoreRecord) -> None:
+        super().save_files(record)
+        with translated("the next servers cannot be described"):
+            self._driver.describe(self._directory / "next", self._stack.project.image)
 
     def prepare(self, record: RestoreRecord) -> None:
         if not self.fetched.exists():

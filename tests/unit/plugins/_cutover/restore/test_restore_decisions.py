@@ -119,6 +119,16 @@ def test_refusals(records: list[Record], options: dict[str, object], words: list
         (SAME, {"runs": 17, "metrics": 5}, "3 runs were removed since, so that more may have come in"),
         (SAME, {"runs": 21, "metrics": 0}, "1 runs came in since; 5 metrics were removed since"),
         ({}, SAME, "Nobody can tell"),
+        # A deployment that began anew.
+        (SAME, {"experiments": 1, "runs": 0, "metrics": 0}, ""),
+        ({}, {"experiments": 1, "runs": 0}, ""),
+        (
+            SAME,
+            {"experiments": 2, "runs": 0, "metrics": 0},
+            "2 experiments came in since; 20 runs, 5 metrics were",
+        ),
+        (SAME, {"experiments": 1, "runs": 1}, "1 experiments came in since; 19 runs, 5 metrics were"),
+        (SAME, {}, "20 runs, 5 metrics were removed since, so that more may have come in"),
     ],
 )
 def test_what_is_given_up(known: dict[str, int], now: dict[str, int], told: str) -> None:
@@ -143,7 +153,7 @@ def test_what_is_given_up(known: dict[str, int], now: dict[str, int], told: str)
         (restore(2), [switch(1)], "abc", ""),
         # Only planned, as it may be given up.
         (restore(), [switch(state="planned"), switch(state="copying")], "abc", ""),
-        (restore(), [], "def", "compose.yml or .env has changed. The restore would undo that"),
+        (restore(), [], "def", "or the servers of a swarm have. The restore would undo that"),
         (restore(), [switch()], "abc", "20260101T000000Z: the switch from /mlruns"),
         (restore(), [switch(state="undone")], "def", "compose.yml or .env has changed"),
         # The next files may be there already, or be the ones from before again.
