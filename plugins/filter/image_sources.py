@@ -15,11 +15,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack import 
 _OF_A_CLONE = ("LICENSES", "pyproject.toml", "requirements", "src", "experiments")
 
 
-def image_sources(role: str, version: str = "", collection_version: str = "") -> dict[str, Any]:
+def image_sources(
+    role: str, version: str = "", collection_version: str = "", dashboard: bool = False
+) -> dict[str, Any]:
     """Return what the images are built from, the files with their SHA-1, and findings; see `ImageSources`."""
     collection, built = Path(role).parents[1], Path(role, "files/image")
     clone = {name for top in _OF_A_CLONE for name in _files(collection, collection / top)}
-    chosen = decision.image_sources(clone, set(_files(built, built)), str(version), str(collection_version))
+    chosen = decision.image_sources(
+        clone, set(_files(built, built)), str(version), str(collection_version), dashboard
+    )
     root = collection if chosen.place == "checkout" else built
     return {
         **asdict(chosen),

@@ -66,6 +66,7 @@ def test_holds_what_a_site_needs(names: list[str]) -> None:
         "meta/runtime.yml",
         "meta/execution-environment.yml",
         f"{IMAGE}/requirements/client.txt",
+        f"{IMAGE}/requirements/dashboard.txt",
         f"{IMAGE}/requirements/server.txt",
         f"{IMAGE}/experiments/image_scoring/entrypoint.py",
         *(f"playbooks/{name}.yml" for name in PLAYBOOKS),

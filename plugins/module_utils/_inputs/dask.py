@@ -6,6 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth import is_true
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users import (
+    MIN_PASSWORD,
+    password_problem,
+)
+
 _LIMITS = {"dask-scheduler": "1g", "dask-worker": "2g"}
 # Of what begins jobs on a swarm, where it is no service that anybody asks for.
 _JOBS = {"train": "2g"}
@@ -23,6 +29,7 @@ def dask_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
     if workers < (0 if on_swarm else 1):
         each = ", or 0 for one on each node" if on_swarm else ""
         yield f"mlflow_stack_dask_workers is {workers}; expected a number of workers, 1 or more{each}."
+    yield from _dashboard_problems(values, is_on)
     if not is_on:
         return
     directory = values.get("mlflow_stack_dask_authority_dir")
@@ -43,3 +50,30 @@ def dask_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
     for service, example in needed.items():
         if service not in limits:
             yield f"mlflow_stack_memory_limits has no entry for {service}; add one, such as {example}."
+
+
+def _dashboard_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
+    password = values.get("mlflow_stack_dask_dashboard_password") or ""
+    # One that is generated is empty here.
+    if password and password_problem(password):
+        yield (
+            f"mlflow_stack_dask_dashboard_password is no password that browsers can send and nobody guesses; expected "
+            f"{MIN_PASSWORD} or more ASCII characters, without a space at an end."
+        )
+    if not is_true(values.get("mlflow_stack_dask_dashboard", False)):
+        return
+    if not is_on:
+        yield (
+            "mlflow_stack_dask_dashboard is on, and mlflow_stack_dask is off, so that there is nothing to look at: "
+            "switch mlflow_stack_dask on, or the dashboard off."
+        )
+    if values.get("mlflow_stack_engine") == "swarm":
+        yield (
+            "mlflow_stack_dask_dashboard is on, and the gateways of a swarm do not show the dashboard yet: switch it "
+            "off, or mlflow_stack_engine back to compose."
+        )
+    if not values.get("mlflow_gateway_hostname"):
+        yield (
+            "mlflow_stack_dask_dashboard is on, and mlflow_gateway_hostname is empty: only a gateway shows the "
+            "dashboard, which asks nobody who he is by itself. Name the gateway, or switch the dashboard off."
+        )

@@ -19,6 +19,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.key_fi
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.server_certificate import (
     certificate_problems,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.truth import is_true
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._mlflow.haproxy import release_problem
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
@@ -80,12 +81,15 @@ def gateway_problems(
     notebook = str(values.get("mlflow_gateway_notebook") or "")
     if said := _notebook_problem(notebook, hostname):
         yield f"mlflow_gateway_notebook is '{notebook}'; {said}"
+    dashboard = _dashboard(values)
+    if said := _dashboard_problem(dashboard, hostname, notebook):
+        yield f"mlflow_gateway_dask is '{dashboard}'; {said}"
     yield from _address_problems(values)
     yield from _release_problem(values)
     for name, least in _LENGTHS.items():
         if name in values and int(values[name]) < least:
             yield f"{name} is {values[name]}; expected a number of {least} or more."
-    names = [hostname, *([notebook] if notebook and not notebook.startswith("/") else [])]
+    names = [hostname, *(name for name in (notebook, dashboard) if name and not name.startswith("/"))]
     tls = str(values.get("mlflow_gateway_tls"))
     if tls not in _KEPT:
         yield from _file_problems(names if not problem else [], certificate, key)
@@ -106,12 +110,34 @@ def _notebook_problem(notebook: str, hostname: str) -> str:
         if notebook.lower() == hostname.lower():
             return "that is MLflow's own name; expected a path such as /notebook, or another name."
         return hostname_problem(notebook)
-    if not _PATH.fullmatch(notebook) or ".." in notebook.split("/"):
-        return "expected a path such as /notebook, of letters, digits, dots, hyphens and underscores."
-    first = notebook.split("/")[1]
+    return _path_problem(notebook, "/notebook")
+
+
+def _path_problem(path: str, example: str) -> str:
+    if not _PATH.fullmatch(path) or ".." in path.split("/"):
+        return f"expected a path such as {example}, of letters, digits, dots, hyphens and underscores."
+    first = path.split("/")[1]
     if _MLFLOW.fullmatch(first):
-        return f"MLflow itself serves /{first}; expected another path, such as /notebook."
+        return f"MLflow itself serves /{first}; expected another path, such as {example}."
     return ""
+
+
+def _dashboard(values: Mapping[str, Any]) -> str | None:
+    """Return where dask's dashboard is to be; None where it is not asked for."""
+    asked = is_true(values.get("mlflow_stack_dask_dashboard", False))
+    return str(values.get("mlflow_gateway_dask") or "") if asked else None
+
+
+def _dashboard_problem(dashboard: str | None, hostname: str, notebook: str) -> str:
+    if dashboard is None:
+        return ""
+    if not dashboard.startswith("/"):
+        if dashboard.lower() in (hostname.lower(), notebook.lower()):
+            return "that name is taken; expected a path such as /dask, or another name."
+        return hostname_problem(dashboard)
+    if notebook.startswith("/") and f"{dashboard}/".startswith(f"{notebook}/"):
+        return f"JupyterLab is at {notebook} (mlflow_gateway_notebook); expected another path, such as /dask."
+    return _path_problem(dashboard, "/dask")
 
 
 def _address_problems(values: Mapping[str, Any]) -> Iterator[str]:

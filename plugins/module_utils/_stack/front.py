@@ -58,6 +58,8 @@ def gateway_front(compose: Mapping[str, Any]) -> Front:
         "mlflow_gateway_https_port": ports[_HTTPS][1] if _HTTPS in ports else None,
         "mlflow_gateway_http_port": ports[_HTTP][1] if _HTTP in ports else "0",
         "mlflow_gateway_notebook": services.get("notebook", {}).get("environment", {}).get("NOTEBOOK_PATH"),
+        "mlflow_stack_dask_dashboard": str("dashboard" in gateway.get("networks", ())).lower(),
+        "mlflow_gateway_dask": _dashboard_path(services.get("dask-scheduler", {}).get("command", ())),
         "mlflow_gateway_uid": uid or None,
         "mlflow_gateway_gid": gid or None,
     }
@@ -89,6 +91,12 @@ def _difference(name: str, deployed: str, wanted: str) -> str:
     if name == _ADMIN_PASSWORD:
         return f"{name} is not the deployed one (.secrets/mlflow_login/server.json has it)"
     return f"{name} is {wanted or 'empty'}, deployed is {deployed or 'none'}"
+
+
+def _dashboard_path(command: Sequence[str]) -> str | None:
+    """Where the scheduler has its dashboard; None where nobody has written that down."""
+    option = "--dashboard-prefix="
+    return next((each.removeprefix(option) for each in command if each.startswith(option)), None)
 
 
 def _ports(published: Sequence[str]) -> Iterator[tuple[str, tuple[str, str]]]:

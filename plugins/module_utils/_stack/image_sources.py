@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 PINS = ("requirements/client.txt", "requirements/server.txt")
+# Of what only some stacks have.
+DASHBOARD_PINS = "requirements/dashboard.txt"
 PACKAGE = "mlflow-sftp"
 # The package's own sources, as they lie in a clone, and its wheel, as bin/build puts it into the role.
 _SOURCES = ("LICENSES/Apache-2.0.txt", "pyproject.toml", "src/*.py", "src/*.typed")
 _WHEEL = "mlflow_sftp-*.whl"
-_ALWAYS = (*PINS, "experiments/*.py")
 _REMEDY = (
     "Install the tarball that bin/build makes, or use a clone of the repository. (With mlflow_stack_package_version, "
     f"pip's index provides {PACKAGE}; the pins and the sample experiment come with the collection in any case.)"
@@ -43,7 +44,11 @@ class ImageSources:
 
 
 def image_sources(
-    checkout: Collection[str], role: Collection[str], version: str = "", collection_version: str = ""
+    checkout: Collection[str],
+    role: Collection[str],
+    version: str = "",
+    collection_version: str = "",
+    dashboard: bool = False,
 ) -> ImageSources:
     """Choose among what there is.
 
@@ -55,24 +60,27 @@ def image_sources(
         role: Files that a build has put into the role, relative to where it puts them.
         version: Of the package, in pip's index; empty for the collection's own.
         collection_version: Of the collection; empty where nobody knows.
+        dashboard: Whether clients get what shows dask's dashboard.
     """
-    if all(name in checkout for name in PINS):
+    needed = (*PINS, DASHBOARD_PINS) if dashboard else PINS
+    always = (*needed, "experiments/*.py")
+    if all(name in checkout for name in needed):
         place, there = "checkout", checkout
-    elif all(name in role for name in PINS):
+    elif all(name in role for name in needed):
         place, there = "role", role
     else:
-        pins = " and ".join(PINS)
+        pins = " and ".join(needed)
         return ImageSources(
             findings=(f"The collection lacks {pins}, which the images are built from. {_REMEDY}",)
         )
-    files = _matching(there, _ALWAYS)
+    files = _matching(there, always)
     if version:
         problem = version_problem(version, collection_version)
         return ImageSources(
             place, files, "index", f"{PACKAGE}=={version}", findings=(problem,) if problem else ()
         )
     if place == "checkout" and all(_matching(checkout, (pattern,)) for pattern in _SOURCES):
-        return ImageSources(place, _matching(checkout, (*_ALWAYS, *_SOURCES)), "sources")
+        return ImageSources(place, _matching(checkout, (*always, *_SOURCES)), "sources")
     wheels = _matching(there, (_WHEEL,))
     if len(wheels) == 1:
         return ImageSources(place, tuple(sorted((*files, *wheels))), "wheel", wheels[0])

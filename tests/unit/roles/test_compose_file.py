@@ -191,6 +191,68 @@ def test_scheduler_and_workers_are_reached_by_the_services_that_begin_jobs_alone
     assert [volume.partition(":")[0] for volume in scheduler["volumes"]] == ["./dask", "./.secrets/dask"]
 
 
+SHOWN = {
+    "mlflow_stack_dask": True,
+    "mlflow_stack_dask_dashboard": True,
+    "mlflow_gateway_hostname": "mlflow.example.org",
+    "mlflow_gateway_https_port": 8443,
+}
+
+
+def test_a_dashboard_that_nobody_asks_for_changes_nothing() -> None:
+    given: dict[str, Any] = SHOWN | {"mlflow_stack_dask_dashboard": False}
+    for name in ("compose.yml", "dask.yaml"):
+        assert "dashboard:" not in written(name, **given)
+    assert "https://" not in str(yaml.safe_load(written(**given))["services"]["dask-scheduler"])
+    assert "dask_users" not in written(**given)
+    # Client hosts of a server that has one.
+    assert "dask" not in client(mlflow_stack_dask_dashboard=True).lower()
+
+
+@pytest.mark.parametrize(("place", "below"), [("/dask", "/dask"), ("dask.example.org", "")])
+def test_the_dashboard_is_between_scheduler_and_gateway(place: str, below: str) -> None:
+    found = yaml.safe_load(written(**SHOWN, mlflow_gateway_dask=place))
+    inside = [name for name, each in found["services"].items() if "dashboard" in each.get("networks", [])]
+    assert sorted(inside) == ["dask-scheduler", "gateway"]
+    assert found["networks"]["dashboard"]["internal"] is True
+    scheduler, gateway = (found["services"][name] for name in ("dask-scheduler", "gateway"))
+    assert "ports" not in scheduler
+    assert gateway["networks"] == ["default", "dashboard"]
+    # What lets its holder run code is not the gateway's.
+    assert "/.secrets/dask:" not in str(gateway["volumes"])
+    assert gateway["command"][-2:] == ["-f", "/run/secrets/mlflow_gateway/dask_users.cfg"]
+    options = [word for word in scheduler["command"] if "prefix" in word]
+    assert options == ([f"--dashboard-prefix={below}"] if below else [])
+    for name, host, path in (
+        ("dask-scheduler", "localhost", "health"),
+        ("dask-worker", "dask-scheduler", "info/main/workers.html"),
+    ):
+        code = found["services"][name]["healthcheck"]["test"][-1]
+        assert f"urlopen('https://{host}:8787{below}/{path}', timeout=5, context=" in code
+        compile(code, name, "exec")
+
+
+@pytest.mark.parametrize(
+    ("given", "pages"),
+    [
+        ({}, "mlflow.example.org:8443"),
+        ({"mlflow_gateway_https_port": 443}, "mlflow.example.org"),
+        ({"mlflow_gateway_dask": "dask.example.org"}, "dask.example.org:8443"),
+    ],
+)
+def test_the_scheduler_shows_what_changes_nothing_to_pages_of_the_gateway(
+    given: dict[str, Any], pages: str
+) -> None:
+    found = yaml.safe_load(written("dask.yaml", **{**SHOWN, **given}))["distributed"]
+    assert found["scheduler"]["http"]["routes"] == [
+        f"distributed.http.{name}" for name in ("scheduler.info", "health", "statics")
+    ]
+    shown = found["scheduler"]["dashboard"]
+    assert shown["bokeh-application"] == {"allow_websocket_origin": [pages]}
+    assert set(shown["tls"]) == {"cert", "key"}
+    assert shown["tls"]["cert"] == found["comm"]["tls"]["scheduler"]["cert"]
+
+
 @pytest.mark.parametrize("count", [1, 64])
 def test_as_many_workers_as_are_asked_for(count: int) -> None:
     found = yaml.safe_load(

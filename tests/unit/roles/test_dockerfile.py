@@ -57,6 +57,12 @@ def test_an_index_of_packages_that_were_built_anew() -> None:
     assert not any("--require-hashes" in step for step in found)
 
 
+def test_clients_have_what_shows_a_dashboard_where_one_is_asked_for() -> None:
+    found = installed(steps(mlflow_stack_dask=True, mlflow_stack_dask_dashboard=True))
+    assert [step.rpartition("/")[2] for step in found[:3]] == ["server.txt", "client.txt", "dashboard.txt"]
+    assert not any("dashboard" in step for step in steps(mlflow_stack_dask=True))
+
+
 @pytest.mark.parametrize("lock", ["server.txt", "client.txt"])
 def test_the_pins_are_left_where_the_hashes_are_taken_away(lock: str) -> None:
     (step,) = (

@@ -156,3 +156,98 @@ def test_several_servers_bear_the_name_on_a_swarm() -> None:
     assert "    server-template mlflow 8 mlflow:5000 check inter 2s fall 3 rise 1 " in configuration
     # At the servers, where HAProxy takes it.
     assert configuration.rstrip().endswith(" init-addr none tcp-ut 20s")
+
+
+SHOWN = {"mlflow_stack_dask_dashboard": True}
+
+
+@pytest.mark.parametrize("dashboard", ["/dask", "dask.example.org"])
+def test_who_asks_for_no_dashboard_has_none(dashboard: str) -> None:
+    assert "dask" not in written(mlflow_gateway_dask=dashboard)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "dashboard", "known"),
+    [
+        ("/notebook", "/dask", "mlflow.example.org"),
+        ("/notebook", "Dask.example.org", "mlflow.example.org dask.example.org"),
+        ("lab.example.org", "/jobs/dask", "mlflow.example.org lab.example.org"),
+        ("lab.example.org", "dask.example.org", "mlflow.example.org lab.example.org dask.example.org"),
+    ],
+)
+def test_the_dashboard_is_at_its_own_place(notebook: str, dashboard: str, known: str) -> None:
+    configuration = written(**SHOWN, mlflow_gateway_notebook=notebook, mlflow_gateway_dask=dashboard)
+    assert f"unless {{ req.hdr(Host),field(1,:) -i {known} }}" in configuration
+    rules = [line for line in section(configuration, "frontend https").splitlines() if "use_backend" in line]
+    (rule,) = [line for line in rules if "use_backend dask" in line]
+    if dashboard.startswith("/"):
+        assert rule.endswith(f" if {{ path {dashboard} }} or {{ path_beg {dashboard}/ }}")
+        # Another host's path is that host's.
+        assert rules.index(rule) == len(rules) - 1
+    else:
+        assert rule.endswith(" if { req.hdr(Host),field(1,:) -i dask.example.org }")
+        assert rules.index(rule) == 0
+        assert "location https://dask.example.org%[pathq] if {" in section(configuration, "frontend http")
+
+
+def test_nobody_looks_at_the_dashboard_without_the_password() -> None:
+    backend = section(written(**SHOWN), "backend dask")
+    rules = [line.strip() for line in backend.splitlines() if "http-request" in line]
+    lookup = [rule for rule in rules if "l7-retry" not in rule]
+    assert lookup[0] == "http-request auth realm dask unless { http_auth(dask) }"
+    # The scheduler has no use for it.
+    assert lookup[1] == "http-request del-header Authorization"
+    for name in ("mlflow", "notebook"):
+        assert "auth" not in section(written(**SHOWN), f"backend {name}")
+    # Of the password, not even the hash: others may read the file.
+    assert "userlist" not in written(**SHOWN)
+
+
+def test_the_gateway_takes_no_other_server_for_the_scheduler() -> None:
+    (server,) = [
+        line for line in section(written(**SHOWN), "backend dask").splitlines() if "server-template" in line
+    ]
+    assert " dask 1 dask-scheduler:8787 check " in server
+    assert (
+        " ssl verify required verifyhost dask-scheduler ssl-min-ver TLSv1.3 ca-file /etc/mlflow_gateway/dask.pem"
+        in server
+    )
+    # With a certificate of that authority it would run code.
+    assert " crt " not in server
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "below"), [("/dask", "/dask"), ("/a.b", "/a.b"), ("dask.example.org", "")]
+)
+def test_of_the_dashboard_only_what_is_looked_at_is_there(dashboard: str, below: str) -> None:
+    backend = section(written(**SHOWN, mlflow_gateway_dask=dashboard), "backend dask")
+    (rule,) = [line for line in backend.splitlines() if " 404 " in line]
+    (pattern,) = re.findall(r" unless { method GET HEAD } { path -m reg (\S+) }$", rule)
+    shown = ["status", "status/ws", "workers", "profile-server", "individual-task-stream/ws", "info"]
+    shown += ["info/main/workers.html", "static/js/bokeh.min.js", "statics/css/base.css"]
+    hidden = [
+        "",
+        "hardware",
+        "hardware/ws",
+        "api/v1/retire_workers",
+        "json/identity.json",
+        "proxy/8787/worker/status",
+    ]
+    hidden += [
+        "jupyter",
+        "jupyter/lab",
+        "metrics",
+        "eventstream",
+        "sitemap.json",
+        "health",
+        "status/../hardware",
+    ]
+    hidden += ["hardwar%65", "statusx", "status/ws/x", "individual-plots.json"]
+    assert [each for each in shown if not re.search(pattern, f"{below}/{each}")] == []
+    assert [each for each in hidden if re.search(pattern, f"{below}/{each}")] == []
+    assert not re.search(pattern, "/axb/status")
+    assert not re.search(pattern, f"/x{below}/status")
+    origin = (
+        f"https://{'' if below else 'dask.example.org'}{'mlflow.example.org' if below else ''}{below}/status"
+    )
+    assert f"    http-request redirect location {origin} if {{ path " in backend

@@ -159,6 +159,7 @@ SELF = {
     "mlflow_gateway_tls": "self",
     "mlflow_gateway_authority_dir": "/lab/gateway",
 }
+SHOWN: dict[str, Any] = {"mlflow_stack_dask_dashboard": True, "mlflow_gateway_dask": "/dask"}
 VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "nothing else": ({}, []),
     "no gateway, whatever else is said": (
@@ -191,6 +192,30 @@ VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "notebook at MLflow's path": ({"mlflow_gateway_notebook": "/api"}, ["MLflow itself serves /api"]),
     "notebook everywhere": ({"mlflow_gateway_notebook": "/"}, ["expected a path such as /notebook"]),
     "notebook with what HAProxy reads": ({"mlflow_gateway_notebook": "/a }"}, ["expected a path such as"]),
+    "no dashboard, wherever it would be": ({"mlflow_gateway_dask": "/api"}, []),
+    "dashboard": (SHOWN, []),
+    "dashboard of its own name": (SHOWN | {"mlflow_gateway_dask": "dask.example.org"}, []),
+    "dashboard nowhere": (
+        SHOWN | {"mlflow_gateway_dask": ""},
+        ["mlflow_gateway_dask is ''; expected a host"],
+    ),
+    "dashboard at MLflow's name": (SHOWN | {"mlflow_gateway_dask": NAME.upper()}, ["that name is taken"]),
+    "dashboard at the notebook's name": (
+        SHOWN | {"mlflow_gateway_dask": "lab.example.org", "mlflow_gateway_notebook": "lab.example.org"},
+        ["mlflow_gateway_dask is 'lab.example.org'; that name is taken; expected a path such as /dask"],
+    ),
+    "dashboard at MLflow's path": (
+        SHOWN | {"mlflow_gateway_dask": "/api/dask"},
+        ["MLflow itself serves /api; expected another path, such as /dask"],
+    ),
+    "dashboard below the notebook": (
+        SHOWN | {"mlflow_gateway_dask": "/notebook/dask"},
+        ["mlflow_gateway_dask is '/notebook/dask'; JupyterLab is at /notebook"],
+    ),
+    "dashboard with what HAProxy reads": (
+        SHOWN | {"mlflow_gateway_dask": "/a }"},
+        ["expected a path such as /dask"],
+    ),
     "negative time": ({"mlflow_gateway_timeout": 0}, ["mlflow_gateway_timeout is 0; expected a number of 1"]),
     "three": (
         {"mlflow_gateway_bind": "x", "mlflow_gateway_notebook": "a_b", "mlflow_gateway_retry_after": 0},

@@ -31,6 +31,7 @@ GATEWAY = {
     "mlflow_gateway_authority_dir": "/srv/authority",
 }
 DASK = {"mlflow_stack_dask": True, "mlflow_stack_dask_authority_dir": "/srv/dask"}
+DASHBOARD = DASK | GATEWAY | {"mlflow_gateway_bind": "127.0.0.1", "mlflow_stack_dask_dashboard": True}
 # What is given, and words of the one sentence.
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "choice misspelt": (
@@ -117,6 +118,26 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "dask without a limit": (
         DASK | {"mlflow_stack_memory_limits": {"mlflow": "2g", "dask-scheduler": "1g"}},
         ["mlflow_stack_memory_limits has no entry for dask-worker; add one, such as 2g"],
+    ),
+    "a dashboard of nothing": (
+        DASHBOARD | {"mlflow_stack_dask": False},
+        ["mlflow_stack_dask_dashboard is on, and mlflow_stack_dask is off", "switch mlflow_stack_dask on"],
+    ),
+    "a dashboard that nobody guards": (
+        DASHBOARD | {"mlflow_gateway_hostname": ""},
+        ["mlflow_stack_dask_dashboard is on, and mlflow_gateway_hostname is empty", "Name the gateway"],
+    ),
+    "a dashboard of a swarm": (
+        DASHBOARD | {"mlflow_stack_engine": "swarm", "mlflow_stack_services": ["mlflow"]},
+        ["mlflow_stack_dask_dashboard is on, and the gateways of a swarm do not show the dashboard yet"],
+    ),
+    "a password that is guessed": (
+        {"mlflow_stack_dask_dashboard_password": "short"},
+        ["mlflow_stack_dask_dashboard_password is no password", "expected 12 or more ASCII characters"],
+    ),
+    "a password that browsers write in two ways": (
+        {"mlflow_stack_dask_dashboard_password": "pässword-of-many"},
+        ["mlflow_stack_dask_dashboard_password is no password"],
     ),
     "dask on a swarm without a limit of jobs": (
         DASK
@@ -232,6 +253,7 @@ FINE: dict[str, dict[str, Any]] = {
     "all addresses, insisted on": {"mlflow_stack_bind": "0.0.0.0", "mlflow_stack_insecure": True},
     "a gateway for others with a login": GATEWAY | {"mlflow_stack_auth": "basic"},
     "a gateway for others without a login, insisted on": GATEWAY | {"mlflow_stack_insecure": True},
+    "a dashboard": DASHBOARD | {"mlflow_stack_dask_dashboard_password": "password-of-many"},
     "a gateway for the Docker host": GATEWAY | {"mlflow_gateway_bind": "127.0.0.1"},
     "IPv6": {"mlflow_stack_bind": "::1"},
     "no value where none is needed": {"sftp_address": None, "sftp_target_bootstrap_password": None},

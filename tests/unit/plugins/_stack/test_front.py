@@ -23,6 +23,8 @@ GATEWAY: dict[str, Any] = {
     "mlflow_gateway_https_port": 443,
     "mlflow_gateway_http_port": 80,
     "mlflow_gateway_notebook": "/notebook",
+    "mlflow_stack_dask_dashboard": "false",
+    "mlflow_gateway_dask": "/dask",
     "mlflow_gateway_uid": "10003",
     "mlflow_gateway_gid": 10003,
 }
@@ -46,6 +48,11 @@ SERVICE = """
     ports:
       - "0.0.0.0:443:8443"
       - "0.0.0.0:80:8080"
+"""
+# With dask's dashboard.
+SHOWN = f"""{SERVICE}    networks: [default, dashboard]
+  dask-scheduler:
+    command: [dask, scheduler, "--dashboard-address=:8787", "--dashboard-prefix=/dask"]
 """
 
 
@@ -96,6 +103,7 @@ def findings(
             "compose": (COMPOSE + SERVICE).replace(".org", ".org:8443").replace("443:8443", "8443:8443"),
             "gateway": GATEWAY | {"mlflow_gateway_https_port": "8443"},
         },
+        {"compose": COMPOSE + SHOWN, "gateway": GATEWAY | {"mlflow_stack_dask_dashboard": "true"}},
     ],
 )
 def test_nothing_differs(deployed: dict[str, Any]) -> None:
@@ -131,6 +139,21 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "host name": (
         {"gateway": GATEWAY | {"mlflow_gateway_hostname": "other.example.org"}},
         "mlflow_gateway_hostname is other.example.org, deployed is mlflow.example.org",
+    ),
+    "dashboard on": (
+        {"gateway": GATEWAY | {"mlflow_stack_dask_dashboard": "true"}},
+        "mlflow_stack_dask_dashboard is true, deployed is false",
+    ),
+    "dashboard off": (
+        {"compose": COMPOSE + SHOWN},
+        "mlflow_stack_dask_dashboard is false, deployed is true",
+    ),
+    "dashboard elsewhere": (
+        {
+            "compose": COMPOSE + SHOWN,
+            "gateway": GATEWAY | {"mlflow_stack_dask_dashboard": "true", "mlflow_gateway_dask": "/jobs"},
+        },
+        "mlflow_gateway_dask is /jobs, deployed is /dask",
     ),
     **{
         name: ({"gateway": GATEWAY | {f"mlflow_gateway_{name}": value}}, f"mlflow_gateway_{name} is {value},")

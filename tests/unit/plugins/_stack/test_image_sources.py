@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.image_sources import image_sources as from_disk
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.image_sources import (
+    DASHBOARD_PINS,
     PINS,
     ImageSources,
     image_sources,
@@ -170,3 +171,12 @@ def test_checksums_are_of_bytes(tmp_path: Path) -> None:
         **dict.fromkeys(PINS, "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
         WHEEL: "e63a7ae7f00e063844b739931d49d319d9e24821",
     }
+
+
+def test_what_shows_a_dashboard_is_taken_where_one_is_asked_for() -> None:
+    found = image_sources({*CLONE, DASHBOARD_PINS}, set(), dashboard=True)
+    assert set(found.files) == {*PINS, DASHBOARD_PINS, EXPERIMENT, *PACKAGE}
+    assert DASHBOARD_PINS not in image_sources({*CLONE, DASHBOARD_PINS}, set()).files
+    (said,) = image_sources(CLONE, set(), dashboard=True).findings
+    assert "and requirements/dashboard.txt" in said
+    assert DASHBOARD_PINS in from_disk(str(ROOT / "roles/mlflow_stack"), dashboard=True)["files"]
