@@ -12,6 +12,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users.users i
     password_problem,
 )
 
+# More than that, bcrypt does not hash.
+_MAX_PASSWORD = 72
 _LIMITS = {"dask-scheduler": "1g", "dask-worker": "2g"}
 # Of what begins jobs on a swarm, where it is no service that anybody asks for.
 _JOBS = {"train": "2g"}
@@ -55,10 +57,10 @@ def dask_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
 def _dashboard_problems(values: Mapping[str, Any], is_on: bool) -> Iterator[str]:
     password = values.get("mlflow_stack_dask_dashboard_password") or ""
     # One that is generated is empty here.
-    if password and password_problem(password):
+    if password and (password_problem(password) or len(password) > _MAX_PASSWORD):
         yield (
             f"mlflow_stack_dask_dashboard_password is no password that browsers can send and nobody guesses; expected "
-            f"{MIN_PASSWORD} or more ASCII characters, without a space at an end."
+            f"{MIN_PASSWORD} to {_MAX_PASSWORD} ASCII characters, without a space at an end."
         )
     if not is_true(values.get("mlflow_stack_dask_dashboard", False)):
         return

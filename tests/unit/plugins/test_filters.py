@@ -1,10 +1,12 @@
 """Filters, as templates use them."""
 
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.freegee.mlflow_sftp.plugins.filter.bcrypt_hash import bcrypt_hash
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.rotation_left_out import rotation_left_out
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.sftp_uri import sftp_uri
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.space_amount import space_amount
@@ -15,6 +17,27 @@ from hypothesis import strategies as st
 from tests.support.server import fingerprint, keygen
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1)
+
+
+def crypt(password: str, salt: str) -> str:
+    """Return what the C library makes of a password, as HAProxy does."""
+    command = ["perl", "-e", "print crypt($ARGV[0], $ARGV[1])", password, salt]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("password", ["x", "$6$a$b of the vault's", "x" * 72])
+@pytest.mark.parametrize("name", ["https://mlflow.example.org", "", "mlflöw"])
+def test_a_password_s_hash_is_that_of_the_c_library(password: str, name: str) -> None:
+    hashed = bcrypt_hash(password, name)
+    assert hashed.startswith("$2b$")
+    assert crypt(password, hashed) == hashed
+    assert crypt(password[1:], hashed) != hashed
+
+
+def test_a_password_s_hash_is_the_same_here_and_another_one_elsewhere() -> None:
+    here, there = (bcrypt_hash("x", f"https://{name}.example.org") for name in ("here", "there"))
+    assert here == bcrypt_hash("x", "https://here.example.org")
+    assert here != there
 
 
 def test_uri_of_the_real_account() -> None:

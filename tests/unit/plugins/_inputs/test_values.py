@@ -133,7 +133,11 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a password that is guessed": (
         {"mlflow_stack_dask_dashboard_password": "short"},
-        ["mlflow_stack_dask_dashboard_password is no password", "expected 12 or more ASCII characters"],
+        ["mlflow_stack_dask_dashboard_password is no password", "expected 12 to 72 ASCII characters"],
+    ),
+    "a password that bcrypt does not hash": (
+        {"mlflow_stack_dask_dashboard_password": "x" * 73},
+        ["mlflow_stack_dask_dashboard_password is no password", "expected 12 to 72 ASCII characters"],
     ),
     "a password that browsers write in two ways": (
         {"mlflow_stack_dask_dashboard_password": "pässword-of-many"},
