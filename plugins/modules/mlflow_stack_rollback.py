@@ -98,7 +98,7 @@ def keep(settings: Settings, archive: Path, check: bool) -> dict:
     """Archive the files of a stack that answers."""
     answering = answers(settings)
     if answering and not check:
-        files.save(settings.directory, archive, gateway=True)
+        files.save(settings.directory, archive, deployment=True)
     elif not check:
         archive.unlink(missing_ok=True)
     return {
@@ -116,7 +116,7 @@ def restore(settings: Settings, archive: Path, seconds: int, check: bool) -> dic
         }
     if not check:
         try:
-            files.restore(archive, settings.directory, gateway=True)
+            files.restore(archive, settings.directory, deployment=True)
             Stack(settings).start(seconds, "--remove-orphans")
         except (CutoverError, OSError) as error:
             return {

@@ -25,15 +25,15 @@ OF_SWARM = (".env",)
 CREDENTIALS = ("mlflow", ".secrets/mlflow_sftp_key")
 DIRECTORIES = (*CREDENTIALS, LOGIN, "postgres")
 # Of a deployment alone: a cutover leaves them, and undone weeks later, it must not bring back an expired certificate.
-GATEWAY = ("gateway", ".secrets/gateway")
+DEPLOYED = ("gateway", ".secrets/gateway", "dask", ".secrets/dask")
 
 
-def save(stack: Path, archive: Path, *, gateway: bool = False) -> None:
-    """Keep the files of a stack, and of its gateway if asked to, in an archive, completely or not at all."""
+def save(stack: Path, archive: Path, *, deployment: bool = False) -> None:
+    """Keep the files of a stack in an archive, those of `DEPLOYED` if asked to, completely or not at all."""
     temporary = archive.with_name(f".{archive.name}.new")
     with open(temporary, "wb", opener=_private) as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
-            for name in (*FILES, *DIRECTORIES, *(GATEWAY if gateway else ())):
+            for name in (*FILES, *DIRECTORIES, *(DEPLOYED if deployment else ())):
                 if (stack / name).exists():
                     tar.add(stack / name, arcname=name)
         file.flush()
@@ -61,23 +61,23 @@ def restore(
     stack: Path,
     *,
     credentials: bool = True,
-    gateway: bool = False,
+    deployment: bool = False,
     needed: Sequence[str] = OF_COMPOSE,
 ) -> None:
     """Give a stack the files of an archive, and none that it did not have; `install` says of which.
 
-    The gateway's files stay unless they were asked for, as they were at `save`.
+    Those of `DEPLOYED` stay unless they were asked for, as they were at `save`.
     """
     with tempfile.TemporaryDirectory(dir=archive.parent) as directory:
         extract(archive, Path(directory))
         kept = Path(directory)
-        for name in GATEWAY if gateway else ():
+        for name in DEPLOYED if deployment else ():
             if (kept / name).is_dir():
                 install_directory(kept / name, stack / name)
                 # A deployment may have given it to another user.
                 _copy_metadata(kept / name, stack / name)
         install(kept, stack, credentials=credentials, needed=needed)
-        for name in GATEWAY if gateway else ():
+        for name in DEPLOYED if deployment else ():
             _remove_what_lacks(kept, stack, name)
 
 
@@ -155,15 +155,23 @@ def complete(following: Path, stack: Path, client: Path | None, renamed: Mapping
     for name in DIRECTORIES:
         source = (client if client and name in CREDENTIALS else stack) / name
         if source.is_dir():
-            (following / name).mkdir(parents=True, exist_ok=True)
-            _copy_metadata(source.parent, (following / name).parent)
-            _copy_metadata(source, following / name)
-            install_directory(source, following / name)
+            _take_over(source, following / name)
     for path in (following / "mlflow").glob("*") if client else ():
         text = path.read_text()
         for before, after in renamed.items():
             text = text.replace(before, after)
         path.write_text(text)
+
+
+def renew(following: Path, stack: Path) -> None:
+    """Give the directory of the next files the directories that the stack has by now, the account's credentials aside.
+
+    A deployment may have changed a password since `complete`. Raises OSError.
+    """
+    for name in (name for name in DIRECTORIES if name not in CREDENTIALS):
+        if (stack / name).is_dir():
+            _take_over(stack / name, following / name)
+        _remove_what_lacks(stack, following, name)
 
 
 def install_directory(source: Path, target: Path) -> None:
@@ -187,6 +195,13 @@ def install_file(source: Path, target: Path) -> None:
         os.fsync(file.fileno())
     _copy_metadata(source, temporary)
     temporary.replace(target)
+
+
+def _take_over(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    _copy_metadata(source.parent, target.parent)
+    _copy_metadata(source, target)
+    install_directory(source, target)
 
 
 def _copy_metadata(source: Path, target: Path) -> None:

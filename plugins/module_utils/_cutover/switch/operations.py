@@ -106,6 +106,8 @@ class Switch(Deeds[SwitchRecord]):
 
     def save_files(self, record: SwitchRecord) -> None:
         super().save_files(record)
+        with translated("the next files cannot be brought up to date"):
+            files.renew(self._directory / "next", self._settings.directory)
         with translated("the next servers cannot be described"):
             self._driver.describe_store(self._directory / "next")
 
@@ -203,6 +205,9 @@ class Switch(Deeds[SwitchRecord]):
 
     def _require_entry(self) -> None:
         """Require that the stack can log in to the candidate, before MLflow is closed for it."""
+        # A swarm's candidate was asked when it started.
+        if self._stack.project.on_swarm:
+            return
         if not self._stack.lets_in(self._stack.candidate, self._directory / "next"):
             raise CutoverError(
                 "MLflow takes another password of its administrator than the stack's: somebody has changed it in "

@@ -64,6 +64,21 @@ def test_a_directory_without_a_stack_changes_nothing(tmp_path: Path) -> None:
     assert content(present) == before
 
 
+def test_the_next_files_have_the_passwords_of_a_deployment_since(tmp_path: Path) -> None:
+    present, following = stack(tmp_path / "stack", "old"), tmp_path / "next"
+    for name in (f"{login.DIRECTORY}/server.json", "postgres/start.sh"):
+        (present / name).parent.mkdir(parents=True)
+        (present / name).write_text("before")
+    files.complete(following, present, None, {})
+    (present / f"{login.DIRECTORY}/server.json").write_text("after")
+    shutil.rmtree(present / "postgres")
+    (present / "mlflow" / "ssh_config").write_text("not of a switch to another account")
+    files.renew(following, present)
+    assert (following / f"{login.DIRECTORY}/server.json").read_text() == "after"
+    assert not (following / "postgres").exists()
+    assert "IdentityFile" in (following / "mlflow" / "ssh_config").read_text()
+
+
 def test_on_a_swarm_no_file_describes_the_services(tmp_path: Path) -> None:
     present, following = stack(tmp_path / "stack", "old"), stack(tmp_path / "next", "new")
     for directory in (present, following):
@@ -133,40 +148,42 @@ def test_what_is_no_stack_is_not_installed(tmp_path: Path, name: str) -> None:
     assert content(present) == before
 
 
-def gateway(stack: Path, word: str) -> None:
-    for name in files.GATEWAY:
+def deployed(stack: Path, word: str) -> None:
+    for name in files.DEPLOYED:
         (stack / name).mkdir(parents=True, exist_ok=True)
         (stack / name / "file").write_text(word)
-    (stack / files.GATEWAY[1]).chmod(0o700)
+    (stack / files.DEPLOYED[1]).chmod(0o700)
 
 
 @pytest.mark.parametrize("before", ["old", ""])
 @pytest.mark.parametrize("after", ["new", ""])
-def test_a_deployment_s_archive_gives_the_gateway_back(tmp_path: Path, before: str, after: str) -> None:
+def test_a_deployment_s_archive_gives_back_what_a_cutover_leaves(
+    tmp_path: Path, before: str, after: str
+) -> None:
     present = stack(tmp_path / "stack", "old")
     if before:
-        gateway(present, before)
+        deployed(present, before)
     kept = content(present)
-    files.save(present, tmp_path / "before.tar", gateway=True)
-    for name in files.GATEWAY:
+    files.save(present, tmp_path / "before.tar", deployment=True)
+    for name in files.DEPLOYED:
         shutil.rmtree(present / name, ignore_errors=True)
     if after:
-        gateway(present, after)
-        (present / files.GATEWAY[0] / "more").write_text(after)
-        (present / files.GATEWAY[1]).chmod(0o755)
-    files.restore(tmp_path / "before.tar", present, gateway=True)
+        deployed(present, after)
+        (present / files.DEPLOYED[0] / "more").write_text(after)
+        (present / files.DEPLOYED[1]).chmod(0o755)
+    files.restore(tmp_path / "before.tar", present, deployment=True)
     assert content(present) == kept
-    assert [(present / name).exists() for name in files.GATEWAY] == [bool(before)] * 2
-    assert not before or (present / files.GATEWAY[1]).stat().st_mode & 0o777 == 0o700
+    assert [(present / name).exists() for name in files.DEPLOYED] == [bool(before)] * len(files.DEPLOYED)
+    assert not before or (present / files.DEPLOYED[1]).stat().st_mode & 0o777 == 0o700
 
 
-def test_undoing_a_cutover_leaves_the_gateway_as_it_is(tmp_path: Path) -> None:
+def test_undoing_a_cutover_leaves_gateway_and_dask_as_they_are(tmp_path: Path) -> None:
     present = stack(tmp_path / "stack", "old")
-    gateway(present, "old")
+    deployed(present, "old")
     files.save(present, tmp_path / "before.tar")
-    gateway(present, "new")
+    deployed(present, "new")
     files.restore(tmp_path / "before.tar", present)
-    assert [(present / name / "file").read_text() for name in files.GATEWAY] == ["new", "new"]
+    assert [(present / name / "file").read_text() for name in files.DEPLOYED] == ["new"] * len(files.DEPLOYED)
 
 
 def test_an_archive_that_is_cut_short_is_an_error_of_its_file(tmp_path: Path) -> None:

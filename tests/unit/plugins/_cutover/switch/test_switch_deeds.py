@@ -13,6 +13,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.operations import Switch
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.switch.record import SwitchRecord
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Store
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 _KEEP = "--env=MLFLOW_SFTP_KEEP_USERS=true"
 
@@ -111,3 +112,18 @@ def test_what_servers_saw_is_kept_until_nobody_goes_back(
     driven = Driven(tmp_path, state)
     driven.switch.tidy(driven.record)
     assert driven.asked == (["forget now"] if forgets else [])
+
+
+def test_a_password_that_was_changed_during_the_copy_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    driven = Driven(tmp_path, "copying")
+    file = Path(login.DIRECTORY) / "server.json"
+    for place, word in ((tmp_path, "after"), (driven.switch._directory / "next", "before")):
+        (place / file).parent.mkdir(parents=True)
+        (place / file).write_text(word)
+    monkeypatch.setattr(deeds.Deeds, "save_files", lambda self, record: None)
+    described = []
+    driven.switch._driver.describe_store = lambda following: described.append((following / file).read_text())  # type: ignore[method-assign]
+    driven.switch.save_files(driven.record)
+    assert described == ["after"]
