@@ -12,6 +12,14 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.objects
 
 Description = Mapping[str, Any]
 
+# How those arguments of the servers' program begin that name the store.
+_OF_STORE = (
+    "--default-artifact-root=",
+    "--serve-artifacts",
+    "--no-serve-artifacts",
+    "--artifacts-destination=",
+)
+
 
 def image_of(description: Description) -> str:
     """Return the servers' image."""
@@ -31,10 +39,12 @@ def with_image(description: Description, image: str) -> dict[str, Any]:
 def with_store(
     description: Description, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return it with another store: all arguments of the program, and these variables among its others."""
+    """Return it with another store: its arguments after the program's others, its variables among the others."""
     variables = {**environment_of(description), **environment}
     env = [f"{name}={value}" for name, value in variables.items()]
-    return _with_container(description, {"Args": [*arguments], "Env": env})
+    present = description["TaskTemplate"]["ContainerSpec"].get("Args") or ()
+    others = [each for each in present if not each.startswith(_OF_STORE)]
+    return _with_container(description, {"Args": [*others, *arguments], "Env": env})
 
 
 def with_files(description: Description, objects: Iterable[Object], ids: Mapping[str, str]) -> dict[str, Any]:

@@ -101,13 +101,14 @@ if int(port):
         pass
 """
 )
+_LET_IN, _UNKNOWN = "200", "401"
 _ASK_CANDIDATE = (
     _LOGIN
     + """
 import http.client, sys
 connection = http.client.HTTPConnection("localhost", 5000, timeout=5)
 connection.request("GET", sys.argv[1], headers=headers)
-sys.exit(connection.getresponse().status != 200)
+print(connection.getresponse().status)
 """
 )
 
@@ -125,7 +126,12 @@ class SwarmDriver:
         self._changed = False
 
     def require_steady(self, replicas: int, *, closes: bool) -> None:
-        reasons = list(steadiness.findings(self._progress(), nodes(), replicas, closes=closes))
+        made = {(each.kind, each.name) for each in seen.objects_of_part(self._stack, "mlflow")}
+        differing = made ^ described.files_of(self._described())
+        reasons = [
+            *steadiness.findings(self._progress(), nodes(), replicas, closes=closes),
+            *steadiness.of_files(differing, self._name, self._stack.settings.directory),
+        ]
         if reasons:
             raise RefusedError(f"{' '.join(reasons)} Nothing was changed")
 
@@ -246,7 +252,13 @@ class SwarmDriver:
         for network in project.networks[1:]:
             docker.run("network", "connect", network, name)
         docker.run("container", "start", name)
-        docker.wait_until_healthy(name, self._seconds, lambda: _answers(name))
+        docker.wait_until_healthy(name, self._seconds, lambda: _answer_of(name) in (_LET_IN, _UNKNOWN))
+        if _answer_of(name) == _UNKNOWN:
+            raise CutoverError(
+                "MLflow takes another password of its administrator than the stack's: somebody has changed it in "
+                "MLflow",
+                f"Start the servers anew (docker service update --force {self._name}), which gives them the stack's",
+            )
 
     def _volumes(self, following: Path) -> list[str]:
         """Return the volumes of the next server, which the swarm does not run, in the place of secrets and configs."""
@@ -314,13 +326,15 @@ class SwarmDriver:
         return "\n".join(["The end of its log:", *lines]) if lines else "It has no log"
 
 
-def _answers(candidate: str) -> bool:
-    """Return whether a server answers that no name leads to, a question that reaches the database."""
+def _answer_of(candidate: str) -> str:
+    """Return the status with which a server that no name leads to answers a question that reaches the database.
+
+    Empty where it does not answer.
+    """
     try:
-        docker.run("container", "exec", candidate, PYTHON, "-c", _ASK_CANDIDATE, QUESTION)
+        return docker.run("container", "exec", candidate, PYTHON, "-c", _ASK_CANDIDATE, QUESTION).strip()
     except CutoverError:
-        return False
-    return True
+        return ""
 
 
 def _read(path: Path) -> described.Description:

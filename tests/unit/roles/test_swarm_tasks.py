@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.described import with_store
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 from tests.support.roles import ROLES, SWARM, on_swarm, value
@@ -303,25 +304,30 @@ def test_only_what_needs_a_login_has_its_files() -> None:
         ]
 
 
+_WITH_LOGIN = '["mlflow-sftp", "login-server", "/run/secrets/mlflow_login.json"]'
+_WITHOUT_LOGIN = '["mlflow", "server"]'
+
+
 @pytest.mark.parametrize(
-    ("auth", "state", "new", "begins", "makes"),
+    ("auth", "state", "served", "begins", "makes"),
     [
-        ("basic", "none", True, True, True),
-        ("basic", "current", False, True, False),
-        ("basic", "current", True, True, False),
+        ("basic", "none", None, True, True),
+        ("basic", "current", _WITH_LOGIN, True, False),
+        ("basic", "current", _WITHOUT_LOGIN, True, False),
         # Left by one that was off.
-        ("basic", "behind", True, True, True),
-        ("basic", "behind", False, False, True),
-        ("basic", "unknown", True, False, True),
-        ("none", "behind", False, True, False),
+        ("basic", "behind", _WITHOUT_LOGIN, True, True),
+        ("basic", "behind", None, True, True),
+        ("basic", "behind", _WITH_LOGIN, False, True),
+        ("basic", "unknown", _WITHOUT_LOGIN, False, True),
+        ("none", "behind", _WITH_LOGIN, True, False),
     ],
 )
 def test_the_tables_of_the_login_are_made_once_and_migrated_by_an_upgrade(
-    auth: str, state: str, new: bool, begins: bool, makes: bool
+    auth: str, state: str, served: str | None, begins: bool, makes: bool
 ) -> None:
     given: dict[str, Any] = {
         "mlflow_stack_auth": auth,
-        "__mlflow_stack_login_directory": {"changed": new},
+        "__mlflow_stack_swarm_program": {"skipped": True} if served is None else {"stdout": served},
         "__mlflow_stack_swarm_schema": {"stdout": f'{{"login": {{"state": "{state}"}}}}', "rc": 0},
     }
     check = named(
@@ -357,10 +363,11 @@ def test_the_first_users_are_there_before_there_are_servers_and_the_others_once_
     )
     order = names("serve.yml")
     assert order.index("Change the swarm") < order.index("Provide the users that the swarm's servers know")
-    order = names("files.yml")
-    assert order.index("Remove the files of a login that the swarm's servers are not to have") < order.index(
-        "Find the files that containers of the swarm see"
-    )
+    # A rollout that the swarm takes back leaves servers with it.
+    removal = order.index("Remove the files of a login that the swarm's servers do not have any more")
+    assert order.index("Change the swarm") < removal
+    # Whatever becomes of the users, it is known what is deployed.
+    assert order.index("Write the swarm's .env") == order.index("Change the swarm") + 1
 
 
 def test_nothing_of_scheduler_and_workers_is_published_or_leads_out() -> None:
@@ -512,7 +519,11 @@ def test_a_cutover_tells_servers_of_a_store_what_a_deployment_tells(access: str)
     }
     server = named(TASKS / "swarm/services.yml", "Provide the service of the swarm's servers")
     service = server["community.docker.docker_swarm_service"]
-    assert told["arguments"] == value(service["args"], **SWARM, **HOME, **given)
+    begun = {"TaskTemplate": {"ContainerSpec": {"Args": value(service["args"], **SWARM, **HOME)}}}
+    following = with_store(begun, told["arguments"], told["environment"])
+    assert following["TaskTemplate"]["ContainerSpec"]["Args"] == value(
+        service["args"], **SWARM, **HOME, **given
+    )
     deployed = value(service["env"], **SWARM, **HOME, **given)
     other = value(service["env"], **SWARM, **HOME, mlflow_stack_access="other")
     # All that another store changes.

@@ -45,13 +45,13 @@ def test_another_store_is_all_that_changes() -> None:
     before = ["MLFLOW_ARTIFACT_URI=sftp://u@h:22/a?b=c", "NO_PROXY="]
     changed = described.with_store(
         DESCRIPTION,
-        ["mlflow", "server", "--no-serve-artifacts"],
+        ["--default-artifact-root=b", "--no-serve-artifacts"],
         {"MLFLOW_ARTIFACT_URI": "sftp://u@h:22/d=e"},
     )
     container = changed["TaskTemplate"]["ContainerSpec"]
-    assert container["Args"] == ["mlflow", "server", "--no-serve-artifacts"]
+    assert container["Args"] == ["mlflow", "server", "--default-artifact-root=b", "--no-serve-artifacts"]
     assert container["Env"] == ["MLFLOW_ARTIFACT_URI=sftp://u@h:22/d=e", "NO_PROXY="]
-    back = described.with_store(changed, ["mlflow", "server"], dict([before[0].split("=", 1)]))
+    back = described.with_store(changed, [], dict([before[0].split("=", 1)]))
     assert back == DESCRIPTION
     assert DESCRIPTION["TaskTemplate"]["ContainerSpec"]["Env"] == before
 

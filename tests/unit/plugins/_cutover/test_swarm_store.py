@@ -1,24 +1,35 @@
 """What a swarm's servers become with another store, and on the way back: files, description, and what they saw."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import swarm_driver
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.swarm_driver import (
     DESCRIPTION,
     STORED,
     SwarmDriver,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout import Progress
 
 KEYS = ".secrets/mlflow_sftp_key"
+STORED_BEFORE = [
+    "--default-artifact-root=mlflow-artifacts:/",
+    "--serve-artifacts",
+    "--artifacts-destination=sftp://u@h:22/a",
+]
 BEFORE: dict[str, Any] = {
     "TaskTemplate": {
         "ContainerSpec": {
             "Image": "sha256:1",
-            "Args": ["mlflow", "server", "--serve-artifacts"],
+            "Args": ["mlflow-sftp", "login-server", "--workers=4", *STORED_BEFORE],
             "Env": ["MLFLOW_ARTIFACT_URI=sftp://u@h:22/a", "OTHER=1"],
             "Secrets": [{"SecretName": "old key"}, {"SecretName": "shared"}],
             "Configs": [],
@@ -26,7 +37,10 @@ BEFORE: dict[str, Any] = {
     },
     "Mode": {"Replicated": {"Replicas": 2}},
 }
-TOLD = {"arguments": ["mlflow", "server", "--x"], "environment": {"MLFLOW_ARTIFACT_URI": "sftp://u@h:23/b"}}
+TOLD = {
+    "arguments": ["--default-artifact-root=sftp://u@h:23/b", "--no-serve-artifacts"],
+    "environment": {"MLFLOW_ARTIFACT_URI": "sftp://u@h:23/b"},
+}
 ENV = "MLFLOW_ARTIFACT_URI='{}'\nMLFLOW_STACK_ENGINE='swarm'\n"
 
 
@@ -78,7 +92,8 @@ def test_there_and_back(swarm: Swarm) -> None:
     swarm.driver.describe_store(following)
     swarm.driver.install(following)
     container = swarm.wanted["TaskTemplate"]["ContainerSpec"]
-    assert container["Args"] == TOLD["arguments"]
+    # Login and workers are those of the servers, whatever the inventory says by now.
+    assert container["Args"] == ["mlflow-sftp", "login-server", "--workers=4", *TOLD["arguments"]]
     assert container["Env"] == ["MLFLOW_ARTIFACT_URI=sftp://u@h:23/b", "OTHER=1"]
     assert [each["File"]["Name"] for each in container["Secrets"]] == ["/k/id_rsa"]
     assert [each["ConfigID"] for each in container["Configs"]] == [
@@ -116,3 +131,63 @@ def test_what_no_server_sees_any_more_is_removed(swarm: Swarm, seen: list[str], 
     (swarm.cutover / "next" / DESCRIPTION).write_text(json.dumps(after))
     swarm.driver.forget(swarm.cutover)
     assert swarm.removed == [("secret", "rm", name) for name in removed]
+
+
+@pytest.mark.parametrize("changed", ["mlflow/ssh_config", f"{KEYS}/id_rsa"])
+def test_servers_that_see_other_files_than_the_home_has_are_left_alone(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    stack = swarm.driver._stack
+    objects = swarm_driver.seen.objects_of_part(stack, "mlflow")
+    served = swarm_driver.described.with_files(BEFORE, objects, {each.name: "1" for each in objects})
+    monkeypatch.setattr(swarm.driver, "_described", lambda: served)
+    monkeypatch.setattr(swarm.driver, "_progress", lambda: Progress("mlflow_mlflow", 2, 2, 0, "", ""))
+    monkeypatch.setattr(swarm_driver, "nodes", lambda: [])
+    swarm.driver.require_steady(2, closes=True)
+    (swarm.home / changed).write_text("a deployment that did not end")
+    with pytest.raises(
+        RefusedError, match=r"do not see what the files in .* say .*: a deployment did not end"
+    ):
+        swarm.driver.require_steady(2, closes=True)
+
+
+class Candidate:
+    """A swarm's next server beside those that serve, that answers with these statuses, one after the other."""
+
+    def __init__(self, swarm: Swarm, monkeypatch: pytest.MonkeyPatch, *statuses: str) -> None:
+        self.statuses = list(statuses)
+        stack: Any = swarm.driver._stack
+        stack.candidate, stack.project = "mlflow-candidate", SimpleNamespace(networks=["mlflow"], hosts=())
+        monkeypatch.setattr(swarm.driver, "_volumes", lambda following: [])
+        monkeypatch.setattr(swarm_driver.docker, "run", self._run)
+        (swarm.cutover / "next" / DESCRIPTION).write_text(json.dumps(BEFORE))
+
+    def _run(self, *arguments: str) -> str:
+        if arguments[1] != "exec":
+            return ""
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        if not status:
+            raise CutoverError("docker exec failed")
+        return f"{status}\n"
+
+
+def test_a_candidate_is_one_that_answers(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidate = Candidate(swarm, monkeypatch, "", "503", "200")
+    monkeypatch.setattr(swarm_driver.docker, "wait_until_healthy", awaited)
+    swarm.driver.start_candidate(swarm.cutover / "next", ())
+    assert candidate.statuses == ["200"]
+
+
+def test_a_candidate_that_takes_another_password_is_told_at_once(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Candidate(swarm, monkeypatch, "", "401")
+    monkeypatch.setattr(swarm_driver.docker, "wait_until_healthy", awaited)
+    with pytest.raises(CutoverError, match="another password of its administrator") as error:
+        swarm.driver.start_candidate(swarm.cutover / "next", ())
+    assert "docker service update --force mlflow_mlflow" in error.value.remedy
+
+
+def awaited(name: str, seconds: float, answers: Callable[[], bool]) -> None:
+    """Ask three times."""
+    assert any(answers() for _ in range(3))
