@@ -82,7 +82,8 @@ def gateway_problems(
     if said := _notebook_problem(notebook, hostname):
         yield f"mlflow_gateway_notebook is '{notebook}'; {said}"
     dashboard = _dashboard(values)
-    if said := _dashboard_problem(dashboard, hostname, notebook):
+    served = notebook if "notebook" in values.get("mlflow_stack_services", ["notebook"]) else ""
+    if said := _dashboard_problem(dashboard, hostname, served):
         yield f"mlflow_gateway_dask is '{dashboard}'; {said}"
     yield from _address_problems(values)
     yield from _release_problem(values)
@@ -131,6 +132,8 @@ def _dashboard(values: Mapping[str, Any]) -> str | None:
 def _dashboard_problem(dashboard: str | None, hostname: str, notebook: str) -> str:
     if dashboard is None:
         return ""
+    if not dashboard:
+        return "expected a path such as /dask, or a name of its own."
     if not dashboard.startswith("/"):
         if dashboard.lower() in (hostname.lower(), notebook.lower()):
             return "that name is taken; expected a path such as /dask, or another name."

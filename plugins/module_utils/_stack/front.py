@@ -17,6 +17,9 @@ Front = Mapping[str, str]
 AUTH, HOSTNAME = "mlflow_stack_auth", "mlflow_gateway_hostname"
 _ADMIN_PASSWORD = "mlflow_stack_auth_admin_password"  # noqa: S105  # A name.
 # Of the gateway's container.
+_DASHBOARD = "mlflow_gateway_dask"
+# Which one, the scheduler does not know, and need not.
+_BY_NAME = "a host name"
 _HTTPS, _HTTP = "8443", "8080"
 _REMEDY = (
     "A cutover goes on with what is deployed. Run site.yml first; where that names this playbook, give these variables "
@@ -52,14 +55,15 @@ def gateway_front(compose: Mapping[str, Any]) -> Front:
     origin = services["mlflow"].get("environment", {}).get("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "")
     ports = dict(_ports(gateway.get("ports", ())))
     uid, _, gid = str(gateway.get("user", "")).partition(":")
+    has_dashboard = "dashboard" in gateway.get("networks", ())
     found = {
         HOSTNAME: urlsplit(origin).hostname,
         "mlflow_gateway_bind": next((address for address, _ in ports.values()), None),
         "mlflow_gateway_https_port": ports[_HTTPS][1] if _HTTPS in ports else None,
         "mlflow_gateway_http_port": ports[_HTTP][1] if _HTTP in ports else "0",
         "mlflow_gateway_notebook": services.get("notebook", {}).get("environment", {}).get("NOTEBOOK_PATH"),
-        "mlflow_stack_dask_dashboard": str("dashboard" in gateway.get("networks", ())).lower(),
-        "mlflow_gateway_dask": _dashboard_path(services.get("dask-scheduler", {}).get("command", ())),
+        "mlflow_stack_dask_dashboard": str(has_dashboard).lower(),
+        _DASHBOARD: _dashboard_path(services["dask-scheduler"].get("command", ())) if has_dashboard else None,
         "mlflow_gateway_uid": uid or None,
         "mlflow_gateway_gid": gid or None,
     }
@@ -69,6 +73,8 @@ def gateway_front(compose: Mapping[str, Any]) -> Front:
 def desired_gateway(variables: Mapping[str, Any]) -> Front:
     """Return what the inventory says of the gateway, variables by name."""
     given = {name: str(value) for name, value in variables.items()}
+    if not given.get(_DASHBOARD, "/").startswith("/"):
+        given[_DASHBOARD] = _BY_NAME
     return given if given[HOSTNAME] else {HOSTNAME: ""}
 
 
@@ -93,10 +99,10 @@ def _difference(name: str, deployed: str, wanted: str) -> str:
     return f"{name} is {wanted or 'empty'}, deployed is {deployed or 'none'}"
 
 
-def _dashboard_path(command: Sequence[str]) -> str | None:
-    """Where the scheduler has its dashboard; None where nobody has written that down."""
+def _dashboard_path(command: Sequence[str]) -> str:
+    """Where the scheduler has its dashboard, which does not know of a name."""
     option = "--dashboard-prefix="
-    return next((each.removeprefix(option) for each in command if each.startswith(option)), None)
+    return next((each.removeprefix(option) for each in command if each.startswith(option)), _BY_NAME)
 
 
 def _ports(published: Sequence[str]) -> Iterator[tuple[str, tuple[str, str]]]:

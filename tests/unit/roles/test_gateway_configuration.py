@@ -209,9 +209,9 @@ def test_the_gateway_takes_no_other_server_for_the_scheduler() -> None:
     ]
     assert " dask 1 dask-scheduler:8787 check " in server
     assert (
-        " ssl verify required verifyhost dask-scheduler ssl-min-ver TLSv1.3 ca-file /etc/mlflow_gateway/dask.pem"
-        in server
+        " ssl verify required sni str(dask-scheduler) check-sni dask-scheduler ssl-min-ver TLSv1.3" in server
     )
+    assert " ca-file /etc/mlflow_gateway/dask.pem" in server
     # With a certificate of that authority it would run code.
     assert " crt " not in server
 

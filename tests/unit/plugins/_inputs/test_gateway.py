@@ -197,7 +197,7 @@ VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "dashboard of its own name": (SHOWN | {"mlflow_gateway_dask": "dask.example.org"}, []),
     "dashboard nowhere": (
         SHOWN | {"mlflow_gateway_dask": ""},
-        ["mlflow_gateway_dask is ''; expected a host"],
+        ["mlflow_gateway_dask is ''; expected a path such as /dask"],
     ),
     "dashboard at MLflow's name": (SHOWN | {"mlflow_gateway_dask": NAME.upper()}, ["that name is taken"]),
     "dashboard at the notebook's name": (
@@ -211,6 +211,10 @@ VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "dashboard below the notebook": (
         SHOWN | {"mlflow_gateway_dask": "/notebook/dask"},
         ["mlflow_gateway_dask is '/notebook/dask'; JupyterLab is at /notebook"],
+    ),
+    "dashboard where a notebook would be": (
+        SHOWN | {"mlflow_gateway_dask": "/notebook", "mlflow_stack_services": ["mlflow", "train"]},
+        [],
     ),
     "dashboard with what HAProxy reads": (
         SHOWN | {"mlflow_gateway_dask": "/a }"},

@@ -54,6 +54,8 @@ SHOWN = f"""{SERVICE}    networks: [default, dashboard]
   dask-scheduler:
     command: [dask, scheduler, "--dashboard-address=:8787", "--dashboard-prefix=/dask"]
 """
+NAMED = SHOWN.replace(', "--dashboard-prefix=/dask"', "")
+BY_NAME = GATEWAY | {"mlflow_stack_dask_dashboard": "true", "mlflow_gateway_dask": "dask.example.org"}
 
 
 def server(**changed: Any) -> str:
@@ -104,6 +106,8 @@ def findings(
             "gateway": GATEWAY | {"mlflow_gateway_https_port": "8443"},
         },
         {"compose": COMPOSE + SHOWN, "gateway": GATEWAY | {"mlflow_stack_dask_dashboard": "true"}},
+        {"compose": COMPOSE + NAMED, "gateway": BY_NAME},
+        {"compose": COMPOSE + NAMED, "gateway": BY_NAME | {"mlflow_gateway_dask": "jobs.example.org"}},
     ],
 )
 def test_nothing_differs(deployed: dict[str, Any]) -> None:
@@ -154,6 +158,14 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
             "gateway": GATEWAY | {"mlflow_stack_dask_dashboard": "true", "mlflow_gateway_dask": "/jobs"},
         },
         "mlflow_gateway_dask is /jobs, deployed is /dask",
+    ),
+    "dashboard from a name to a path": (
+        {"compose": COMPOSE + NAMED, "gateway": GATEWAY | {"mlflow_stack_dask_dashboard": "true"}},
+        "mlflow_gateway_dask is /dask, deployed is a host name",
+    ),
+    "dashboard from a path to a name": (
+        {"compose": COMPOSE + SHOWN, "gateway": BY_NAME},
+        "mlflow_gateway_dask is a host name, deployed is /dask",
     ),
     **{
         name: ({"gateway": GATEWAY | {f"mlflow_gateway_{name}": value}}, f"mlflow_gateway_{name} is {value},")
