@@ -133,6 +133,11 @@ class Stack:
         return f"{self.project.name}-storage-look"
 
     @property
+    def asker(self) -> str:
+        """Name of the container that asks MLflow beside a swarm's servers."""
+        return f"{self.project.name}-storage-ask"
+
+    @property
     def tidier(self) -> str:
         """Name of the container that tidies up while MLflow serves."""
         return f"{self.project.name}-tidy"

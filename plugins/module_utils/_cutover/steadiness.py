@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node
@@ -53,23 +52,6 @@ def of_nodes(nodes: Iterable[Node]) -> Iterator[str]:
                 f"good, forget it with `docker node demote {node.id}`, if it is a manager, and `docker node rm --force "
                 f"{node.id}`."
             )
-
-
-def of_files(differing: Iterable[tuple[str, str]], service: str, directory: Path) -> Iterator[str]:
-    """Yield why a server could be asked, or tried, with other passwords than those that serve know.
-
-    Args:
-        differing: Kind and name of each secret and config that either servers see or the directory's files would make.
-        service: The servers'.
-        directory: The stack's.
-    """
-    names = [f"{kind} {name}" for kind, name in sorted(differing)]
-    if names:
-        yield (
-            f"The servers of {service} do not see what the files in {directory} say ({', '.join(names)}): a deployment "
-            "did not end, or was taken back. Run site.yml, which brings both together; where it refuses, with the "
-            "inventory and the collection that are deployed."
-        )
 
 
 def left(tasks: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -52,6 +52,8 @@ _PAUSE = 0.5
 _GRACE_SECONDS = 120
 # One that hangs, a swarm gives up after 3.5 minutes.
 _HANGS_SECONDS = 240
+# A name is found a moment after the container that asks has begun.
+_NAMED_SECONDS = 10
 # Gateways find servers by name and ask them; whatever keeps one of them from it is not the cutover's.
 _GATEWAY_SECONDS = 20
 
@@ -102,12 +104,13 @@ if int(port):
 """
 )
 _LET_IN, _UNKNOWN = "200", "401"
-_ASK_CANDIDATE = (
+_ASK_ONCE = (
     _LOGIN
     + """
 import http.client, sys
-connection = http.client.HTTPConnection("localhost", 5000, timeout=5)
-connection.request("GET", sys.argv[1], headers=headers)
+host, path = sys.argv[1:]
+connection = http.client.HTTPConnection(host, 5000, timeout=5)
+connection.request("GET", path, headers=headers)
 print(connection.getresponse().status)
 """
 )
@@ -126,14 +129,29 @@ class SwarmDriver:
         self._changed = False
 
     def require_steady(self, replicas: int, *, closes: bool) -> None:
-        made = {(each.kind, each.name) for each in seen.objects_of_part(self._stack, "mlflow")}
-        differing = made ^ described.files_of(self._described())
-        reasons = [
-            *steadiness.findings(self._progress(), nodes(), replicas, closes=closes),
-            *steadiness.of_files(differing, self._name, self._stack.settings.directory),
-        ]
+        reasons = list(steadiness.findings(self._progress(), nodes(), replicas, closes=closes))
         if reasons:
             raise RefusedError(f"{' '.join(reasons)} Nothing was changed")
+        self._require_entry()
+
+    def _require_entry(self) -> None:
+        """Require that the servers let the stack in, as which the way back asks them."""
+        asker, status = self._stack.asker, ""
+        self._stack.start_tool(asker, (), image=described.image_of(self._described()))
+        try:
+            # Before it is found by name.
+            end = time.monotonic() + _NAMED_SECONDS
+            while not status and time.monotonic() < end:
+                status = _answer_of(asker, "mlflow")
+        finally:
+            docker.remove(asker)
+        if status == _UNKNOWN:
+            raise RefusedError(
+                f"The servers of {self._name} do not let the stack in: they have a login, or a password of its "
+                f"administrator, that {self._stack.settings.directory} does not know. Nothing was changed",
+                "A deployment did not end, or was taken back: run site.yml. Or somebody has changed that password in "
+                f"MLflow: docker service update --force {self._name} gives the servers the stack's",
+            )
 
     def digest(self) -> str:
         return f"{files.digest(self._stack.settings.directory)} {described.digest(self._described())}"
@@ -205,7 +223,7 @@ class SwarmDriver:
             self._changed = engine_api.describe_service(self._name, wanted)
             self.await_services()
             return time.monotonic()
-        asker = self._stack.planner
+        asker = self._stack.asker
         self._stack.start_tool(asker, (), image=described.image_of(wanted))
         try:
             engine_api.describe_service(self._name, wanted)
@@ -326,13 +344,13 @@ class SwarmDriver:
         return "\n".join(["The end of its log:", *lines]) if lines else "It has no log"
 
 
-def _answer_of(candidate: str) -> str:
-    """Return the status with which a server that no name leads to answers a question that reaches the database.
+def _answer_of(container: str, host: str = "localhost") -> str:
+    """Return the status with which a server answers a container's question that reaches the database.
 
-    Empty where it does not answer.
+    Empty where it does not answer. No name leads to a candidate, which asks itself.
     """
     try:
-        return docker.run("container", "exec", candidate, PYTHON, "-c", _ASK_CANDIDATE, QUESTION).strip()
+        return docker.run("container", "exec", container, PYTHON, "-c", _ASK_ONCE, host, QUESTION).strip()
     except CutoverError:
         return ""
 

@@ -6,7 +6,7 @@ import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import swarm_driver
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
-QUESTIONS = {"servers": swarm_driver._ASK, "candidate": swarm_driver._ASK_CANDIDATE}
+QUESTIONS = {"servers": swarm_driver._ASK, "once": swarm_driver._ASK_ONCE}
 
 
 @pytest.mark.parametrize("password", ["", "a-password-1", "with %, : and %%"])

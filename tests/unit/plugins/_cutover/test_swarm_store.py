@@ -133,22 +133,46 @@ def test_what_no_server_sees_any_more_is_removed(swarm: Swarm, seen: list[str], 
     assert swarm.removed == [("secret", "rm", name) for name in removed]
 
 
-@pytest.mark.parametrize("changed", ["mlflow/ssh_config", f"{KEYS}/id_rsa"])
-def test_servers_that_see_other_files_than_the_home_has_are_left_alone(
-    swarm: Swarm, monkeypatch: pytest.MonkeyPatch, changed: str
+class Servers:
+    """A swarm's servers, which answer the stack with these statuses, one after the other."""
+
+    def __init__(self, swarm: Swarm, monkeypatch: pytest.MonkeyPatch, *statuses: str) -> None:
+        self.statuses, self.left = list(statuses), set[str]()
+        stack: Any = swarm.driver._stack
+        stack.asker, stack.start_tool = "mlflow-storage-ask", self._start
+        monkeypatch.setattr(swarm.driver, "_described", lambda: BEFORE)
+        monkeypatch.setattr(swarm.driver, "_progress", lambda: Progress("mlflow_mlflow", 2, 2, "", ""))
+        monkeypatch.setattr(swarm_driver, "nodes", lambda: [])
+        monkeypatch.setattr(swarm_driver, "_answer_of", self._answer)
+        monkeypatch.setattr(swarm_driver.docker, "remove", self.left.discard)
+
+    def _start(self, name: str, volumes: Any, image: str) -> None:
+        assert image == "sha256:1"
+        self.left.add(name)
+
+    def _answer(self, container: str, host: str) -> str:
+        assert (container in self.left, host) == (True, "mlflow")
+        return self.statuses.pop(0)
+
+
+@pytest.mark.parametrize("statuses", [("200",), ("", "", "200"), ("503",)])
+def test_servers_that_let_the_stack_in_may_be_changed(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch, statuses: tuple[str, ...]
 ) -> None:
-    stack = swarm.driver._stack
-    objects = swarm_driver.seen.objects_of_part(stack, "mlflow")
-    served = swarm_driver.described.with_files(BEFORE, objects, {each.name: "1" for each in objects})
-    monkeypatch.setattr(swarm.driver, "_described", lambda: served)
-    monkeypatch.setattr(swarm.driver, "_progress", lambda: Progress("mlflow_mlflow", 2, 2, 0, "", ""))
-    monkeypatch.setattr(swarm_driver, "nodes", lambda: [])
+    servers = Servers(swarm, monkeypatch, *statuses)
     swarm.driver.require_steady(2, closes=True)
-    (swarm.home / changed).write_text("a deployment that did not end")
-    with pytest.raises(
-        RefusedError, match=r"do not see what the files in .* say .*: a deployment did not end"
-    ):
+    assert not servers.statuses
+    assert not servers.left
+
+
+def test_servers_with_another_login_than_the_homes_are_left_alone(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = Servers(swarm, monkeypatch, "", "401")
+    with pytest.raises(RefusedError, match=r"do not let the stack in: .* Nothing was changed") as error:
         swarm.driver.require_steady(2, closes=True)
+    assert "run site.yml" in error.value.remedy
+    assert not servers.left
 
 
 class Candidate:
