@@ -368,6 +368,44 @@ def test_the_tables_of_the_login_are_made_once_and_migrated_by_an_upgrade(
 
 
 @pytest.mark.parametrize(
+    "task",
+    [
+        "Require a schema that the servers can begin with",
+        "Require a schema of the login's tables that the servers can begin with",
+    ],
+)
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (DEPLOYED, "Run playbooks/upgrade.yml: it backs up"),
+        # The home was lost, and has its files again: upgrade.yml would name site.yml.
+        (
+            {"deployed": {"database": ""}},
+            "that playbooks/upgrade.yml could bring to it: install the version of this collection",
+        ),
+    ],
+)
+def test_another_schema_leads_to_a_playbook_that_can_begin(
+    host: dict[str, Any], words: str, task: str
+) -> None:
+    check = named(TASKS / "swarm/schema_check.yml", task)["ansible.builtin.assert"]
+    schema = {"stdout": '{"state": "behind", "login": {"state": "behind"}}'}
+    said = value(
+        check["fail_msg"],
+        **{
+            **SWARM,
+            "__mlflow_stack_swarm_schema": schema,
+            "__mlflow_stack_host": host,
+            "mlflow_stack_auth": "basic",
+        },
+    )
+    assert '"behind" to the MLflow of this collection' in said
+    assert words in said
+    assert "  " not in said
+    assert said.endswith("The servers have not been changed.")
+
+
+@pytest.mark.parametrize(
     ("check", "server", "foretold"),
     [
         (False, {"changed": True}, False),
