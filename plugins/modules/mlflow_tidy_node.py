@@ -45,6 +45,12 @@ options:
         told.
     type: dict
     default: {}
+  refused:
+    description:
+      - Why M(freegee.mlflow_sftp.mlflow_tidy) has tidied nothing on the home, as where a cutover is half done. Then
+        nothing is deleted here either, and the result says so. Empty where it has tidied.
+    type: str
+    default: ""
   cutover_days:
     description:
       - How many days old images of the stack are that are deleted. With V(0), none is.
@@ -129,7 +135,7 @@ _OPTIONS = ("cutover_days", "download_days", "limit_hours")
 def run(module: AnsibleModule) -> dict:
     """Delete what is old and superfluous."""
     given = module.params
-    home = Home(Path(given["directory"]), given["project"], given["needed"])
+    home = Home(Path(given["directory"]), given["project"], given["needed"], given["refused"])
     days = days_of({**dict.fromkeys(TIDY_OPTIONS, 0), **{name: given[name] for name in _OPTIONS}})
     outcomes = list(tidy_node(home, days, Manner(limit_of(given), module.check_mode)))
     result = as_result(outcomes, module.check_mode)
@@ -146,6 +152,7 @@ def main() -> None:
         "directory": {"type": "path", "required": True},
         "project": {"type": "str", "required": True},
         "needed": {"type": "dict", "default": {}},
+        "refused": {"type": "str", "default": ""},
         **{name: TIDY_OPTIONS[name] for name in _OPTIONS},
     }
     module = AnsibleModule(argument_spec=options, supports_check_mode=True)

@@ -66,7 +66,7 @@ class Snapshot:
     def __str__(self) -> str:
         return (
             f"{self.id[:8]} of {readable_time(self.time)}: MLflow {self.tag('mlflow') or '?'}, "
-            f"schema {self.tag('schema') or '?'}"
+            f"schema {self.tag('schema') or '?'}, collection {self.tag('collection') or '?'}"
         )
 
 

@@ -6,6 +6,7 @@ Of a stack that a swarm serves, the files come back alone: its services, and wit
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import Snapshot
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import Facts, Owner
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import (
+    ENTRIES,
+    Facts,
+    Owner,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import (
     Access,
     Home,
@@ -29,16 +34,23 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restor
     restore_postgres,
     restore_snapshot,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, durable_file
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
+    CutoverError,
+    RefusedError,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
 
 _ENGINES = {"compose": "Docker Compose", "swarm": "a swarm"}
 # What is there until all of a restore is; whoever finds it knows that the volumes are not complete.
 _STAGING = Path("backup") / "restoring"
+# In there, what the restore has brought to the stack's directory, or was about to: only that is its own to remove.
+_BROUGHT = _STAGING / "brought.json"
+# Files of the SFTP account, where earlier backups have kept their copy as well.
+_ACCOUNT = "backup/account"
 _COMPOSE = "compose.yml"
-# Those that no deployment of a swarm's stack makes anew as they were; .env would say that it has been deployed.
-_OF_SWARM = (".other_stores.json", ".secrets", "mlflow", "postgres", "switches")
+# What says that a stack has been deployed: with Compose it comes last, and for a swarm its deployment writes it.
+_KEPT_BACK = {"compose": (_COMPOSE,), "swarm": (_COMPOSE, ".env")}
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,8 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         options.directory.chmod(0o755)
         with locked(home):
+            # Somebody else may have restored the stack meanwhile.
+            _require_bare(options)
             _remove(place, options)
             try:
                 deed = _restore_files if options.on_swarm else _restore
@@ -118,9 +132,7 @@ def _restore(restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, opt
     for path in (place.files, place.database, place.account):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
     restore_snapshot(restic, snapshot, facts, place, _compose_labels(options.owner.project))
-    for path in sorted(place.files.iterdir()):
-        if path.name != _COMPOSE:
-            path.replace(options.directory / path.name)
+    _bring(place, options, account=facts.account)
     if facts.database == "postgresql":
         # Until all is there, nobody else finds a Compose file.
         shutil.copy2(options.directory / ".env", place.files / ".env")
@@ -128,8 +140,6 @@ def _restore(restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, opt
         wait = ("--wait", f"--wait-timeout={options.wait_timeout}")
         compose.run("up", "--detach", "--no-build", *wait, "postgres")
         restore_postgres(f"{options.owner.project}-postgres-1", place.database / DUMP)
-    if facts.account:
-        place.account.replace(options.directory / "backup" / "account")
     (place.files / _COMPOSE).replace(options.directory / _COMPOSE)
     shutil.rmtree(options.directory / _STAGING)
 
@@ -139,10 +149,31 @@ def _restore_files(
 ) -> None:
     place.files.mkdir(mode=0o755, parents=True)
     restore_files(restic, snapshot, place)
-    for name in _OF_SWARM:
-        if (place.files / name).exists():
-            (place.files / name).replace(options.directory / name)
+    _bring(place, options)
     shutil.rmtree(options.directory / _STAGING)
+
+
+def _bring(place: Place, options: RestoreOptions, *, account: bool = False) -> None:
+    """Move what was restored to where it belongs, and remember first what that is."""
+    moves = {name: place.files / name for name in ENTRIES if name not in _KEPT_BACK[options.engine]}
+    if account:
+        moves[_ACCOUNT] = place.account
+    names = [name for name, path in moves.items() if path.exists()]
+    found = [f"{options.directory}/{name}" for name in names if (options.directory / name).exists()]
+    if found:
+        raise CutoverError(
+            f"Since the restore began, somebody has made what it would replace: {', '.join(found)}",
+            "Move that away and run this playbook again",
+        )
+    durable_file.write(options.directory / _BROUGHT, json.dumps(names).encode())
+    for name in names:
+        moves[name].replace(options.directory / name)
+
+
+def _brought(directory: Path) -> list[str]:
+    """Return what a restore that did not end has brought to the stack's directory, or was about to."""
+    path = directory / _BROUGHT
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def _place(options: RestoreOptions) -> Place:
@@ -158,18 +189,19 @@ def _place(options: RestoreOptions) -> Place:
 
 def _require_bare(options: RestoreOptions) -> None:
     """Refuse a host that has the stack, or a part of it."""
-    if (options.directory / _STAGING).exists() and not (options.directory / _COMPOSE).exists():
-        # Of a restore that was interrupted.
-        return
-    # Where the swarm goes on without its home, this may be a node that runs something of the stack.
-    own = set() if options.on_swarm else _place(options).own("volume") | _place(options).own("container")
-    entries = [name for name in (_COMPOSE, ".env", ".secrets") if (options.directory / name).exists()]
+    brought = _brought(options.directory)
+    names = ENTRIES if options.on_swarm else (*ENTRIES, _ACCOUNT)
+    entries = [name for name in names if (options.directory / name).exists() and name not in brought]
+    # Volumes of a restore that was interrupted are made anew. Where the swarm goes on without its home, this may be a
+    # node that runs something of the stack.
+    is_kept = not options.on_swarm and not (options.directory / _STAGING).exists()
+    own = _place(options).own("volume") | _place(options).own("container") if is_kept else set()
     if own or entries:
         found = ", ".join([*(f"{options.directory}/{name}" for name in entries), *sorted(own)])
         raise RefusedError(
             f"This host has a part of the stack ({found}), which a restore would replace. Nothing was changed",
-            "Deploy it (site.yml) and run this playbook again, which restores into it; or remove it first "
-            "(playbooks/teardown.yml -e keep_data=false deletes all its data)",
+            "Deploy it (site.yml) and run this playbook again, which restores into it; or move away what is only left "
+            "of it; or remove it first (playbooks/teardown.yml -e keep_data=false deletes all its data)",
         )
 
 
@@ -197,13 +229,11 @@ def _remove(place: Place, options: RestoreOptions) -> None:
     directory = options.directory
     if not options.on_swarm:
         place.remove()
-    staging = directory / _STAGING
-    if not staging.exists():
-        return
-    for name in (".env", ".other_stores.json", ".secrets", "mlflow", "postgres", "switches"):
+    for name in _brought(directory):
         path = directory / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    shutil.rmtree(staging)
+    if (directory / _STAGING).exists():
+        shutil.rmtree(directory / _STAGING)
 
 
 def _compose_labels(project: str) -> Mapping[str, Mapping[str, str]]:

@@ -36,12 +36,14 @@ class Pin:
     Attributes:
         label: Of its node.
         volume: Name of its volume.
-        begins: Whether it may begin empty: nothing was deployed yet, or somebody says so.
+        begins: Whether nothing was deployed yet, so that it begins empty unless a node has its volume.
+        given_up: Whether somebody says that it is to begin anew, whatever a volume holds.
     """
 
     label: str
     volume: str
     begins: bool
+    given_up: bool = False
 
 
 def runs_tasks(node: Node) -> bool:
@@ -87,8 +89,13 @@ def unready(nodes: Sequence[Node], holders: Sequence[Holder], pin: Pin | None) -
                 f"host of {MANAGERS} or {WORKERS}, reachable and within --limit; or take tasks away from it: `docker "
                 f"node update --availability drain {node.id}` on a manager. {_UNCHANGED}"
             )
-    if pin and not pin.begins:
+    if pin and not pin.given_up and _was_deployed(holders, pin):
         yield from _of_volume(nodes, holders, pin)
+
+
+def _was_deployed(holders: Sequence[Holder], pin: Pin) -> bool:
+    # A home that has lost its files does not know of it; whoever has the volume does.
+    return not pin.begins or any(each.volume for each in holders)
 
 
 def _of_volume(nodes: Sequence[Node], holders: Sequence[Holder], pin: Pin) -> Iterator[str]:
@@ -97,7 +104,7 @@ def _of_volume(nodes: Sequence[Node], holders: Sequence[Holder], pin: Pin) -> It
     for each in holders:
         if each.node in labelled and not each.volume:
             yield (
-                f"{each.name} has the label {pin.label}, and lacks the volume {pin.volume} of the deployed stack, "
+                f"{each.name} has the label {pin.label}, and lacks the volume {pin.volume} of the stack's database, "
                 f"which is on {owners or 'no node that could be asked'}: the database would begin empty. Put the "
                 "label back to the node that has the volume, or bring the volume's content over while no server "
                 "runs. Only if its runs are given up, mlflow_stack_backend_store_switch=true begins anew. "

@@ -61,11 +61,12 @@ def needed_by_services() -> dict[str, str]:
     services: list[Mapping[str, Any]] = json.loads(docker.run("service", "inspect", *ids)) if ids else []
     # Where an update fails, a swarm goes back by itself.
     before = {
-        described.image_of(each["PreviousSpec"]): f"the swarm goes back to it where {_name(each)} fails"
+        image: f"the swarm goes back to it where {_name(each)} fails"
         for each in services
-        if each.get("PreviousSpec")
+        for image in _images_of(each.get("PreviousSpec"))
     }
-    return {**before, **{described.image_of(each["Spec"]): f"{_name(each)} runs it" for each in services}}
+    present = {image: f"{_name(each)} runs it" for each in services for image in _images_of(each["Spec"])}
+    return {**before, **present}
 
 
 def images_before(cutover: Path) -> list[str]:
@@ -103,6 +104,13 @@ def images_in(archive: Path) -> list[str]:
     if not archive.exists() or not files.holds(archive, _COMPOSE):
         return []
     return images_of(files.text_of(archive, _COMPOSE))
+
+
+def _images_of(description: Mapping[str, Any] | None) -> list[str]:
+    """Return the image of a service as it is described; none where that runs no containers, but a plugin."""
+    if not description or "ContainerSpec" not in description["TaskTemplate"]:
+        return []
+    return [described.image_of(description)]
 
 
 def _name(service: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.images i
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._tidy.outcome import Outcome, attempt
 
+_ALL = "all of them"
 _UNTOLD = "the stack's home has not told which it needs"
 
 
@@ -31,19 +32,27 @@ class Home:
         directory: Of the stack, by which what was made for it is known.
         project: With which the names of its services begin.
         needed: Names or ids of the images that stay, each with the reason; empty where the home could not be asked.
+        refused: Why the home has tidied nothing; empty where it has.
     """
 
     directory: Path
     project: str
     needed: Mapping[str, str]
+    refused: str = ""
 
 
 def tidy_node(home: Home, days: Days, manner: Manner) -> Iterator[Outcome]:
-    """Delete what is old and superfluous, kind by kind; one that fails does not keep the others."""
-    if days.downloads:
-        yield attempt("downloads", _downloads, home, days, manner)
-    if days.cutovers:
-        yield attempt("images", _images, home, days, manner)
+    """Delete what is old and superfluous, kind by kind; one that fails does not keep the others.
+
+    Where the home has refused, nothing goes here either: only the home knows of a cutover that is half done, and when
+    it was tidied up before.
+    """
+    deeds = {"downloads": (_downloads, days.downloads), "images": (_images, days.cutovers)}
+    for kind, (deed, age) in deeds.items():
+        if age and home.refused:
+            yield Outcome(kind, kept={_ALL: f"the stack's home has tidied nothing: {home.refused}"})
+        elif age:
+            yield attempt(kind, deed, home, days, manner)
 
 
 def _downloads(home: Home, days: Days, manner: Manner) -> Outcome:
@@ -52,6 +61,6 @@ def _downloads(home: Home, days: Days, manner: Manner) -> Outcome:
 
 def _images(home: Home, days: Days, manner: Manner) -> Outcome:
     if not home.needed:
-        return Outcome("images", kept={"all of them": _UNTOLD})
+        return Outcome("images", kept={_ALL: _UNTOLD})
     needed = {**needed_by_others(None), **home.needed}
     return tidy_images(home.directory, needed, days.cutovers, time.time(), check=manner.check)

@@ -135,12 +135,46 @@ def test_nodes_are_required_to_be_ready_before_services_change() -> None:
     }
     (finding,) = on_swarm("swarm_unready", **given)
     assert "h2 (n2) is a ready and active node of the swarm" in finding
-    nodes[0]["labels"] = {"mlflow.database": "true"}
+
+
+@pytest.mark.parametrize(
+    ("host", "switch", "elsewhere", "refused"),
+    [
+        (DEPLOYED, False, False, True),
+        (DEPLOYED, True, True, False),
+        ({"deployed": {"database": ""}}, False, False, False),
+        # The home was lost, and with it what says that the database was deployed.
+        ({"deployed": {"database": ""}}, False, True, True),
+        ({"deployed": {"database": ""}}, True, True, False),
+    ],
+)
+def test_the_database_does_not_begin_empty_beside_its_volume(
+    host: dict[str, Any], switch: bool, elsewhere: bool, refused: bool
+) -> None:
+    node = {"role": "manager", "availability": "active", "state": "ready"}
+    labels = {"mlflow.database": "true"}
+    holders = {
+        "one": {"name": "one", "node": "n1", "images": True, "volume": False},
+        "two": {"name": "two", "node": "n2", "images": True, "volume": elsewhere},
+    }
+    given: dict[str, Any] = {
+        **HOME,
+        "__docker_swarm_host": {
+            "nodes": [
+                {**node, "id": "n1", "hostname": "h1", "labels": labels},
+                {**node, "id": "n2", "hostname": "h2"},
+            ]
+        },
+        "__mlflow_stack_host": host,
+        "hostvars": {name: {"__mlflow_stack_swarm_holder": each} for name, each in holders.items()},
+        "mlflow_stack_backend_store_switch": switch,
+    }
+    # One that is no service of the stack has no volume.
+    assert on_swarm("swarm_unready", **given) == []
     findings = on_swarm("swarm_unready", **given, mlflow_stack_backend_store="postgresql")
     assert ["one has the label mlflow.database, and lacks the volume" in each for each in findings] == [
-        False,
-        True,
-    ]
+        True
+    ] * refused
 
 
 def test_what_a_swarm_is_refused_for_holds_with_every_tag_that_serves() -> None:
@@ -337,6 +371,44 @@ def test_the_tables_of_the_login_are_made_once_and_migrated_by_an_upgrade(
     assert holds(check["ansible.builtin.assert"]["that"], **given) is begins
     make = named(TASKS / "swarm/schema.yml", "Make tables and first users of the login")
     assert holds(make["when"], **given) is makes
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "Require a schema that the servers can begin with",
+        "Require a schema of the login's tables that the servers can begin with",
+    ],
+)
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (DEPLOYED, "Run playbooks/upgrade.yml: it backs up"),
+        # The home was lost, and has its files again: upgrade.yml would name site.yml.
+        (
+            {"deployed": {"database": ""}},
+            "that playbooks/upgrade.yml could bring to it: install the version of this collection",
+        ),
+    ],
+)
+def test_another_schema_leads_to_a_playbook_that_can_begin(
+    host: dict[str, Any], words: str, task: str
+) -> None:
+    check = named(TASKS / "swarm/schema_check.yml", task)["ansible.builtin.assert"]
+    schema = {"stdout": '{"state": "behind", "login": {"state": "behind"}}'}
+    said = value(
+        check["fail_msg"],
+        **{
+            **SWARM,
+            "__mlflow_stack_swarm_schema": schema,
+            "__mlflow_stack_host": host,
+            "mlflow_stack_auth": "basic",
+        },
+    )
+    assert '"behind" to the MLflow of this collection' in said
+    assert words in said
+    assert "  " not in said
+    assert said.endswith("The servers have not been changed.")
 
 
 @pytest.mark.parametrize(

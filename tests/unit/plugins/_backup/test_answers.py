@@ -21,7 +21,13 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 LISTED = {
     "time": "2026-11-27T15:07:59.94107279Z",
     "hostname": "docker-host",
-    "tags": ["freegee.mlflow_sftp", "project=mlflow", "mlflow=3.17.2", "schema=dc11669786a5"],
+    "tags": [
+        "freegee.mlflow_sftp",
+        "project=mlflow",
+        "collection=1.0.0",
+        "mlflow=3.17.2",
+        "schema=dc11669786a5",
+    ],
     "id": "36c3a0994a380d65fdb0f04b8a2a452033599b14fa1a062fbb0eb9713b2b94fe",
 }
 SUMMARY = {
@@ -56,7 +62,9 @@ def test_snapshot(more: dict[str, object], size: int | None) -> None:
     snapshot = Snapshot.from_answer({**LISTED, **more})
     assert snapshot.of == ("docker-host", "mlflow")
     assert snapshot.bytes == size
-    assert str(snapshot) == "36c3a099 of 2026-11-27 15:07:59 UTC: MLflow 3.17.2, schema dc11669786a5"
+    assert str(snapshot) == (
+        "36c3a099 of 2026-11-27 15:07:59 UTC: MLflow 3.17.2, schema dc11669786a5, collection 1.0.0"
+    )
 
 
 @pytest.mark.parametrize("tags", [None, [], ["project=mlflow"]])

@@ -1,7 +1,8 @@
 """What comes back on a host that has no stack, and which hosts and snapshots are refused."""
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +43,8 @@ class Repository:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
         self.broken = ""
+        # What somebody does meanwhile.
+        self.meanwhile: Callable[[], object] = lambda: None
         snapshot = SimpleNamespace(id="6de574a0" * 8)
         facts = Facts(**FACTS, engine=engine)
 
@@ -55,6 +58,7 @@ class Repository:
 
     def call(self, *arguments: str, volumes: list[str], **_: object) -> None:
         assert "--include=/backup/stack" in arguments
+        self.meanwhile()
         if self.broken:
             raise CutoverError(self.broken)
         files = Path(volumes[0].partition(":")[0])
@@ -98,13 +102,117 @@ def test_what_fails_leaves_none_of_them(repository: Repository, tmp_path: Path) 
     restore(options(tmp_path))
 
 
-@pytest.mark.parametrize("entry", [".secrets", ".env", "compose.yml"])
-def test_a_home_with_a_part_of_the_stack_is_refused(
-    entry: str, repository: Repository, tmp_path: Path
+def on_compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host without anything of the stack, and a snapshot with the account's files; its PostgreSQL does not start."""
+
+    def restore_snapshot(*given: Any) -> None:
+        place = given[3]
+        for name in ENTRIES:
+            (place.files / name).touch()
+        (place.files / "compose.yml").touch()
+        (place.account / "model").touch()
+
+    class Compose:
+        def __init__(self, *_: str) -> None:
+            """Of any directory."""
+
+        def run(self, *_: str) -> None:
+            raise CutoverError("PostgreSQL is not healthy")
+
+    Repository(monkeypatch, "compose")
+    facts = Facts(**{**FACTS, "account": True, "images": ("postgres:17",)}, engine="compose")
+    monkeypatch.setattr(restoring, "chosen", lambda *_: (SimpleNamespace(id="6de574a0"), facts))
+    monkeypatch.setattr(restoring, "restore_snapshot", restore_snapshot)
+    monkeypatch.setattr(docker, "Compose", Compose)
+    monkeypatch.setattr(docker, "run", lambda *_: "")
+
+
+@pytest.mark.parametrize(
+    ("engine", "entry"),
+    [
+        *((engine, entry) for engine in ("swarm", "compose") for entry in (*ENTRIES, "compose.yml")),
+        ("compose", "backup/account"),
+    ],
+)
+def test_what_is_there_is_refused_and_stays(
+    engine: str, entry: str, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / entry).touch()
-    with pytest.raises(RefusedError, match=r"Deploy it \(site\.yml\) and run this playbook again"):
+    if engine == "compose":
+        on_compose(monkeypatch)
+    (tmp_path / entry).mkdir(parents=True)
+    (tmp_path / entry / "kept").touch()
+    for deed in (look, restore):
+        with pytest.raises(
+            RefusedError, match=r"Deploy it \(site\.yml\) and run this playbook again"
+        ) as error:
+            deed(options(tmp_path, engine))
+        assert f"({tmp_path / entry})" in str(error.value)
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == [tmp_path / entry / "kept"]
+
+
+def test_a_copy_of_the_account_is_in_no_way_of_a_swarm_s_home(repository: Repository, tmp_path: Path) -> None:
+    (tmp_path / "backup/account").mkdir(parents=True)
+    restore(options(tmp_path))
+
+
+@pytest.mark.parametrize("engine", ["swarm", "compose"])
+def test_what_somebody_makes_meanwhile_stays(
+    engine: str, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def make() -> None:
+        (tmp_path / "switches").mkdir()
+        (tmp_path / "switches/kept").touch()
+
+    repository.meanwhile = make
+    if engine == "compose":
+        on_compose(monkeypatch)
+        bring = restoring.restore_snapshot
+        monkeypatch.setattr(restoring, "restore_snapshot", lambda *given: (make(), bring(*given)))
+    with pytest.raises(CutoverError, match=f"it would replace: {tmp_path}/switches. Move that away"):
+        restore(options(tmp_path, engine))
+    assert {path.name for path in tmp_path.iterdir()} == {"backup", "switches"}
+    assert (tmp_path / "switches/kept").exists()
+
+
+def test_what_a_restore_with_compose_brought_goes_where_it_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on_compose(monkeypatch)
+    for _ in range(2):
+        with pytest.raises(CutoverError, match="is not healthy"):
+            restore(options(tmp_path, "compose"))
+        assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+        assert not (tmp_path / "backup/account").exists()
+
+
+def test_an_interrupted_restore_begins_anew_with_what_it_had_brought(
+    repository: Repository, tmp_path: Path
+) -> None:
+    staging = tmp_path / "backup/restoring"
+    staging.mkdir(parents=True)
+    (tmp_path / ".secrets").mkdir()
+    (tmp_path / ".secrets/half").touch()
+    with pytest.raises(RefusedError, match=r"\.secrets"):
         restore(options(tmp_path))
+    (staging / "brought.json").write_text(json.dumps([".secrets", "switches"]))
+    restore(options(tmp_path))
+    assert not (tmp_path / ".secrets/half").exists()
+    assert not staging.exists()
+
+
+def test_a_stack_that_somebody_has_restored_meanwhile_stays(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    choose = restoring.chosen
+
+    def chosen(*given: Any) -> Any:
+        (tmp_path / ".secrets").mkdir()
+        return choose(*given)
+
+    monkeypatch.setattr(restoring, "chosen", chosen)
+    with pytest.raises(RefusedError, match="has a part of the stack"):
+        restore(options(tmp_path))
+    assert (tmp_path / ".secrets").exists()
 
 
 @pytest.mark.parametrize(("served_by", "wanted"), [("compose", "swarm"), ("swarm", "compose")])

@@ -25,8 +25,12 @@ def test_nodes_that_have_everything_are_ready() -> None:
     nodes = [node(1), node(2, db="true")]
     assert mlflow_swarm_unready(nodes, [holder(1), holder(2, volume=True)], PIN) == []
     assert mlflow_swarm_unready(nodes, [holder(1), holder(2)], None) == []
-    # A first deployment, or a database that somebody gives up.
+    # A first deployment, one that finds the volume where it is to be, or a database that somebody gives up.
     assert mlflow_swarm_unready(nodes, [holder(1), holder(2)], {**PIN, "begins": True}) == []
+    assert mlflow_swarm_unready(nodes, [holder(1), holder(2, volume=True)], {**PIN, "begins": True}) == []
+    for begins in (False, True):
+        pin = {**PIN, "begins": begins, "given_up": True}
+        assert mlflow_swarm_unready(nodes, [holder(1, volume=True), holder(2)], pin) == []
 
 
 def test_a_swarm_that_no_part_of_the_run_has_formed() -> None:
@@ -54,16 +58,20 @@ def test_a_node_that_may_run_what_it_has_no_image_of(nodes: Any, holders: Any, w
 
 
 @pytest.mark.parametrize(
-    ("holders", "words"),
+    ("holders", "begins", "words"),
     [
         # The label moved from the first to the second.
-        ([holder(1, volume=True), holder(2)], "which is on host1: the database would begin empty"),
+        ([holder(1, volume=True), holder(2)], False, "which is on host1: the database would begin empty"),
+        # And the home with all that it knew of a deployment was lost.
+        ([holder(1, volume=True), holder(2)], True, "which is on host1: the database would begin empty"),
         # The node was built anew, or the one that had the volume is off.
-        ([holder(1), holder(2)], "which is on no node that could be asked"),
+        ([holder(1), holder(2)], False, "which is on no node that could be asked"),
     ],
 )
-def test_a_deployed_database_that_would_begin_empty(holders: Any, words: str) -> None:
-    (finding,) = mlflow_swarm_unready([node(1), node(2, db="true")], holders, PIN)
+def test_a_database_that_would_begin_empty(holders: Any, begins: bool, words: str) -> None:
+    (finding,) = mlflow_swarm_unready(
+        [node(1), node(2, db="true")], holders, {**PIN, "begins": begins, "given_up": False}
+    )
     assert "host2 has the label db, and lacks the volume mlflow_swarm_postgres" in finding
     assert words in finding
 

@@ -117,6 +117,12 @@ def spec(name: str, image: str) -> dict[str, Any]:
     return {"Name": name, "TaskTemplate": {"ContainerSpec": {"Image": image}}}
 
 
+PLUGIN = {
+    "Name": "storage",
+    "TaskTemplate": {"Runtime": "plugin", "PluginSpec": {"name": "storage", "remote": "example/storage"}},
+}
+
+
 def on_swarm(tmp_path: Path) -> Any:
     """The home of a swarm's stack: an upgrade that can be undone, one that went, one that is planned, and jobs."""
     switches = tmp_path / "switches"
@@ -161,6 +167,8 @@ def test_a_swarm_keeps_what_services_run_and_what_they_or_an_undo_go_back_to(
                 "PreviousSpec": spec("mlflow_mlflow", "sha256:previous"),
             },
             {"Spec": spec("mlflow_gateway", "sha256:gateway")},
+            # Somebody else's, which has no image.
+            {"Spec": PLUGIN, "PreviousSpec": PLUGIN},
         ],
     )
     monkeypatch.setattr(images.docker, "run", engine.run)

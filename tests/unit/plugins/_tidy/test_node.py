@@ -70,8 +70,10 @@ def _tags(image: str) -> list[str]:
     return ["freegee/mlflow-server:next"] if image == "sha256:next" else []
 
 
-def tidied(*, needed: dict[str, str] | None = None, check: bool = False, **days: int) -> dict[str, Outcome]:
-    home = Home(Path("/srv/mlflow"), "mlflow", NEEDED if needed is None else needed)
+def tidied(
+    *, needed: dict[str, str] | None = None, refused: str = "", check: bool = False, **days: int
+) -> dict[str, Outcome]:
+    home = Home(Path("/srv/mlflow"), "mlflow", NEEDED if needed is None else needed, refused)
     found = tidy_node(home, Days(**days), Manner(7200.0, check))
     return {each.kind: each for each in found}
 
@@ -116,3 +118,22 @@ def test_without_a_word_of_the_home_all_images_stay(monkeypatch: pytest.MonkeyPa
     found = tidied(cutovers=90, needed={})["images"]
     assert (node.removed, found.count) == ([], 0)
     assert "home has not told" in found.kept["all of them"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    ("days", "kinds"),
+    [({"downloads": 1, "cutovers": 90}, ["downloads", "images"]), ({"cutovers": 90}, ["images"]), ({}, [])],
+)
+def test_where_the_home_has_refused_everything_stays(
+    days: dict[str, int], kinds: list[str], check: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(monkeypatch, images="sha256:old")
+    found = tidied(refused="An upgrade is half done. Finish it.", check=check, **days)
+    assert list(found) == kinds
+    for each in found.values():
+        assert (each.count, each.error) == (0, "")
+        assert (
+            "the stack's home has tidied nothing: An upgrade is half done. Finish it." in each.lines(check)[1]
+        )
+    assert (node.asked, node.removed) == ([], [])
