@@ -100,6 +100,7 @@ def test_what_breaks_is_told_once_and_so_is_its_end(watched: WatchedLab) -> None
     eventually(lambda: [each["status"] for each in told("account")][1:] == ["recovered"], 180)
 
 
+@pytest.mark.sweep
 def test_a_second_run_changes_nothing(watched: WatchedLab) -> None:
     before = watched.lab.containers()
     assert "changed=0" in passes(watched.lab.play("site.yml", "--skip-tags", "verify"))

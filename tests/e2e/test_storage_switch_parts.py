@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.support.lab import Lab
 from tests.support.stack import SWITCH, Stack, fails, filled_stack, passes
 
-pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1800)]
+# Ten minutes of CI beside test_storage_switch.py, whose switches are the same code.
+pytestmark = [pytest.mark.lab, pytest.mark.sweep, pytest.mark.timeout(1800)]
 
 SFTP = "sftp://freegee@tajo.host.ch:13231/agent.freegee.ch/artifacts"
 FIRST = {"artifact_storage": "sftp"}
@@ -60,7 +61,6 @@ def test_only_new_runs_go_to_the_new_store(stack: Stack) -> None:
     assert ("experiments", "artifact_location") not in at_home  # where new runs go
 
 
-@pytest.mark.sweep  # In full, the switch with all of it; what is left is planned and moved by the same code.
 def test_later_the_rest_follows_and_then_there_is_nothing_to_do(stack: Stack) -> None:
     stack.bring_to(SFTP, SFTP, **FIRST, migrate="none")
     run = stack.log()
@@ -87,7 +87,6 @@ def test_a_store_that_is_too_small_is_refused_before_anything_changes(stack: Sta
         on_server(stack, "rm", FILLER)
 
 
-@pytest.mark.sweep  # test_storage_switch.py has a store that fails at the cut for another reason.
 def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: Stack) -> None:
     stack.bring_to(SFTP, SFTP, **FIRST)
     kept = stack.lab.directory / "before.tar"
@@ -112,7 +111,6 @@ def test_a_store_that_is_full_at_the_cut_and_a_way_back_that_is_barred(stack: St
     on_server(stack, "rm", FILLER)
 
 
-@pytest.mark.sweep
 def test_another_host_key_at_the_cut_and_everything_is_as_before(stack: Stack) -> None:
     stack.bring_to(SFTP, SFTP, **FIRST)
     trusted = (stack.lab.directory / "ssh_host_ed25519_key").read_text()

@@ -364,6 +364,7 @@ def test_a_switch_that_closes_nothing_changes_no_user(site: Site) -> None:
     assert ask(site.lab, SEARCH, ("service-notebook", "somebody has set"))[0] == 200
 
 
+@pytest.mark.sweep  # Seven minutes of CI. What a candidate does about users, tests/unit say.
 def test_a_switch_and_back(site: Site) -> None:
     """The candidate, what is read back, and the round trips of all services."""
     for storage in ("sftp", "local"):

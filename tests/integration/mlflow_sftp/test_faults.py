@@ -120,7 +120,7 @@ def test_the_server_is_killed_and_restarted_while_a_large_file_goes_up(
     with Link(mortal.port, round_trip=0.02, bandwidth=30e6) as link:
         uri, settings = through(mortal, link, tmp_path)
         with _meanwhile(lambda: SftpStorage(uri, settings).upload(str(large), "f")):
-            wait_until(lambda: any(path.stat().st_size > 10_000_000 for path in mortal.root.iterdir()))
+            wait_until(lambda: link.bytes_up > 10_000_000)
             mortal.kill()
             time.sleep(0.3)
             mortal.start()
