@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: mlflow_swarm_rollout
 short_description: Wait until services of a swarm run as they are described
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - FreeGee engineering (@freegee)
 description:

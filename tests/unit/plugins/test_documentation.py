@@ -18,6 +18,9 @@ _OTHERS = [
     for kind, pattern in {"filter": "*.yml", "test": "*.yml", "connection": "*.py"}.items()
     for name in sorted((REPOSITORY / "plugins" / kind).glob(pattern))
 ]
+_CHANGELOG = yaml.safe_load((REPOSITORY / "changelogs/changelog.yaml").read_text())["releases"]
+# Releases, and the one that is yet to come.
+_VERSIONS = {*_CHANGELOG, yaml.safe_load((REPOSITORY / "galaxy.yml").read_text())["version"]}
 _COMPARED = ("type", "elements", "required", "default", "choices")
 
 
@@ -73,6 +76,8 @@ def test_options(name: str, documented: dict[str, Any], monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", _MODULES)
 def test_examples_and_attributes(name: str, documented: dict[str, Any]) -> None:
     plugin = documented[name]
+    # Or the changelog would never name it.
+    assert plugin["doc"]["version_added"] in _VERSIONS
     for task in yaml.safe_load(plugin["examples"]):
         assert task["name"]
         assert any(key.count(".") == 2 for key in task)
@@ -84,7 +89,16 @@ def test_examples_and_attributes(name: str, documented: dict[str, Any]) -> None:
 def test_other_plugins(kind: str, name: str) -> None:
     command = [Path(sys.executable).parent / "ansible-doc", "--json", "-t", kind, f"{COLLECTION}.{name}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY)
-    assert json.loads(done.stdout)[f"{COLLECTION}.{name}"]["doc"]["short_description"]
+    documentation = json.loads(done.stdout)[f"{COLLECTION}.{name}"]["doc"]
+    assert documentation["short_description"]
+    assert documentation["version_added"] in _VERSIONS
+
+
+def test_the_newest_release_in_the_changelog_has_no_other_plugins() -> None:
+    *_, newest = _CHANGELOG.values()
+    others = {(kind, each["name"]) for kind, plugins in newest["plugins"].items() for each in plugins}
+    assert others <= set(_OTHERS)
+    assert {each["name"] for each in newest["modules"]} <= set(_MODULES)
 
 
 def test_action_group_is_the_modules_that_log_in(documented: dict[str, Any]) -> None:
