@@ -16,10 +16,10 @@ Front = Mapping[str, str]
 
 AUTH, HOSTNAME = "mlflow_stack_auth", "mlflow_gateway_hostname"
 _ADMIN_PASSWORD = "mlflow_stack_auth_admin_password"  # noqa: S105  # A name.
-# Of the gateway's container.
 _DASHBOARD = "mlflow_gateway_dask"
 # Which one, the scheduler does not know, and need not.
 _BY_NAME = "a host name"
+# Of the gateway's container.
 _HTTPS, _HTTP = "8443", "8080"
 _REMEDY = (
     "A cutover goes on with what is deployed. Run site.yml first; where that names this playbook, give these variables "
