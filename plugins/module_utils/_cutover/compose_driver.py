@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, files, round_trips
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.driver import another_password
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import images_of
@@ -95,3 +96,5 @@ class ComposeDriver:
             *("run", "--detach", "--no-deps", f"--name={candidate}", *options, "mlflow"),
         )
         docker.wait_until_healthy(candidate, self._seconds, lambda: self._stack.answers(candidate, following))
+        if not self._stack.lets_in(candidate, following):
+            raise another_password("docker compose restart mlflow")

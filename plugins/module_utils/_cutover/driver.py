@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
+
 
 class Driver(Protocol):
     """Docker Compose, or a swarm; each deed raises `CutoverError` where it fails, and may be repeated.
@@ -72,4 +74,16 @@ class Driver(Protocol):
         """Return the names of what makes round trips, with a container for each; `Stack.trainer` is to be removed."""
 
     def start_candidate(self, following: Path, options: Sequence[str]) -> None:
-        """Start the next server where nobody reaches it, with options of ``docker run``, and wait until it answers."""
+        """Start the next server where nobody reaches it, with options of ``docker run``, and wait until it answers.
+
+        Raises:
+            CutoverError: It does not, or does not let the stack in.
+        """
+
+
+def another_password(restart: str) -> CutoverError:
+    """Return why a candidate does not let the stack in; `restart` is the command that starts the servers anew."""
+    return CutoverError(
+        "MLflow takes another password of its administrator than the stack's: somebody has changed it in MLflow",
+        f"Start the servers anew ({restart}), which gives them the stack's",
+    )

@@ -22,6 +22,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover impor
     seen,
     steadiness,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.driver import another_password
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
@@ -136,13 +137,13 @@ class SwarmDriver:
 
     def _require_entry(self) -> None:
         """Require that the servers let the stack in, as which the way back asks them."""
-        asker, status = self._stack.asker, ""
+        asker = self._stack.asker
         self._stack.start_tool(asker, (), image=described.image_of(self._described()))
         try:
             # Before it is found by name.
             end = time.monotonic() + _NAMED_SECONDS
-            while not status and time.monotonic() < end:
-                status = _answer_of(asker, "mlflow")
+            while not (status := _answer_of(asker, "mlflow")) and time.monotonic() < end:
+                time.sleep(_PAUSE)
         finally:
             docker.remove(asker)
         if status == _UNKNOWN:
@@ -272,11 +273,7 @@ class SwarmDriver:
         docker.run("container", "start", name)
         docker.wait_until_healthy(name, self._seconds, lambda: _answer_of(name) in (_LET_IN, _UNKNOWN))
         if _answer_of(name) == _UNKNOWN:
-            raise CutoverError(
-                "MLflow takes another password of its administrator than the stack's: somebody has changed it in "
-                "MLflow",
-                f"Start the servers anew (docker service update --force {self._name}), which gives them the stack's",
-            )
+            raise another_password(f"docker service update --force {self._name}")
 
     def _volumes(self, following: Path) -> list[str]:
         """Return the volumes of the next server, which the swarm does not run, in the place of secrets and configs."""

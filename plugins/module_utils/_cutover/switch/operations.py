@@ -121,7 +121,6 @@ class Switch(Deeds[SwitchRecord]):
         docker.remove(self._stack.copier)
         # MLflow serves still: nobody's password or permissions may become what they are at a start.
         self._start_candidate("--env=MLFLOW_SFTP_KEEP_USERS=true")
-        self._require_entry()
         self._provide_maintenance()
         self._require_candidate().wait()
         self._require_tool().wait()
@@ -202,18 +201,6 @@ class Switch(Deeds[SwitchRecord]):
             with contextlib.suppress(CutoverError, OSError):
                 self._driver.forget(self._directory)
         super().tidy(record)
-
-    def _require_entry(self) -> None:
-        """Require that the stack can log in to the candidate, before MLflow is closed for it."""
-        # A swarm's candidate was asked when it started.
-        if self._stack.project.on_swarm:
-            return
-        if not self._stack.lets_in(self._stack.candidate, self._directory / "next"):
-            raise CutoverError(
-                "MLflow takes another password of its administrator than the stack's: somebody has changed it in "
-                "MLflow",
-                "Start the server anew (docker compose restart mlflow), which gives it the stack's",
-            )
 
     def _store(self, record: SwitchRecord) -> Store:
         return record.target

@@ -67,6 +67,8 @@ class Driven:
 
     def __init__(self, tmp_path: Path, state: str) -> None:
         self.asked: list[str] = []
+        # The file of the login that the next servers were described with.
+        self.described: list[str] = []
         self.unsteady = ""
         stack: Any = SimpleNamespace(
             settings=SimpleNamespace(
@@ -84,8 +86,12 @@ class Driven:
         self.switch._driver = SimpleNamespace(  # type: ignore[assignment]
             require_steady=self._require_steady,
             jobs=lambda: self.asked.append("jobs") or [],
+            describe_store=self._describe_store,
             forget=lambda directory: self.asked.append(f"forget {directory.name}"),
         )
+
+    def _describe_store(self, following: Path) -> None:
+        self.described.append((following / login.DIRECTORY / login.SERVER_FILE).read_text())
 
     def _require_steady(self, replicas: int, *, closes: bool) -> None:
         self.asked.append(f"steady {replicas} {closes}")
@@ -118,12 +124,10 @@ def test_a_password_that_was_changed_during_the_copy_stays(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     driven = Driven(tmp_path, "copying")
-    file = Path(login.DIRECTORY) / "server.json"
+    file = f"{login.DIRECTORY}/{login.SERVER_FILE}"
     for place, word in ((tmp_path, "after"), (driven.switch._directory / "next", "before")):
         (place / file).parent.mkdir(parents=True)
         (place / file).write_text(word)
     monkeypatch.setattr(deeds.Deeds, "save_files", lambda self, record: None)
-    described = []
-    driven.switch._driver.describe_store = lambda following: described.append((following / file).read_text())  # type: ignore[method-assign]
     driven.switch.save_files(driven.record)
-    assert described == ["after"]
+    assert driven.described == ["after"]
