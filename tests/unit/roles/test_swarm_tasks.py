@@ -1,11 +1,13 @@
 """What tasks of a stack on a swarm refuse, in which order they come, and whose things they take for the stack's."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.described import with_store
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 from tests.support.roles import ROLES, SWARM, on_swarm, value
@@ -371,6 +373,43 @@ def test_the_tables_of_the_login_are_made_once_and_migrated_by_an_upgrade(
     assert holds(check["ansible.builtin.assert"]["that"], **given) is begins
     make = named(TASKS / "swarm/schema.yml", "Make tables and first users of the login")
     assert holds(make["when"], **given) is makes
+
+
+@pytest.mark.parametrize(("auth", "sees"), [("basic", True), ("none", False)])
+def test_servers_see_a_login_that_is_there_only_where_they_have_one(auth: str, sees: bool) -> None:
+    naming = named(TASKS / "swarm/files.yml", "Name the swarm's secrets and configs")
+    paths = [
+        f"/opt/mlflow-stack/{each}" for each in ("mlflow/ssh_config", ".secrets/mlflow_login/server.json")
+    ]
+    objects = value(
+        naming["ansible.builtin.set_fact"]["__mlflow_stack_swarm_objects"],
+        **SWARM,
+        **HOME,
+        mlflow_stack_auth=auth,
+        __mlflow_stack_swarm_files={"files": [{"path": path, "checksum": "0" * 64} for path in paths]},
+    )
+    assert {each["path"] for each in objects} == {*paths[:1], *(paths[1:] if sees else [])}
+
+
+def test_of_each_container_that_comes_and_goes_it_is_asked_whose_it_is() -> None:
+    stack: Any = Stack.__new__(Stack)
+    stack.project = SimpleNamespace(name="mlflow")
+    tools = {
+        stack.tool,
+        stack.copier,
+        stack.planner,
+        stack.asker,
+        stack.tidier,
+        stack.candidate,
+        stack.trainer,
+    }
+    asked = named(TASKS / "read_host.yml", "Read what the Docker host has for the stack")
+    containers = value(
+        asked["freegee.mlflow_sftp.mlflow_stack_info"]["containers"],
+        __mlflow_stack_prefixes=["mlflow-"],
+        mlflow_stack_project="mlflow",
+    )
+    assert tools | {stack.trial, stack.maintenance, on_swarm("swarm_users")} <= set(containers)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._users import login
 
 KEYS = ".secrets/mlflow_sftp_key"
+_DEPLOYED = ("gateway", ".secrets/gateway", "dask", ".secrets/dask")
 
 
 def stack(directory: Path, word: str, key: str = "id_ed25519") -> Path:
@@ -149,10 +150,10 @@ def test_what_is_no_stack_is_not_installed(tmp_path: Path, name: str) -> None:
 
 
 def deployed(stack: Path, word: str) -> None:
-    for name in files.DEPLOYED:
+    for name in _DEPLOYED:
         (stack / name).mkdir(parents=True, exist_ok=True)
         (stack / name / "file").write_text(word)
-    (stack / files.DEPLOYED[1]).chmod(0o700)
+    (stack / _DEPLOYED[1]).chmod(0o700)
 
 
 @pytest.mark.parametrize("before", ["old", ""])
@@ -165,16 +166,16 @@ def test_a_deployment_s_archive_gives_back_what_a_cutover_leaves(
         deployed(present, before)
     kept = content(present)
     files.save(present, tmp_path / "before.tar", deployment=True)
-    for name in files.DEPLOYED:
+    for name in _DEPLOYED:
         shutil.rmtree(present / name, ignore_errors=True)
     if after:
         deployed(present, after)
-        (present / files.DEPLOYED[0] / "more").write_text(after)
-        (present / files.DEPLOYED[1]).chmod(0o755)
+        (present / _DEPLOYED[0] / "more").write_text(after)
+        (present / _DEPLOYED[1]).chmod(0o755)
     files.restore(tmp_path / "before.tar", present, deployment=True)
     assert content(present) == kept
-    assert [(present / name).exists() for name in files.DEPLOYED] == [bool(before)] * len(files.DEPLOYED)
-    assert not before or (present / files.DEPLOYED[1]).stat().st_mode & 0o777 == 0o700
+    assert [(present / name).exists() for name in _DEPLOYED] == [bool(before)] * len(_DEPLOYED)
+    assert not before or (present / _DEPLOYED[1]).stat().st_mode & 0o777 == 0o700
 
 
 def test_undoing_a_cutover_leaves_gateway_and_dask_as_they_are(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_undoing_a_cutover_leaves_gateway_and_dask_as_they_are(tmp_path: Path) -
     files.save(present, tmp_path / "before.tar")
     deployed(present, "new")
     files.restore(tmp_path / "before.tar", present)
-    assert [(present / name / "file").read_text() for name in files.DEPLOYED] == ["new"] * len(files.DEPLOYED)
+    assert [(present / name / "file").read_text() for name in _DEPLOYED] == ["new"] * len(_DEPLOYED)
 
 
 def test_an_archive_that_is_cut_short_is_an_error_of_its_file(tmp_path: Path) -> None:
