@@ -142,7 +142,12 @@ class RunningMonitor:
 
     def causes(self, check: str) -> set[str]:
         """The causes that a check shows now."""
-        return {labels["cause"] for labels, _ in self.values("mlflow_stack_stage_cause", check=check)}
+        return set(self.failed(check).values())
+
+    def failed(self, check: str) -> dict[str, str]:
+        """The stages of a check that failed when it was made last, and why."""
+        shown = self.values("mlflow_stack_stage_cause", check=check)
+        return {labels["stage"]: labels["cause"] for labels, _ in shown}
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, self.log()
