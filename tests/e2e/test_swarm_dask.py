@@ -17,7 +17,7 @@ from tests.e2e.test_dask import ENTRYPOINT, STRANGER
 from tests.e2e.test_swarm_serving import changes_nothing
 from tests.support.machines import machines
 from tests.support.monitor import eventually
-from tests.support.stack import passes
+from tests.support.stack import fails, passes
 from tests.support.swarm import Account, SwarmSite, swarm_images
 
 pytestmark = [
@@ -262,12 +262,18 @@ def test_what_is_switched_off_goes(served: JobSite) -> None:
     assert served.answers()
 
 
-def test_teardown_ends_jobs_and_leaves_nothing(served: JobSite) -> None:
+def test_teardown_ends_jobs_and_leaves_nothing(served: JobSite, images: list[str]) -> None:
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(served.job, "sleep", "3600")
         eventually(lambda: "train" in served.home.run("docker", "ps", "--format={{.Names}}"), 120)
-        passes(served.play("playbooks/teardown.yml", keep_data=False))
+        served.attach("theirs", images[1])
+        output = fails(served.play("playbooks/teardown.yml", keep_data=False))
+        assert "n1: mlflow_swarm cannot be removed (" in output
+        assert "is in use by task" in output
         assert job.exception() is not None
+    assert served.stack.exists()
+    assert served.home.run("docker", "rm", "--force", "theirs") == "theirs"
+    passes(served.play("playbooks/teardown.yml", keep_data=False))
     for kind in ("service", "secret", "config"):
         assert served.listed(kind) == []
     assert served.listed("network", "--filter=driver=overlay") == ["ingress"]

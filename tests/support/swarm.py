@@ -5,7 +5,7 @@ import re
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
@@ -204,8 +204,10 @@ class SwarmSite:
         deadline = time.monotonic() + _STARTED_SECONDS
         while sorted(self.servers().values()) != [1] * len(self.machines):
             assert time.monotonic() < deadline, self.servers()
-            for number in (len(self.machines) + 1, len(self.machines)):
-                self.home.run("docker", "service", "scale", f"{_SERVICE}={number}")
+            # Managers that find each other again may say nothing for a while.
+            with suppress(AssertionError):
+                for number in (len(self.machines) + 1, len(self.machines)):
+                    self.home.run("docker", "service", "scale", f"{_SERVICE}={number}")
 
     def revive(self) -> None:
         """Have all machines live, the site deployed, and an answer through each gateway."""
@@ -226,6 +228,11 @@ class SwarmSite:
         text = "\n".join([f"FROM {base}", *lines, ""])
         self.home.run("docker", "build", "--quiet", "--tag", name, "-", text=text)
         return name
+
+    def attach(self, name: str, image: str, *options: str) -> None:
+        """Run a container of no service, which does nothing, in the network of the servers."""
+        network = ("--network=mlflow_swarm", "--entrypoint=sleep")
+        self.home.run("docker", "run", "--detach", f"--name={name}", *network, *options, image, "infinity")
 
 
 class Client:
