@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -130,6 +130,7 @@ class Project:
             ports=tuple(_published(port) for port in server.get("ports", ())),
             services=tuple(config["services"]),
             images=tuple(sorted({each["image"] for each in config["services"].values() if "image" in each})),
+            hosts=tuple(_hosts(server.get("extra_hosts") or ())),
         )
 
     @classmethod
@@ -177,6 +178,16 @@ class Project:
     def clients(self) -> list[str]:
         """The services that read and write artifacts."""
         return [name for name in self.services if name not in _BESIDE]
+
+
+def _hosts(told: Mapping[str, Any] | Iterable[str]) -> Iterator[str]:
+    """Return what Compose tells of ``extra_hosts`` as options; its first releases part name and address with a colon."""
+    if isinstance(told, Mapping):
+        yield from (f"{name}:{address}" for name, address in told.items())
+        return
+    for each in told:
+        name, _, address = each.partition("=" if "=" in each else ":")
+        yield f"{name}:{address}"
 
 
 def _added(line: str) -> str:

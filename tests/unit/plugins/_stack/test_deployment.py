@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Project
 
 NETWORKS = {"n1": "mlflow_swarm", "n2": "mlflow_swarm_database"}
@@ -41,3 +42,16 @@ def test_a_swarm_with_a_database_elsewhere() -> None:
     assert project.postgres_image == ""
     assert project.networks == ("mlflow_swarm",)
     assert project.hosts == ()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["tajo.example.net=192.0.2.1", "six.example.net=2001:db8::1"],
+        ["tajo.example.net:192.0.2.1", "six.example.net:2001:db8::1"],
+        {"tajo.example.net": "192.0.2.1", "six.example.net": "2001:db8::1"},
+    ],
+)
+def test_names_that_no_dns_knows_are_told_by_compose_as_well(told: object) -> None:
+    config = {"name": "mlflow", "services": {"mlflow": {"image": "server:1", "extra_hosts": told}}}
+    assert Project.from_config(config).hosts == ("tajo.example.net:192.0.2.1", "six.example.net:2001:db8::1")
