@@ -134,12 +134,16 @@ def _of_store(wanted: Wanted, found: Found) -> Iterator[str]:
 def _of_database(wanted: Wanted, found: Found) -> Iterator[str]:
     if wanted.database is None or found.database in ("", wanted.database):
         return
+    way = (
+        "No playbook moves what a swarm serves: copy the database with PostgreSQL's own programs while nobody logs."
+        if wanted.served_by == "swarm"
+        else "playbooks/database_move.yml moves them: the same variables, and nothing is lost."
+    )
     # MLflow would begin with an empty database.
     yield (
         f"The deployed stack keeps its runs in {found.database}; this run would begin anew in {wanted.database}, where "
-        "they are not. playbooks/database_move.yml moves them: the same variables, and nothing is lost. Or set "
-        "mlflow_stack_backend_store back; or, if the runs have been moved there or are not needed, allow it with "
-        "-e mlflow_stack_backend_store_switch=true."
+        f"they are not. {way} Or set mlflow_stack_backend_store back; or, if the runs have been moved there or are not "
+        "needed, allow it with -e mlflow_stack_backend_store_switch=true."
     )
 
 
