@@ -35,10 +35,10 @@ def mlflow_swarm_objects(
 
 
 def mlflow_swarm_mounts(
-    objects: Sequence[Mapping[str, Any]], results: Iterable[Mapping[str, Any]]
+    objects: Sequence[Mapping[str, Any]], secrets: Mapping[str, str], configs: Iterable[Mapping[str, Any]]
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return the options ``secrets`` and ``configs`` of each service."""
-    return mounts_of(objects, ids_of(results))
+    return mounts_of(objects, {**secrets, **ids_of(configs)})
 
 
 def mlflow_database_apart(uri: str) -> dict[str, str]:

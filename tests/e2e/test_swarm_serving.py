@@ -25,6 +25,15 @@ pytestmark = [
 NAME = "mlflow.swarm.example"
 PORT = 15200
 
+# Of another host: a server that trusts everybody.
+_OUTSIDE = """
+cd /tmp
+programs=$(dirname "$(ls /usr/lib/postgresql/*/bin/initdb)")
+"$programs/initdb" --pgdata=data --auth=trust --username=postgres
+echo "host all all all trust" >>data/pg_hba.conf
+exec "$programs/postgres" -D data -c listen_addresses='*' -k /tmp
+"""
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
@@ -140,6 +149,45 @@ def test_a_drained_node_need_not_answer(served: SwarmSite) -> None:
         passes(served.play("playbooks/verify.yml", verify_level="quick"))
     finally:
         served.home.run("docker", "node", "update", "--availability=active", node)
+
+
+@pytest.mark.sweep
+def test_a_node_from_which_the_store_is_out_of_reach_is_named(served: SwarmSite) -> None:
+    with served.machines["n3"].firewall("tcp", served.account.port, "FORWARD"):
+        output = fails(served.play("playbooks/verify.yml"))
+    assert "n3: mlflow_mlflow on this node cannot use the store, whatever other nodes can: " in output
+    assert "n1: mlflow_mlflow on this node" not in output
+    passes(served.play("playbooks/verify.yml"))
+
+
+@pytest.mark.sweep
+def test_a_database_elsewhere_takes_the_place_of_the_own_one_and_gives_it_back(
+    served: SwarmSite, images: list[str]
+) -> None:
+    run = served.log("n1")
+    (image,) = [name for name in images if "postgres" in name]
+    options = ("--name=outside", "--publish=15432:5432", "--user=postgres", "--entrypoint=sh")
+    served.home.run("docker", "run", "--detach", *options, image, "-euc", _OUTSIDE)
+    elsewhere = f"postgresql://postgres@{served.home.host}:15432/postgres"
+    switched = {"mlflow_stack_backend_store_switch": True}
+    try:
+        output = fails(
+            served.play("site.yml", "--skip-tags", "verify", mlflow_stack_backend_store=elsewhere)
+        )
+        assert "No playbook moves what a swarm serves" in output
+        outside = {"mlflow_stack_backend_store": elsewhere}
+        passes(served.play("site.yml", "--skip-tags", "verify", **outside, **switched))
+        assert "mlflow_postgres" not in served.listed("service")
+        assert "mlflow_swarm_database" not in served.listed("network")
+        assert "mlflow_swarm_postgres" in served.machines["n2"].run("docker", "volume", "ls", "--quiet")
+        assert served.log("n3") != run
+        assert changes_nothing(passes(served.play("site.yml", "--skip-tags", "verify", **outside)))
+    finally:
+        passes(served.play("site.yml", "--skip-tags", "verify", **switched))
+        served.home.run("docker", "rm", "--force", "outside")
+    identifier = run.split("/")[1]
+    shown = served.ask("n2", path=f"/api/2.0/mlflow/runs/get?run_id={identifier}")
+    assert shown["run"]["info"]["status"] == "FINISHED"
 
 
 @pytest.mark.sweep

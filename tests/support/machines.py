@@ -105,9 +105,9 @@ class Machine(SshServer):
         _ip("-n", self.namespace, "link", "set", "eth0", "mtu", str(mtu))
 
     @contextmanager
-    def firewall(self, protocol: str, port: int) -> Iterator[None]:
-        """Drop what comes for a port."""
-        rule = ("INPUT", "-p", protocol, "--dport", str(port), "-j", "DROP")
+    def firewall(self, protocol: str, port: int, chain: str = "INPUT") -> Iterator[None]:
+        """Drop what comes for a port; of the chain FORWARD, what containers send to one elsewhere."""
+        rule = (chain, "-p", protocol, "--dport", str(port), "-j", "DROP")
         self.run("iptables", "-I", *rule)
         try:
             yield

@@ -181,7 +181,7 @@ class Project:
 
 
 def _hosts(told: Mapping[str, Any] | Iterable[str]) -> Iterator[str]:
-    """Return what Compose tells of ``extra_hosts`` as options; its first releases part name and address with a colon."""
+    """Return what Compose tells of ``extra_hosts`` as options; earlier releases of it part them with a colon."""
     if isinstance(told, Mapping):
         yield from (f"{name}:{address}" for name, address in told.items())
         return

@@ -206,12 +206,11 @@ def mounts_of(
 
 
 def ids_of(results: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return ids by name, from what loops of docker_secret and docker_config have registered."""
+    """Return ids by name, from what a loop of docker_config has registered."""
     return dict(_ids(results))
 
 
 def _ids(results: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     for each in results:
-        identifier = each.get("secret_id") or each.get("config_id")
-        if identifier:
-            yield str(each["item"]["name"]), str(identifier)
+        if each.get("config_id"):
+            yield str(each["item"]["name"]), str(each["config_id"])

@@ -167,10 +167,11 @@ def test_services_see_them_by_id_and_what_check_mode_has_not_made_by_none() -> N
     password = next(each["name"] for each in found if each["kind"] == "secret")
     results = [
         {"item": {"name": "mlflow_ssh_config_0123456789abcdef"}, "config_id": "c1"},
-        {"item": {"name": "mlflow_haproxy.cfg_0123456789abcdef"}, "config_id": "c2"},
-        {"item": {"name": password}, "secret_id": None, "changed": True},
+        {"item": {"name": "mlflow_haproxy.cfg_0123456789abcdef"}, "config_id": None, "changed": True},
     ]
-    mounts = mlflow_swarm_mounts(found, results)
+    assert mlflow_swarm_mounts(found, {password: "s1"}, results)["mlflow"]["secrets"][0]["secret_id"] == "s1"
+    mounts = mlflow_swarm_mounts(found, {}, results)
+    assert [each["config_id"] for each in mounts["gateway"]["configs"]] == ["unknown"]
     assert mounts["gateway"]["secrets"] == []
     assert [each["config_id"] for each in mounts["mlflow"]["configs"]] == ["c1"]
     assert mounts["mlflow"]["secrets"] == [
