@@ -28,7 +28,7 @@ options:
     default: 10%
   refuse:
     description:
-      - Below which free space a place is C(full), so that no cutover is begun.
+      - Below which free space a place is C(full), so that no storage switch to there is begun.
     type: str
     default: 5%
   quota_bytes:

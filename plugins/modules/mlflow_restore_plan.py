@@ -98,6 +98,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore import plan
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.operations import Restore
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.restore.record import RestoreRecord
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.space import volume_free_bytes
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 
 
@@ -115,6 +116,7 @@ def findings(stack: Stack, seen: Seen, restart_seconds: int) -> plan.Findings:
         free_bytes=shutil.disk_usage(stack.settings.directory).free,
         now=time.time(),
         restart_seconds=restart_seconds,
+        volume_free_bytes=volume_free_bytes(stack),
     )
 
 

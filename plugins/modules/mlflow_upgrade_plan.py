@@ -79,6 +79,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.modul
     end,
     settings_of,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.space import volume_free_bytes
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import Stack
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade import plan
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.upgrade.images import look_into
@@ -105,6 +106,7 @@ def find_out(stack: Stack, record: UpgradeRecord, restart_seconds: int) -> plan.
         and schema.state == "current"
         and schema.login != "behind"
         and not record.changes_postgres,
+        volume_free_bytes=volume_free_bytes(stack),
     )
 
 

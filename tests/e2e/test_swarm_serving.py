@@ -171,9 +171,7 @@ def test_a_database_elsewhere_takes_the_place_of_the_own_one_and_gives_it_back(
     elsewhere = f"postgresql://postgres@{served.home.host}:15432/postgres"
     switched = {"mlflow_stack_backend_store_switch": True}
     try:
-        output = fails(
-            served.play("site.yml", "--skip-tags", "verify", mlflow_stack_backend_store=elsewhere)
-        )
+        output = fails(served.play("site.yml", "--skip-tags", "verify", mlflow_stack_backend_store=elsewhere))
         assert "No playbook moves what a swarm serves" in output
         outside = {"mlflow_stack_backend_store": elsewhere}
         passes(served.play("site.yml", "--skip-tags", "verify", **outside, **switched))

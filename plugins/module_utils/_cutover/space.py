@@ -47,6 +47,21 @@ def places(stack: Stack, quota: int) -> list[Place]:
             program.end()
 
 
+def volume_free_bytes(stack: Stack) -> int | None:
+    """Return what is free where the engine keeps the database's volume.
+
+    None where that is the disk of the stack's directory, where the database is elsewhere, and where nobody can tell
+    from here.
+    """
+    is_here = stack.database.startswith("sqlite:") or (
+        bool(stack.project.postgres_image) and not stack.project.on_swarm
+    )
+    root = docker.root_directory() if is_here else None
+    if root is None or root.stat().st_dev == stack.settings.directory.stat().st_dev:
+        return None
+    return shutil.disk_usage(root).free
+
+
 _Look = Callable[[Program, str], Place]
 
 

@@ -618,9 +618,9 @@ _TABLE = (
     Cause(
         "space_reserved",
         "space",
-        "So little space is free that no cutover is begun",
-        "Make room, or have it enlarged, before the next switch or upgrade: playbooks/tidy.yml deletes what nothing "
-        "needs any more. The limit is mlflow_stack_capacity_refuse.",
+        "So little space is free that no storage switch to there is begun",
+        "Make room, or have it enlarged, before the next storage switch: playbooks/tidy.yml deletes what nothing needs "
+        "any more. The limit is mlflow_stack_capacity_refuse.",
     ),
     Cause(
         "gateway_unreachable",

@@ -195,7 +195,7 @@ def _amount(_: click.Context, option: click.Parameter, text: str) -> Amount:
     callback=_amount,
     default="0",
     show_default=True,
-    help="Free space below which no cutover is begun, likewise.",
+    help="Free space below which no storage switch to there is begun, likewise.",
 )
 @click.option(
     "--quota",

@@ -28,7 +28,7 @@ class Limits:
         backup_hours: Age of the last good backup; 0 for any.
         expiry_days: Days until a certificate ends; 0 for any.
         space_warn: Free space below which a place is low.
-        space_refuse: Free space below which no cutover is begun.
+        space_refuse: Free space below which no storage switch to there is begun.
         account_quota: Bytes that the SFTP account may hold; 0 for no quota.
     """
 

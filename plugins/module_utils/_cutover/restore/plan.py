@@ -40,6 +40,7 @@ class Findings:
         lost: Models and tables that MLflow knows now, whose files neither the store nor the snapshot has; None where
             nobody asked.
         free_bytes: Free for the stack's directory.
+        volume_free_bytes: Free where the database's volume is; None where that is the same disk, or nobody can tell.
         now: Seconds since the epoch.
         restart_seconds: How long closing MLflow and opening it again takes.
     """
@@ -55,6 +56,7 @@ class Findings:
     free_bytes: int
     now: float
     restart_seconds: float
+    volume_free_bytes: int | None = None
 
 
 def require_restorable(record: RestoreRecord, found: Findings, *, check: bool) -> None:
@@ -130,6 +132,13 @@ def _of_space(record: RestoreRecord, found: Findings) -> Iterator[str]:
         yield (
             f"The restore may need {readable_size(needed)}, and {readable_size(found.free_bytes)} are free for the "
             "stack's directory. Make room."
+        )
+    # Until it is committed, PostgreSQL has both contents; of SQLite, the next file is written beside the other.
+    content, free = max(found.bytes, found.fetched_bytes), found.volume_free_bytes
+    if free is not None and free < content:
+        yield (
+            f"The restored database may need {readable_size(content)}, and {readable_size(free)} are free for its "
+            "volume, in Docker's directory. Make room."
         )
     coming = sum(found.lacking.values())
     if found.store_free_bytes is not None and found.store_free_bytes < coming:

@@ -26,6 +26,8 @@ _RUNS_A_SECOND = 1_400
 _COPIES = 2
 # What the migration of a file works on.
 _SQLITE_COPIES = 3
+# The next cluster, and its log while the dump is restored.
+_CLUSTER_COPIES = 2
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Findings:
         bytes: Size of the database.
         is_sqlite: Whether it is a file, of which the migration makes copies.
         free_bytes: Free where the backup is written.
+        volume_free_bytes: Free where the database's volume is; None where that is the same disk, or nobody can tell.
         restart_seconds: How long closing MLflow and opening it again takes.
         rolls: Whether servers of two versions may serve beside each other, one taking the other's place.
     """
@@ -72,6 +75,7 @@ class Findings:
     free_bytes: int
     restart_seconds: float
     rolls: bool = False
+    volume_free_bytes: int | None = None
 
 
 def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
@@ -84,10 +88,8 @@ def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
     if found.schema.state == "empty":
         raise RefusedError("The deployed database is empty. Nothing was changed", "Run site.yml")
     _require_postgres(found.before, found.after)
-    if not found.rolls:
-        _require_space(found)
     source, target = found.before, found.after
-    return record.updated(
+    following = record.updated(
         source=replace(
             record.source, mlflow=source.mlflow, revision=found.schema.revision, postgres=source.postgres
         ),
@@ -99,6 +101,9 @@ def planned(record: UpgradeRecord, found: Findings) -> UpgradeRecord:
         ),
         changes_login=found.schema.login == "behind",
     )
+    if not found.rolls:
+        _require_space(following, found)
+    return following
 
 
 def describe(record: UpgradeRecord, found: Findings) -> list[str]:
@@ -142,14 +147,22 @@ def _require_postgres(before: Image, after: Image) -> None:
         )
 
 
-def _require_space(found: Findings) -> None:
-    copies = _COPIES + (_SQLITE_COPIES if found.is_sqlite and found.schema.state == "behind" else 0)
-    place = Place("the stack's directory", found.free_bytes)
-    if not fits(place, copies * found.bytes, HOST_RESERVE):
+def _require_space(record: UpgradeRecord, found: Findings) -> None:
+    beside = _SQLITE_COPIES if found.is_sqlite and found.schema.state == "behind" else 0
+    beside += _CLUSTER_COPIES if record.replaces_cluster else 0
+    if found.volume_free_bytes is None:
+        _require_room("the stack's directory", found.free_bytes, _COPIES + beside, found)
+        return
+    _require_room("the stack's directory", found.free_bytes, _COPIES, found)
+    _require_room("the database's volume, in Docker's directory", found.volume_free_bytes, beside, found)
+
+
+def _require_room(name: str, free: int, copies: int, found: Findings) -> None:
+    place = Place(name, free)
+    if copies and not fits(place, copies * found.bytes, HOST_RESERVE):
         raise RefusedError(
             f"The database has {readable_size(found.bytes)}, of which {copies} copies may be needed at once, and "
-            f"{readable_size(found.free_bytes)} are free for the stack's directory"
-            f"{reserve(place, HOST_RESERVE)}. Nothing was changed",
+            f"{readable_size(free)} are free for {name}{reserve(place, HOST_RESERVE)}. Nothing was changed",
             "Make room",
         )
 

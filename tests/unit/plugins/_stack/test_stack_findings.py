@@ -57,7 +57,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "other database on a swarm": (
         {"database": SERVICE, "served_by": "swarm", "managers": ["one"]},
         {"database": "postgresql://elsewhere/m", "served_by": "swarm"},
-        ["No playbook moves what a swarm serves: copy the database", "Or set mlflow_stack_backend_store back"],
+        [
+            "No playbook moves what a swarm serves: copy the database",
+            "Or set mlflow_stack_backend_store back",
+        ],
     ),
     "Compose's on a swarm": (
         {"served_by": "swarm", "managers": ["one"]},

@@ -252,6 +252,11 @@ def test_the_plan_where_nothing_is_lost_or_lacking() -> None:
         (restore(), {"free_bytes": 1 << 20}, "1.0 MiB are free"),
         (
             restore(),
+            {"volume_free_bytes": 4 << 20},
+            "may need 5.0 MiB, and 4.0 MiB are free for its volume, in Docker's directory",
+        ),
+        (
+            restore(),
             {"store_free_bytes": 2047},
             "come back are 2.0 KiB, and 2.0 KiB are free in the store /mlruns",
         ),

@@ -1,5 +1,6 @@
 """What an upgrade is to do, and what it refuses."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -215,6 +216,10 @@ def test_the_plan_of_a_next_postgresql() -> None:
     assert record.replaces_cluster
     text = "\n".join(plan.describe(record, found))
     assert "PostgreSQL 15 becomes 17" in text
+    with pytest.raises(RefusedError, match=r"of which 2 copies .* free for the database's volume"):
+        plan.planned(
+            upgrade(target=target), dataclasses.replace(found, is_sqlite=False, volume_free_bytes=1 << 20)
+        )
     assert "schema stays ccc" in text
 
 
@@ -264,6 +269,10 @@ def test_a_swarm_keeps_the_major_version_of_its_postgresql() -> None:
         ({"schema": schema("empty")}, "is empty"),
         ({"schema": schema("broken", left_over=("x",))}, "did not end"),
         ({"free_bytes": 1 << 20}, "1.0 MiB are free"),
+        (
+            {"volume_free_bytes": 70 << 20},
+            "of which 3 copies .* 70.0 MiB are free for the database's volume, in Docker's directory, of which",
+        ),
         (
             {"bytes": 9 << 29},
             "9.0 GiB are free for the stack's directory, of which 64.0 MiB have to stay free",
