@@ -18,6 +18,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.passfil
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.readiness import (
     Holder,
     Pin,
+    closed_home,
     gateways_of,
     unready,
 )
@@ -64,6 +65,12 @@ def mlflow_swarm_gateways(nodes: Iterable[Mapping[str, Any]], label: str) -> lis
     return gateways_of([Node(**each) for each in nodes], label)
 
 
+def mlflow_swarm_closed_home(host: Mapping[str, Any], name: str) -> list[str]:
+    """Return why containers of the stack's home would not get into the swarm's networks."""
+    own = [Node(**each) for each in host["nodes"] or () if each["id"] == host["swarm"]["node"]]
+    return [reason for node in own for reason in closed_home(name, node.availability, node.id)]
+
+
 def _pair(ids: Sequence[Any]) -> tuple[int, int]:
     uid, gid = ids
     return int(uid), int(gid)
@@ -79,4 +86,5 @@ class FilterModule:
             "mlflow_database_apart": mlflow_database_apart,
             "mlflow_swarm_unready": mlflow_swarm_unready,
             "mlflow_swarm_gateways": mlflow_swarm_gateways,
+            "mlflow_swarm_closed_home": mlflow_swarm_closed_home,
         }

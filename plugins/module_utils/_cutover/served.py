@@ -17,6 +17,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import Project
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node, node_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.readiness import closed_home
 
 # Beside LABEL: two stacks of a swarm may have the same directory on different homes.
 PROJECT_LABEL = "freegee.mlflow_sftp.project"
@@ -80,5 +81,19 @@ def tasks_of(service: str) -> list[Mapping[str, Any]]:
 
 def nodes() -> list[Node]:
     """Return the nodes, as the managers see them."""
-    ids = docker.run("node", "ls", "--quiet").split()
+    return _inspected(*docker.run("node", "ls", "--quiet").split())
+
+
+def closed() -> list[str]:
+    """Return why containers of this host, the stack's home, would not get into the swarm's networks.
+
+    Nothing where the swarm cannot say; whatever is asked of it next, tells why.
+    """
+    with contextlib.suppress(CutoverError):
+        (node,) = _inspected("self")
+        return list(closed_home(node.hostname, node.availability, node.id))
+    return []
+
+
+def _inspected(*ids: str) -> list[Node]:
     return [node_of(each) for each in json.loads(docker.run("node", "inspect", *ids))]

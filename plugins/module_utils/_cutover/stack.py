@@ -19,7 +19,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import served
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import closed, served
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker import admission
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
@@ -195,30 +195,32 @@ class Stack:
         docker.remove(name)
         networks = networks or self.project.networks
         database = database or self.database
-        docker.run(
-            *("container", "run", "--detach", "--name", name, "--pull=never", "--stop-timeout=2"),
-            # What the copy reports is read from there.
-            "--log-driver=json-file",
-            *docker.RESTRICTED,
-            *docker.NO_PROXIES,
-            f"--label={LABEL}={self.settings.directory}",
-            *(f"--label={name}={value}" for name, value in (labels or {}).items()),
-            f"--network={networks[0]}",
-            *(f"--add-host={each}" for each in self.project.hosts),
-            *(f"--volume={volume}" for volume in self._data(database, [*volumes, *self.login()])),
-            # The value has a password: only the client's environment holds it.
-            "--env=MLFLOW_BACKEND_STORE_URI",
-            "--env=MLFLOW_TRACKING_URI=http://mlflow:5000",
-            *([f"--env=MLFLOW_SFTP_SSH_CONFIG={ssh_config}"] if ssh_config else []),
-            image or self.project.image,
-            *(command or ("sleep", "infinity")),
-            environment={"MLFLOW_BACKEND_STORE_URI": database},
-        )
         try:
+            docker.run(
+                *("container", "run", "--detach", "--name", name, "--pull=never", "--stop-timeout=2"),
+                # What the copy reports is read from there.
+                "--log-driver=json-file",
+                *docker.RESTRICTED,
+                *docker.NO_PROXIES,
+                f"--label={LABEL}={self.settings.directory}",
+                *(f"--label={name}={value}" for name, value in (labels or {}).items()),
+                f"--network={networks[0]}",
+                *(f"--add-host={each}" for each in self.project.hosts),
+                *(f"--volume={volume}" for volume in self._data(database, [*volumes, *self.login()])),
+                # The value has a password: only the client's environment holds it.
+                "--env=MLFLOW_BACKEND_STORE_URI",
+                "--env=MLFLOW_TRACKING_URI=http://mlflow:5000",
+                *([f"--env=MLFLOW_SFTP_SSH_CONFIG={ssh_config}"] if ssh_config else []),
+                image or self.project.image,
+                *(command or ("sleep", "infinity")),
+                environment={"MLFLOW_BACKEND_STORE_URI": database},
+            )
             for network in networks[1:]:
                 docker.run("network", "connect", network, name)
-        except CutoverError:
+        except CutoverError as error:
             docker.remove(name)
+            if self.project.on_swarm and (reasons := closed()):
+                raise CutoverError(error.seen, " ".join(reasons)) from error
             raise
 
     def end_tidying(self) -> None:

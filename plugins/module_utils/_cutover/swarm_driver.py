@@ -29,6 +29,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import PYTHON
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import (
+    closed,
     nodes,
     services_of,
     tasks_of,
@@ -130,7 +131,7 @@ class SwarmDriver:
         self._changed = False
 
     def require_steady(self, replicas: int, *, closes: bool) -> None:
-        reasons = list(steadiness.findings(self._progress(), nodes(), replicas, closes=closes))
+        reasons = [*closed(), *steadiness.findings(self._progress(), nodes(), replicas, closes=closes)]
         if reasons:
             raise RefusedError(f"{' '.join(reasons)} Nothing was changed")
         self._require_entry()

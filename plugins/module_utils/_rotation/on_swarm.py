@@ -15,6 +15,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import (
+    closed,
     filters,
     nodes,
     services_of,
@@ -63,13 +64,16 @@ class ServedSecrets:
         self._directory = stack.settings.directory
 
     def require_quiet(self, parts: Sequence[str], asked: Collection[str]) -> None:
-        """Refuse to begin where a server would keep the old secret, or there are too few of them.
+        """Refuse to begin where a server would keep the old secret, there are too few, or the home cannot ask them.
 
         Args:
             parts: The services, by what follows the project in their names.
             asked: Ids of the nodes that the run can ask.
         """
-        found = list(unquiet(nodes(), asked, [self._progress(part) for part in parts]))
+        found = [
+            *(f"{each} Nothing was changed." for each in closed()),
+            *unquiet(nodes(), asked, [self._progress(part) for part in parts]),
+        ]
         if found:
             raise RefusedError(" ".join(found))
 

@@ -51,6 +51,23 @@ def runs_tasks(node: Node) -> bool:
     return node.state == "ready" and node.availability == "active"
 
 
+def closed_home(name: str, availability: str, node: str = "") -> Iterator[str]:
+    """Say why containers of the stack's home would not get into the swarm's networks; nothing where they do.
+
+    Args:
+        name: The home's.
+        availability: The one that it has, or is to have.
+        node: Id of its node; empty where there is none yet.
+    """
+    if availability != "active":
+        by_hand = f", or run `docker node update --availability active {node}` on it" if node else ""
+        yield (
+            f"{name} is the stack's home, and its availability is {availability}: a swarm lets no container of that "
+            "node into its networks, and playbooks and jobs ask database and servers from there. Set "
+            f"docker_swarm_availability of the home to active{by_hand}."
+        )
+
+
 def has_label(node: Node, label: str) -> bool:
     """Whether a node has a label; without a label, each has it."""
     return not label or node.labels.get(label) == "true"

@@ -8,7 +8,10 @@ from ipaddress import ip_address
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._inputs.addresses import bind_problem
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.passfile import secrets_left
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.readiness import runs_tasks
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.readiness import (
+    closed_home,
+    runs_tasks,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.serving import HOMES, Serving
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.sight import MANAGERS, WORKERS, Sight
 
@@ -28,8 +31,6 @@ def of_serving(sight: Sight) -> Iterator[str]:
     yield from _of_ports(serving, sight)
     if serving.pins_database:
         yield from _of_database(serving, sight)
-    if not [name for name in sight.wanted.hosts if _is_active(sight, name)]:
-        yield "No host of the swarm is active, so that nothing would run. Set docker_swarm_availability to active."
 
 
 def _of_home(serving: Serving, sight: Sight) -> Iterator[str]:
@@ -43,6 +44,10 @@ def _of_home(serving: Serving, sight: Sight) -> Iterator[str]:
             f"{serving.homes[0]} has mlflow_stack_engine swarm, and is no host of {MANAGERS}: services are changed "
             f"through a manager. Add it there, or put one of {MANAGERS} into {HOMES} in its place."
         )
+    else:
+        (home,) = serving.homes
+        node = sight.members[home].id if home in sight.members else ""
+        yield from closed_home(home, _availability(sight, home), node)
 
 
 def _of_state(serving: Serving) -> Iterator[str]:
@@ -195,5 +200,9 @@ def _labels_of(sight: Sight, name: str) -> dict[str, object]:
 
 
 def _is_active(sight: Sight, name: str) -> bool:
+    return _availability(sight, name) == "active"
+
+
+def _availability(sight: Sight, name: str) -> str:
     there = sight.members[name].availability if name in sight.members else "active"
-    return (sight.wanted.wishes[name].availability or there) == "active"
+    return sight.wanted.wishes[name].availability or there

@@ -131,12 +131,32 @@ def test_nodes_are_required_to_be_ready_before_services_change() -> None:
     ]
     given: dict[str, Any] = {
         **HOME,
-        "__docker_swarm_host": {"nodes": nodes},
+        "__docker_swarm_host": {"nodes": nodes, "swarm": {"node": "n1"}},
         "__mlflow_stack_host": DEPLOYED,
         "hostvars": {"one": {"__mlflow_stack_swarm_holder": holder}, "two": {}},
     }
     (finding,) = on_swarm("swarm_unready", **given)
     assert "h2 (n2) is a ready and active node of the swarm" in finding
+    nodes[0]["availability"] = "drain"
+    _, closed = on_swarm("swarm_unready", **given)
+    assert "this is the stack's home" in closed
+    # A real run makes a home active that is to be, and check mode asks nothing from there.
+    checked = {**given, "ansible_check_mode": True}
+    assert len(on_swarm("swarm_unready", **checked)) == 1
+
+
+@pytest.mark.parametrize("availability", ["active", "drain"])
+def test_what_a_home_cannot_ask_is_not_predicted(availability: str) -> None:
+    node = {"id": "n1", "hostname": "h1", "role": "manager", "availability": availability, "state": "ready"}
+    swarm = {"node": "n1", "cluster": "c"}
+    given: dict[str, Any] = {
+        **HOME,
+        "__docker_swarm_host": {"engine": "answers", "nodes": [node], "swarm": swarm},
+        "__mlflow_stack_swarm_objects": [{"service": "mlflow"}, {"service": "gateway"}],
+    }
+    assert on_swarm("swarm_predictable", **given) is True
+    predicted = on_swarm("swarm_predictable", **{**given, "ansible_check_mode": True})
+    assert predicted is (availability == "active")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +185,8 @@ def test_the_database_does_not_begin_empty_beside_its_volume(
             "nodes": [
                 {**node, "id": "n1", "hostname": "h1", "labels": labels},
                 {**node, "id": "n2", "hostname": "h2"},
-            ]
+            ],
+            "swarm": {"node": "n1"},
         },
         "__mlflow_stack_host": host,
         "hostvars": {name: {"__mlflow_stack_swarm_holder": each} for name, each in holders.items()},

@@ -143,6 +143,7 @@ class Servers:
         monkeypatch.setattr(swarm.driver, "_described", lambda: BEFORE)
         monkeypatch.setattr(swarm.driver, "_progress", lambda: Progress("mlflow_mlflow", 2, 2, "", ""))
         monkeypatch.setattr(swarm_driver, "nodes", lambda: [])
+        monkeypatch.setattr(swarm_driver, "closed", lambda: [])
         monkeypatch.setattr(swarm_driver, "_answer_of", self._answer)
         monkeypatch.setattr(swarm_driver.docker, "remove", self.left.discard)
 
@@ -173,6 +174,15 @@ def test_servers_with_another_login_than_the_homes_are_left_alone(
         swarm.driver.require_steady(2, closes=True)
     assert "run site.yml" in error.value.remedy
     assert not servers.left
+
+
+def test_a_home_that_cannot_ask_its_servers_closes_nothing(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Servers(swarm, monkeypatch)
+    monkeypatch.setattr(swarm_driver, "closed", lambda: ["The home is drained."])
+    with pytest.raises(RefusedError, match=r"The home is drained\. Nothing was changed"):
+        swarm.driver.require_steady(2, closes=True)
 
 
 class Candidate:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.filter.mlflow_swarm_serving import (
+    mlflow_swarm_closed_home,
     mlflow_swarm_gateways,
     mlflow_swarm_unready,
 )
@@ -83,3 +84,15 @@ def test_a_database_that_would_begin_empty(holders: Any, begins: bool, words: st
 def test_a_drained_node_has_no_gateway_and_a_label_by_hand_counts(label: str, ids: list[str]) -> None:
     nodes = [node(1), node(2, edge="true"), node(3, "drain", edge="true"), node(4, state="down", edge="true")]
     assert mlflow_swarm_gateways(nodes, label) == ids
+
+
+@pytest.mark.parametrize(
+    ("own", "closed"), [("n1", False), ("n2", True), ("n3", True), ("n4", False), ("", False)]
+)
+def test_containers_of_a_home_that_is_not_active_reach_no_server(own: str, closed: bool) -> None:
+    nodes = [node(1), node(2, "drain"), node(3, "pause"), node(4, state="down")]
+    findings = mlflow_swarm_closed_home({"nodes": nodes, "swarm": {"node": own}}, "one")
+    assert len(findings) == closed
+    assert all(f"`docker node update --availability active {own}`" in each for each in findings)
+    # Of a host that manages no swarm.
+    assert mlflow_swarm_closed_home({"nodes": None, "swarm": {"node": own}}, "one") == []

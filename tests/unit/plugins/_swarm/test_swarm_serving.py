@@ -209,12 +209,38 @@ def test_workers_on_drained_nodes_alone_are_told() -> None:
     assert decided(wishes=wishes, dask=True, dask_label="jobs").findings == ()
 
 
-def test_a_swarm_without_an_active_node_is_told() -> None:
+def home(availability: str) -> dict[str, Host]:
+    """The swarm with a home of an availability."""
+    hosts = found()
+    first, *nodes = hosts["one"].nodes or ()
+    hosts["one"] = replace(hosts["one"], nodes=(replace(first, availability=availability), *nodes))
+    return hosts
+
+
+@pytest.mark.parametrize(
+    ("wished", "there", "told"),
+    [
+        ("", "active", ""),
+        ("", "drain", "its availability is drain: a swarm lets no container of that node into its networks"),
+        ("", "pause", "its availability is pause"),
+        ("drain", "active", "its availability is drain"),
+        # The same run makes it so.
+        ("active", "drain", ""),
+    ],
+)
+def test_a_home_whose_containers_reach_nothing_is_told(wished: str, there: str, told: str) -> None:
+    findings = decided(home(there), wishes={**WISHES, "one": Wish(availability=wished)}).findings
+    assert len(findings) == bool(told)
+    assert f"one is the stack's home, and {told}" in "".join(findings) or not told
+    assert all("run `docker node update --availability active n1` on it." in each for each in findings)
+
+
+def test_a_swarm_that_is_to_be_made_needs_an_active_home_as_well() -> None:
+    fresh = {name: replace(each, swarm=Swarm(), nodes=None, services=None) for name, each in found().items()}
     wishes = {name: Wish(availability="drain") for name in NAMES}
-    findings = decided(wishes=wishes, store="postgresql://u@h/d").findings
-    assert findings == (
-        "No host of the swarm is active, so that nothing would run. Set docker_swarm_availability to active.",
-    )
+    findings = decided(fresh, wishes=wishes, store="postgresql://u@h/d").findings
+    (finding,) = [each for each in findings if "is the stack's home" in each]
+    assert finding.endswith("Set docker_swarm_availability of the home to active.")
 
 
 def test_a_lost_quorum_and_another_architecture_are_told_with_it() -> None:
