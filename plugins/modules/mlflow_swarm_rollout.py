@@ -15,6 +15,7 @@ description:
   - M(community.docker.docker_swarm_service) ends as soon as a swarm has taken a description. Whether tasks of it run,
     or the swarm has gone back to the description before, shows later.
   - Fails where an update was rolled back or is paused, and where the time is over, with what the tasks ended with.
+  - On a paused node, a swarm leaves a task of a global service as it is. The module warns, and waits for no other.
 extends_documentation_fragment:
   - freegee.mlflow_sftp.attributes
   - freegee.mlflow_sftp.attributes.read_only
@@ -47,7 +48,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 services:
-  description: How far each service is, with C(service), C(current), C(desired), C(update), C(said) and C(errors).
+  description:
+    - How far each service is, with C(service), C(current), C(desired), C(update), C(said), C(errors) and C(kept), the
+      ids of paused nodes that run the service as it was described before.
   returned: success
   type: list
   elements: dict
@@ -58,6 +61,7 @@ services:
       update: completed
       said: update completed
       errors: []
+      kept: []
 """
 
 import json
@@ -67,6 +71,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import ask
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node, node_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout import (
     Progress,
     is_moving,
@@ -86,7 +91,14 @@ def look(module: AnsibleModule, name: str) -> Progress:
     ids = ask(module, _PATIENCE, "service", "ps", "--quiet", "--no-trunc", name).split()
     # One that is gone meanwhile is no error.
     output = module.run_command(["docker", "inspect", "--type=task", *ids])[1] if ids else ""
-    return progress_of(service, json.loads(output or "[]"))
+    return progress_of(service, json.loads(output or "[]"), [node.id for node in paused(module)])
+
+
+def paused(module: AnsibleModule) -> list[Node]:
+    """Return the nodes that a swarm gives nothing new."""
+    ids = ask(module, _PATIENCE, "node", "ls", "--quiet").split()
+    nodes = [node_of(each) for each in json.loads(ask(module, _PATIENCE, "node", "inspect", *ids))]
+    return [node for node in nodes if node.availability == "pause"]
 
 
 def wait_for(module: AnsibleModule, name: str, deadline: float) -> Progress:
@@ -97,6 +109,7 @@ def wait_for(module: AnsibleModule, name: str, deadline: float) -> Progress:
         touched = touched or is_moving(progress)
         said = verdict(progress, touched)
         if said == "settled":
+            tell_kept(module, progress)
             return progress
         if said == "failed":
             module.fail_json(f"The swarm did not keep what was asked for. {progress}. {log(module, name)}")
@@ -104,6 +117,17 @@ def wait_for(module: AnsibleModule, name: str, deadline: float) -> Progress:
             late = f"The service does not run as described after {module.params['timeout']} s"
             module.fail_json(f"{late}. {progress}. {log(module, name)}")
         time.sleep(_PAUSE)
+
+
+def tell_kept(module: AnsibleModule, progress: Progress) -> None:
+    """Warn of paused nodes that run the service as it was described before."""
+    kept = [f"{node.hostname} ({node.id})" for node in paused(module) if node.id in progress.kept]
+    if kept:
+        module.warn(
+            f"{progress.service} goes on as it was described before on {', '.join(kept)}: a swarm changes nothing on a "
+            "paused node. It makes up for it by itself once the node is active again (docker_swarm_availability, or "
+            "`docker node update --availability active`)."
+        )
 
 
 def log(module: AnsibleModule, name: str) -> str:
@@ -128,7 +152,7 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     for name in module.params["services"]:
         progress = wait_for(module, name, deadline)
-        found.append({**asdict(progress), "errors": list(progress.errors)})
+        found.append({**asdict(progress), "errors": list(progress.errors), "kept": list(progress.kept)})
     module.exit_json(services=found)
 
 

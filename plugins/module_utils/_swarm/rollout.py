@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ class Progress:
             ``rollback_paused``, ``rollback_completed``; empty for none.
         said: What the swarm says of that update.
         errors: What tasks ended with, the newest first.
+        kept: Ids of paused nodes whose task is of an earlier description, which the swarm leaves there.
     """
 
     service: str
@@ -36,6 +37,7 @@ class Progress:
     update: str = ""
     said: str = ""
     errors: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         update = f", update {self.update}" if self.update else ""
@@ -44,19 +46,28 @@ class Progress:
         return f"{text} ({'; '.join(details)})" if details else text
 
 
-def progress_of(service: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> Progress:
+def progress_of(
+    service: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], paused: Collection[str] = ()
+) -> Progress:
     """Return how far a service is.
 
     Args:
         service: What ``docker service inspect`` shows of it.
         tasks: What ``docker inspect --type task`` shows of its tasks.
+        paused: Ids of the nodes that are paused; for a global service.
     """
     spec = service["Spec"]
     wanted = [task for task in tasks if task.get("DesiredState") == _RUNNING]
     template = spec["TaskTemplate"]
+    replicated = (spec.get("Mode") or {}).get("Replicated")
+    # Tasks of a global service stay on a paused node as they are, and their update ends without them.
+    kept = [
+        task
+        for task in wanted
+        if not replicated and task.get("NodeID") in paused and not _is_of(task, template)
+    ]
+    wanted = [task for task in wanted if task not in kept]
     current = [task for task in wanted if _runs(task) and _is_of(task, template)]
-    mode = spec.get("Mode") or {}
-    replicated = mode.get("Replicated")
     status = service.get("UpdateStatus") or {}
     return Progress(
         spec["Name"],
@@ -66,6 +77,7 @@ def progress_of(service: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) 
         status.get("State") or "",
         status.get("Message") or "",
         tuple(_errors(tasks)),
+        tuple(str(task["NodeID"]) for task in kept),
     )
 
 

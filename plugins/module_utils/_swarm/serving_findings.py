@@ -98,27 +98,27 @@ def _of_front(serving: Serving, sight: Sight) -> Iterator[str]:
             f"mlflow_gateway_bind is {serving.bind}; a swarm publishes a port on all addresses of a node. Leave it at "
             "0.0.0.0, and let the firewall of the nodes say who may come."
         )
-    if serving.gateway_label and not _labelled(sight, serving.gateway_label):
-        yield (
-            f"mlflow_stack_gateway_label is {serving.gateway_label}, and no node has that label, so that no gateway "
-            f'would run. Give it to nodes: docker_swarm_labels: {{{serving.gateway_label}: "true"}}.'
-        )
+    if serving.gateway_label:
+        yield from _of_places(sight, "mlflow_stack_gateway_label", serving.gateway_label, "gateway")
 
 
 def _of_jobs(serving: Serving, sight: Sight) -> Iterator[str]:
-    label = serving.dask_label if serving.dask else ""
-    if not label:
-        return
+    if serving.dask and serving.dask_label:
+        yield from _of_places(sight, "mlflow_stack_dask_label", serving.dask_label, "worker")
+
+
+def _of_places(sight: Sight, variable: str, label: str, what: str) -> Iterator[str]:
+    """Require a node that has a label and may run something."""
     labelled = _labelled(sight, label)
     if not labelled:
         yield (
-            f"mlflow_stack_dask_label is {label}, and no node has that label, so that no worker would run. Give it to "
-            f'nodes: docker_swarm_labels: {{{label}: "true"}}.'
+            f"{variable} is {label}, and no node has that label, so that no {what} would run. Give it to nodes: "
+            f'docker_swarm_labels: {{{label}: "true"}}.'
         )
     elif not [name for name in labelled if name not in sight.wanted.hosts or _is_active(sight, name)]:
         yield (
-            f"mlflow_stack_dask_label is {label}, and none of {', '.join(labelled)}, which have it, is active, so "
-            "that no worker would run. Set docker_swarm_availability of one to active."
+            f"{variable} is {label}, and none of {', '.join(labelled)}, which have it, is active, so that no {what} "
+            "would run. Set docker_swarm_availability of one to active."
         )
 
 

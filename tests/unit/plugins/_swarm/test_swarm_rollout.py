@@ -22,10 +22,16 @@ def service(mode: dict[str, Any] | None = None, update: dict[str, str] | None = 
 
 
 def task(
-    state: str = "running", desired: str = "running", container: Any = None, error: str = "", at: str = "1"
+    state: str = "running",
+    desired: str = "running",
+    container: Any = None,
+    error: str = "",
+    at: str = "1",
+    node: str = "n1",
 ) -> dict[str, Any]:
     spec = {"ContainerSpec": container or NEW, "ForceUpdate": 0}
     return {
+        "NodeID": node,
         "DesiredState": desired,
         "Spec": spec,
         "Status": {"State": state, "Err": error, "Timestamp": at} if error else {"State": state},
@@ -83,6 +89,33 @@ def test_whatever_a_swarm_starts_tasks_anew_for_decides(key: str, new: Any, old:
 def test_a_global_service_has_as_many_as_nodes_may_have_it() -> None:
     progress = progress_of(service({"Global": {}}), [task(), task("starting"), task(desired="shutdown")])
     assert (progress.current, progress.desired) == (1, 2)
+
+
+PAUSED = {"container": OLD, "node": "n2"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "tasks", "expected"),
+    [
+        # The swarm has called that update completed.
+        ("Global", [task(), task(**PAUSED)], (1, 1, ("n2",))),
+        ("Global", [task(container=OLD), task(**PAUSED)], (0, 1, ("n2",))),
+        # One of the present description counts, wherever it is, and is waited for.
+        ("Global", [task(), task(node="n2")], (2, 2, ())),
+        ("Global", [task(), task("starting", node="n2")], (1, 2, ())),
+        ("Global", [task(**PAUSED)], (0, 0, ("n2",))),
+        # Of a number of tasks, a swarm starts another one elsewhere.
+        ("Replicated", [task(), task(**PAUSED)], (1, 2, ())),
+    ],
+)
+def test_a_paused_node_keeps_what_it_has_of_a_global_service(
+    mode: str, tasks: list[dict[str, Any]], expected: tuple[int, int, tuple[str, ...]]
+) -> None:
+    given: dict[str, Any] = {"Global": {}} if mode == "Global" else {"Replicated": {"Replicas": 2}}
+    progress = progress_of(service(given), tasks, ["n2"])
+    assert (progress.current, progress.desired, progress.kept) == expected
+    # Nobody knows of one that is paused.
+    assert progress_of(service(given), tasks).kept == ()
 
 
 def test_what_tasks_ended_with_is_told_once_the_newest_first() -> None:

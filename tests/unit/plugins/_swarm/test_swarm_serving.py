@@ -201,12 +201,19 @@ def test_a_database_on_a_drained_node_is_told() -> None:
     assert "two has the label db, and is not active" in finding
 
 
-def test_workers_on_drained_nodes_alone_are_told() -> None:
-    wishes = {**WISHES, "three": Wish(labels={"jobs": "true"}, availability="drain")}
-    (finding,) = decided(wishes=wishes, dask=True, dask_label="jobs").findings
-    assert "none of three, which have it, is active, so that no worker would run" in finding
-    wishes["one"] = Wish(labels={"jobs": "true"})
-    assert decided(wishes=wishes, dask=True, dask_label="jobs").findings == ()
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [({"dask": True, "dask_label": "place"}, "worker"), ({"gateway_label": "place"}, "gateway")],
+)
+@pytest.mark.parametrize("availability", ["drain", "pause"])
+def test_what_would_be_on_drained_nodes_alone_is_told(
+    given: dict[str, Any], what: str, availability: str
+) -> None:
+    wishes = {**WISHES, "three": Wish(labels={"place": "true"}, availability=availability)}
+    (finding,) = decided(wishes=wishes, **given).findings
+    assert f"none of three, which have it, is active, so that no {what} would run" in finding
+    wishes["one"] = Wish(labels={"place": "true"})
+    assert decided(wishes=wishes, **given).findings == ()
 
 
 def home(availability: str) -> dict[str, Host]:
