@@ -145,6 +145,11 @@ taken:
   returned: success
   type: dict
   sample: {"443": nginx (4711)}
+published:
+  description: Those of RV(taken) that a container of a swarm's service has, with the service's name.
+  returned: success
+  type: dict
+  sample: {"443": mlflow_gateway}
 """
 
 import importlib.util
@@ -170,6 +175,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts i
 
 # Seconds; an engine without quorum takes up to 20 for each question.
 _PATIENCE = 90
+# Label of a service's containers, which a swarm gives them.
+_SERVICE = "com.docker.swarm.service.name"
 _ALL = "0.0.0.0"  # noqa: S104  # To be asked about.
 # Of documentation, so that no host is meant; connecting a datagram socket sends nothing.
 _AFAR = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
@@ -233,12 +240,22 @@ def taken(ports: Iterable[int]) -> Iterator[tuple[int, str]]:
             yield port, held
 
 
+def published(module: AnsibleModule, ports: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """Yield each port that a container of a swarm's service has on this host, with the service's name."""
+    shown = f'--format={{{{.Label "{_SERVICE}"}}}}'
+    for port in ports:
+        found = ask(module, _PATIENCE, "ps", f"--filter=publish={port}", f"--filter=label={_SERVICE}", shown)
+        for service in found.split()[:1]:
+            yield port, service
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Look at the host."""
     state, said, info = engine(module)
     swarm = swarm_of(info)
     manages = swarm.manager and swarm.cluster
     found = owners(module) if manages else None
+    held = dict(taken(module.params["ports"]))
     return {
         "engine": state,
         "said": said,
@@ -252,7 +269,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "nodes": nodes(module) if manages else None,
         "services": None if found is None else sorted(found),
         "owners": found,
-        "taken": dict(taken(module.params["ports"])),
+        "taken": held,
+        "published": dict(published(module, held)) if state == "answers" else {},
     }
 
 

@@ -84,6 +84,7 @@ class Host:
         services: Names of the swarm's services; None as for `nodes`.
         owners: The directory that each of them was made for, empty for none; by name.
         taken: Ports among those asked about that something listens on, with what is known of it; by number.
+        published: Those of them that a container of a swarm's service has, with the service's name; by number.
     """
 
     engine: str = "answers"
@@ -101,6 +102,7 @@ class Host:
     services: tuple[str, ...] | None = None
     owners: Mapping[str, str] = field(default_factory=dict)
     taken: Mapping[int, str] = field(default_factory=dict)
+    published: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def answers(self) -> bool:
@@ -170,7 +172,8 @@ def host_of(told: Mapping[str, Any] | None) -> Host | None:
     given["services"] = None if services is None else tuple(services)
     given["owners"] = dict(told.get("owners") or {})
     # On the way, the keys become text.
-    given["taken"] = {int(port): held for port, held in (told.get("taken") or {}).items()}
+    for name in ("taken", "published"):
+        given[name] = {int(port): held for port, held in (told.get(name) or {}).items()}
     return Host(**given)
 
 

@@ -149,16 +149,15 @@ def _of_owners(serving: Serving, sight: Sight) -> Iterator[str]:
 
 
 def _of_ports(serving: Serving, sight: Sight) -> Iterator[str]:
-    """Ports that gateways could not have; once there are gateways, they have them."""
-    if sight.manager and f"{serving.project}_gateway" in (sight.asked[sight.manager].services or ()):
-        return
+    """Ports that gateways could not have; those that are there have theirs."""
+    gateway = f"{serving.project}_gateway"
     wanted = {port: variable for variable, port in serving.ports.items() if port}
     for name, host in sight.asked.items():
         labelled = not serving.gateway_label or _labels_of(sight, name).get(serving.gateway_label) == "true"
         if not (labelled and _is_active(sight, name)):
             continue
         for port, held in host.taken.items():
-            if port in wanted:
+            if port in wanted and host.published.get(port) != gateway:
                 by = f" ({held})" if held else ""
                 yield (
                     f"Port {port} of {name} is taken{by}, and the gateway there could not have it. Stop what has it, "

@@ -158,8 +158,9 @@ def test_services_say_whose_they_are() -> None:
 
 
 def test_a_host_says_which_ports_are_taken_and_whose_services_are() -> None:
-    host = host_of({"engine": "answers", "owners": {"a": "/b"}, "taken": {"443": "nginx"}})
-    assert host == Host(owners={"a": "/b"}, taken={443: "nginx"})
+    ports = {"taken": {"443": "nginx"}, "published": {"80": "a"}}
+    host = host_of({"engine": "answers", "owners": {"a": "/b"}, **ports})
+    assert host == Host(owners={"a": "/b"}, taken={443: "nginx"}, published={80: "a"})
     assert host_of({"engine": "answers", "owners": None}) == Host()
 
 

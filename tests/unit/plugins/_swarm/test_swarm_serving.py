@@ -165,20 +165,30 @@ def test_services_of_others_are_told_with_all_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "services", "told"),
+    ("given", "published", "told"),
     [
-        ({}, (), True),
+        ({}, {}, True),
         # Its own gateway has it.
-        ({}, ("mlflow_gateway",), False),
-        ({"gateway_label": "db"}, (), False),
-        ({"ports": {"mlflow_gateway_https_port": 8443, "mlflow_gateway_http_port": 0}}, (), False),
+        ({}, {443: "mlflow_gateway"}, False),
+        ({}, {443: "shop_gateway"}, True),
+        # Another port than the one that its gateway has.
+        ({}, {80: "mlflow_gateway"}, True),
+        ({"project": "front"}, {443: "mlflow_gateway"}, True),
+        ({"gateway_label": "db"}, {}, False),
+        ({"ports": {"mlflow_gateway_https_port": 8443, "mlflow_gateway_http_port": 0}}, {}, False),
     ],
 )
+@pytest.mark.parametrize("services", [(), ("mlflow_gateway",)])
+@pytest.mark.parametrize("is_node", [True, False])
 def test_a_port_that_a_gateway_could_not_have_is_told(
-    given: Any, services: tuple[str, ...], told: bool
+    given: Any, published: dict[int, str], told: bool, services: tuple[str, ...], is_node: bool
 ) -> None:
     hosts = found()
-    hosts["three"] = replace(hosts["three"], taken={443: "nginx, process 7"})
+    hosts["three"] = replace(hosts["three"], taken={443: "nginx, process 7"}, published=published)
+    if not is_node:
+        hosts["three"] = replace(hosts["three"], swarm=Swarm())
+        hosts["one"] = replace(hosts["one"], nodes=(hosts["one"].nodes or ())[:2])
+    # Whether others serve already makes no difference.
     owners = dict.fromkeys(services, "/opt/mlflow-stack")
     hosts["one"] = replace(hosts["one"], services=services, owners=owners)
     findings = decided(hosts, **given).findings
