@@ -32,13 +32,16 @@ pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1800)]
 
 BACKUP, RESTORE = "playbooks/backup.yml", "playbooks/restore.yml"
 PASSWORD = "a-password-that-nobody-may-see"
+# One is what a virtualenv or cargo puts into a directory, which programs that copy files may then leave out.
+FILES = ("a.txt", "environment/CACHEDIR.TAG", "environment/b.txt")
+CACHE = "Signature: 8a477f597d28d172789f06886806bc55"
 # A run names its files and what is in them.
-CLIENT = """
+CLIENT = f"""
 import itertools, mlflow
 for number in itertools.count():
-    with mlflow.start_run(run_name=f"meanwhile {number}") as run:
-        for name in ("a.txt", "b.txt"):
-            mlflow.log_text(f"{name} of {run.info.run_id}", name)
+    with mlflow.start_run(run_name=f"meanwhile {{number}}") as run:
+        for name in {FILES}:
+            mlflow.log_text(f"{CACHE}: {{name}} of {{run.info.run_id}}", name)
 """
 
 
@@ -110,9 +113,9 @@ def unfinished_in(directory: Path) -> tuple[int, list[str]]:
     wrong = []
     for run, uri in rows:
         place = directory / "artifacts" / uri.removeprefix("/mlruns/")
-        for name in ("a.txt", "b.txt"):
+        for name in FILES:
             file = place / name
-            if not file.exists() or file.read_text() != f"{name} of {run}":
+            if not file.exists() or file.read_text() != f"{CACHE}: {name} of {run}":
                 wrong.append(str(file))
     return len(rows), wrong
 

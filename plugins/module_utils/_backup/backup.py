@@ -295,7 +295,7 @@ class _Backup:
         done = restic.attempt(
             *("backup", "--json", "--quiet", f"--host={self.owner.host}", f"--tag={','.join(facts.tags)}"),
             *(f"--exclude={pattern}" for pattern in EXCLUDED),
-            *("--exclude-caches", ROOT),
+            ROOT,
             volumes=self._volumes(),
         )
         if done.returncode not in (0, INCOMPLETE):
