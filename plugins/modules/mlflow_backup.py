@@ -14,8 +14,8 @@ author:
 description:
   - Backs a deployed stack up with restic while MLflow serves - the database first, then local artifacts, notebooks,
     configuration with keys, and the records of cutovers, in one snapshot. Every run in the snapshot has its files.
-  - Makes the repository where its place is empty, removes locks of the dead, forgets what O(keep) does not cover of
-    this stack's snapshots, and checks the repository.
+  - Makes the repository where its place is empty and did not have the last good backup, removes locks of the dead,
+    forgets what O(keep) does not cover of this stack's snapshots, and checks the repository.
   - Writes C(backup.json) into the stack's directory, with the last good backup and what failed since.
   - In check mode, lists the snapshots and what would be backed up.
 extends_documentation_fragment:
@@ -54,6 +54,12 @@ options:
       - How much of the repository's data is read and compared then, as C(10%), C(1/7) or C(2G). Empty reads none.
     type: str
     default: ""
+  new_repository:
+    description:
+      - Begin with a repository, or with another one, at the place that had the last good backup. Otherwise that is
+        refused, since the disk with the repository may not be mounted.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -113,6 +119,9 @@ backup:
       type: str
     repository:
       description: Where it is.
+      type: str
+    repository_id:
+      description: Id of the repository.
       type: str
 snapshots:
   description: This stack's snapshots.

@@ -5,6 +5,7 @@ The tests of this file are steps of one story, on one stack for each database.
 
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import threading
@@ -250,6 +251,31 @@ def test_a_place_with_other_files_is_refused(stack: Stack, tmp_path: Path) -> No
     output = fails(stack.lab.play(BACKUP, mlflow_backup_repository=str(tmp_path)))
     assert "holds no repository of restic, but letters" in output
     assert [path.name for path in tmp_path.iterdir()] == ["letters"]
+
+
+def test_a_repository_that_has_vanished_is_not_made_anew_without_consent(
+    stack: Stack, repository: Path
+) -> None:
+    good, aside = status(stack)["last_good"], repository.with_name("not-mounted")
+    repository.rename(aside)
+    repository.mkdir()
+    try:
+        for options in (["--check"], []):
+            output = fails(stack.lab.play(BACKUP, *options))
+            assert f"There is no repository at {repository}, where the last good backup was" in output
+        assert list(repository.iterdir()) == []
+        assert status(stack)["last_good"] == good
+        passes(stack.lab.play(BACKUP, new_repository=True))
+        assert status(stack)["last_good"]["repository_id"] != good["repository_id"]
+        passes(stack.lab.play(BACKUP))
+    finally:
+        shutil.rmtree(repository)
+        aside.rename(repository)
+    before = own_snapshots(repository)
+    assert "There is another repository" in fails(stack.lab.play(BACKUP))
+    assert own_snapshots(repository) == before
+    passes(stack.lab.play(BACKUP, new_repository=True))
+    assert status(stack)["last_good"]["repository_id"] == good["repository_id"]
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(stack: Stack, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisi
     Owner,
     expected_bytes,
     own_snapshots,
+    require_known,
     require_room,
     retention,
 )
@@ -95,6 +96,7 @@ class Options:
         include_account: Whether the files of the SFTP account are backed up.
         check: Whether the repository is checked afterwards.
         check_data: How much of its data is read then, as restic takes it; empty for none.
+        new_repository: Whether to begin with a repository, or with another one, where the last good backup was.
     """
 
     access: Access
@@ -103,6 +105,7 @@ class Options:
     include_account: bool = False
     check: bool = True
     check_data: str = ""
+    new_repository: bool = False
 
 
 def look(stack: Stack, options: Options) -> dict[str, Any]:
@@ -110,7 +113,8 @@ def look(stack: Stack, options: Options) -> dict[str, Any]:
     backup = _Backup(stack, options)
     backup.require_ready()
     with opened(Home.of(stack), options.access, None) as restic:
-        there = restic.is_initialized()
+        there = restic.repository_id()
+        backup.require_known(there)
         snapshots = restic.snapshots() if there else []
         if there:
             require_unlocked(restic.locks(), options.access.repository)
@@ -181,6 +185,12 @@ class _Backup:
                 "Leave it out; local artifacts are backed up in any case",
             )
 
+    def require_known(self, found: str) -> None:
+        """Refuse another repository than that of the last good backup, by its id, or none at its place."""
+        last_good = read_status(self._stack.settings.directory).get("last_good") or {}
+        location = str(self._options.access.repository)
+        require_known(location, found, last_good, new=self._options.new_repository)
+
     def contents(self) -> list[str]:
         """Return what is backed up, for people."""
         found = [f"database ({'SQLite' if self._is_sqlite else 'PostgreSQL'})"]
@@ -203,8 +213,9 @@ class _Backup:
         return {**result, "seconds": round(time.monotonic() - began, 1)}
 
     def _run(self, restic: Restic) -> dict[str, Any]:
-        last = self._prepare_repository(restic)
-        facts = self._copy_database(last)
+        repository_id = self._prepare_repository(restic)
+        own = own_snapshots(restic.snapshots(), self.owner)
+        facts = self._copy_database(own[-1] if own else None)
         self._write(FACTS, facts.as_dict())
         if self._stack.project.on_swarm:
             self._write(SERVICES, services_of(self._stack.project.name, self._stack.settings.directory))
@@ -219,6 +230,7 @@ class _Backup:
             "bytes": sums.bytes,
             "bytes_added": sums.bytes_added,
             "repository": str(self._options.access.repository),
+            "repository_id": repository_id,
             "host": self.owner.host,
             **{name: facts.as_dict()[name] for name in ("project", "collection", "mlflow", "schema", "runs")},
         }
@@ -226,11 +238,14 @@ class _Backup:
     def _write(self, name: str, content: Any) -> None:
         (self._work / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
-    def _prepare_repository(self, restic: Restic) -> Snapshot | None:
-        """Make the repository where there is none; return the last snapshot of this stack."""
-        if not restic.is_initialized():
+    def _prepare_repository(self, restic: Restic) -> str:
+        """Make the repository where there is none, and remove locks of the dead; return its id."""
+        found = restic.repository_id()
+        self.require_known(found)
+        if not found:
             restic.require_empty()
             restic.initialize()
+            found = restic.repository_id()
             self.notes.append(f"Made the repository {self._options.access.repository}.")
         locks = restic.locks()
         if locks:
@@ -239,8 +254,7 @@ class _Backup:
             dead = [lock for lock in locks if lock not in alive]
             self.notes += [f"Removed the lock of {lock}, which is dead." for lock in dead]
             require_unlocked(alive, self._options.access.repository)
-        own = own_snapshots(restic.snapshots(), self.owner)
-        return own[-1] if own else None
+        return found
 
     def _copy_database(self, last: Snapshot | None) -> Facts:
         """Copy the database, then the account where that is asked for; return what the snapshot will hold."""

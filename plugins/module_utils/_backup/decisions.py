@@ -185,6 +185,32 @@ def choose(snapshots: Sequence[Snapshot], owner: Owner, wanted: str) -> Snapshot
     return found[0]
 
 
+def require_known(location: str, found: str, last_good: Mapping[str, Any], *, new: bool) -> None:
+    """Refuse to begin with a repository, or with another one, at the place that has the last good backup.
+
+    A disk that is not mounted leaves an empty directory, in which a repository would be made on the wrong disk.
+
+    Args:
+        location: Of the repository.
+        found: Id of the repository that is there; empty where there is none.
+        last_good: What is known of the last good backup; that of an earlier version lacks the repository's id.
+        new: Whether somebody consents.
+
+    Raises:
+        RefusedError: Nobody does.
+    """
+    known = str(last_good.get("repository_id") or "")
+    if new or last_good.get("repository") != location or (found and known in ("", found)):
+        return
+    seen = f"another repository ({found[:8]} instead of {known[:8]})" if found else "no repository"
+    raise RefusedError(
+        f"There is {seen} at {location}, where the last good backup was brought to ({last_good.get('finished')}). "
+        "Nothing was changed",
+        "See whether its disk is mounted, or what else holds it is there, and run this again. Where that repository is "
+        "given up, run playbooks/backup.yml -e new_repository=true",
+    )
+
+
 def require_room(place: str, free: int, expected: int) -> None:
     """Refuse what does not fit.
 

@@ -26,6 +26,7 @@ BACKUP_OPTIONS: dict[str, dict[str, Any]] = {
     "include_account": {"type": "bool", "default": False},
     "check_repository": {"type": "bool", "default": True},
     "check_data": {"type": "str", "default": ""},
+    "new_repository": {"type": "bool", "default": False},
 }
 
 
@@ -44,4 +45,6 @@ def options_of(options: Mapping[str, Any]) -> Options:
         include_account=options["include_account"],
         check=options["check_repository"],
         check_data=options["check_data"],
+        # A timer does not consent to anything.
+        new_repository=options.get("new_repository", False),
     )

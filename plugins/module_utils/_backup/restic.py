@@ -139,15 +139,19 @@ class Restic:
         # Locks bear it, and tell whose they are.
         self.hostname = f"{home.project}-{socket.gethostname()}".replace("_", "-")[:63].strip("-.")
 
-    def is_initialized(self) -> bool:
-        """Say whether the repository is there, and the password opens it; raises CutoverError where nobody can tell."""
+    def repository_id(self) -> str:
+        """Return the id of the repository, which the password opens; empty where there is none.
+
+        Raises:
+            CutoverError: Nobody can tell.
+        """
         if self._access.repository.kind == "directory" and not Path(self._access.repository.path).is_dir():
-            return False
+            return ""
         done = self.attempt("cat", "config", "--no-lock")
         if done.returncode == 0:
-            return True
+            return str(json.loads(done.stdout)["id"])
         if is_absent(done.stderr, done.returncode) and not _cannot_connect(done.stderr):
-            return False
+            return ""
         raise self.failed("cat config", done)
 
     def require_empty(self) -> None:

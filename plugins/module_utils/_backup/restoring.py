@@ -78,7 +78,7 @@ KINDS = tuple(_LISTS)
 
 def chosen(restic: Restic, access: Access, owner: Owner, wanted: str) -> tuple[Snapshot, Facts]:
     """Return the snapshot that is meant, and what it holds; raises RefusedError where there is none."""
-    if not restic.is_initialized():
+    if not restic.repository_id():
         raise RefusedError(f"There is no repository at {access.repository}", "Run playbooks/backup.yml first")
     snapshot = choose(restic.snapshots(), owner, wanted)
     facts = json.loads(restic.call("dump", snapshot.id, f"{ROOT}/{FACTS}", "--no-lock"))

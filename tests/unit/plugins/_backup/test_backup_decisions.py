@@ -7,9 +7,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisi
     Owner,
     choose,
     expected_bytes,
+    require_known,
     require_room,
     retention,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.module import options_of
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.status import (
     age_of_last_good,
     note_failure,
@@ -114,6 +116,53 @@ def test_too_little_room_is_refused() -> None:
     require_room("/srv", MIB, MIB)
     with pytest.raises(RefusedError, match=r"/srv has 1\.0 MiB free, and the backup may need 2\.0 MiB"):
         require_room("/srv", MIB, 2 * MIB)
+
+
+GOOD = {"repository": "/srv/backup", "repository_id": "abcdef0123", "finished": "2026-01-02T03:04:05Z"}
+# Of an earlier version of the collection.
+WITHOUT_ID = {name: value for name, value in GOOD.items() if name != "repository_id"}
+
+
+@pytest.mark.parametrize(
+    ("location", "found", "last_good", "new"),
+    [
+        # The first backup of a stack, and the first one at another place.
+        ("/srv/backup", "", {}, False),
+        ("/srv/other", "", GOOD, False),
+        ("/srv/other", "123456", GOOD, False),
+        ("/srv/backup", "abcdef0123", GOOD, False),
+        ("/srv/backup", "123456", WITHOUT_ID, False),
+        ("/srv/backup", "", GOOD, True),
+        ("/srv/backup", "123456", GOOD, True),
+    ],
+)
+def test_a_repository_that_may_be_used(
+    location: str, found: str, last_good: dict[str, str], new: bool
+) -> None:
+    require_known(location, found, last_good, new=new)
+
+
+@pytest.mark.parametrize(
+    ("found", "last_good", "words"),
+    [
+        ("", GOOD, "no repository at /srv/backup, .* brought to .2026-01-02T03:04:05Z.*new_repository=true"),
+        ("", WITHOUT_ID, "no repository at /srv/backup"),
+        ("1234567890", GOOD, "another repository .12345678 instead of abcdef01. at /srv/backup"),
+    ],
+)
+def test_a_repository_that_has_vanished_is_not_made_anew(
+    found: str, last_good: dict[str, str], words: str
+) -> None:
+    with pytest.raises(RefusedError, match=words):
+        require_known("/srv/backup", found, last_good, new=False)
+
+
+def test_a_timer_does_not_consent_to_another_repository() -> None:
+    given = {"repository": "/srv/backup", "password": "x", "image": "restic", "host": "h", "keep": {}}
+    given |= {"environment": {}, "private_key": "", "known_hosts": "", "include_account": False}
+    given |= {"check_repository": True, "check_data": ""}
+    assert options_of(given).new_repository is False
+    assert options_of({**given, "new_repository": True}).new_repository is True
 
 
 def test_facts_survive_their_file() -> None:
