@@ -33,7 +33,7 @@ class Snapshot:
         time: When it was begun, seconds since the epoch.
         host: The Docker host's name in the inventory.
         tags: With ``project=NAME`` and so on.
-        bytes: Of all its files; None where an earlier restic made it.
+        bytes: Of all its files; None where an earlier restic made it, which does not note that (before 0.17).
     """
 
     id: str

@@ -215,7 +215,7 @@ class _Backup:
     def _run(self, restic: Restic) -> dict[str, Any]:
         repository_id = self._prepare_repository(restic)
         own = own_snapshots(restic.snapshots(), self.owner)
-        facts = self._copy_database(own[-1] if own else None)
+        facts = self._copy_database(restic.size_of(own[-1]) if own else 0)
         self._write(FACTS, facts.as_dict())
         if self._stack.project.on_swarm:
             self._write(SERVICES, services_of(self._stack.project.name, self._stack.settings.directory))
@@ -256,8 +256,11 @@ class _Backup:
             require_unlocked(alive, self._options.access.repository)
         return found
 
-    def _copy_database(self, last: Snapshot | None) -> Facts:
-        """Copy the database, then the account where that is asked for; return what the snapshot will hold."""
+    def _copy_database(self, last: int) -> Facts:
+        """Copy the database, then the account where that is asked for; return what the snapshot will hold.
+
+        `last` is the size of the snapshot before, as for `expected_bytes`.
+        """
         name = f"{self._stack.project.name}-backup-tool"
         volumes = [f"{self._work}:{WORK}:z", *self._stack.credentials()]
         if self._options.include_account:
@@ -290,7 +293,7 @@ class _Backup:
             engine="swarm" if self._stack.project.on_swarm else "compose",
         )
 
-    def _require_room(self, program: Program, database: int, last: Snapshot | None) -> None:
+    def _require_room(self, program: Program, database: int, last: int) -> None:
         total = database
         if not self._stack.project.on_swarm:
             total += program.call("info", self._stack.settings.local_root)["store"]["bytes"]

@@ -230,13 +230,12 @@ def require_room(place: str, free: int, expected: int) -> None:
         )
 
 
-def expected_bytes(total: int, database: int, last: Snapshot | None) -> int:
+def expected_bytes(total: int, database: int, last: int) -> int:
     """Return how much a backup writes into its repository at most, in bytes.
 
     Args:
         total: Of all that is backed up.
         database: Of the database, which differs from that of the snapshot before in places that nobody knows.
-        last: The snapshot before; what it has is not written again.
+        last: Of the snapshot before, which is not written again; 0 where there is none.
     """
-    known = last.bytes if last is not None and last.bytes is not None else 0
-    return max(0, total - known) + (database if known else 0) + _MARGIN_BYTES
+    return max(0, total - last) + (database if last else 0) + _MARGIN_BYTES

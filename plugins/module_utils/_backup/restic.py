@@ -181,6 +181,13 @@ class Restic:
             Snapshot.from_answer(each) for each in json.loads(self.call("snapshots", "--json", "--no-lock"))
         ]
 
+    def size_of(self, snapshot: Snapshot) -> int:
+        """Return the size of all files of a snapshot, in bytes."""
+        if snapshot.bytes is not None:
+            return snapshot.bytes
+        told = self.call("stats", "--mode=restore-size", "--json", "--no-lock", snapshot.id)
+        return int(json.loads(told)["total_size"])
+
     def locks(self) -> list[Lock]:
         """Return who holds a lock."""
         found = []

@@ -101,14 +101,12 @@ def test_no_snapshot_or_another_project_s_is_refused(
 @pytest.mark.parametrize(
     ("total", "last", "expected"),
     [
-        (1000 * MIB, None, 1064 * MIB),
-        # Made by a restic that does not tell.
-        (1000 * MIB, Snapshot("a", 1, "h"), 1064 * MIB),
-        (1000 * MIB, Snapshot("a", 1, "h", bytes=900 * MIB), 174 * MIB),
-        (1000 * MIB, Snapshot("a", 1, "h", bytes=2000 * MIB), 74 * MIB),
+        (1000 * MIB, 0, 1064 * MIB),
+        (1000 * MIB, 900 * MIB, 174 * MIB),
+        (1000 * MIB, 2000 * MIB, 74 * MIB),
     ],
 )
-def test_what_a_backup_may_need(total: int, last: Snapshot | None, expected: int) -> None:
+def test_what_a_backup_may_need(total: int, last: int, expected: int) -> None:
     assert expected_bytes(total, 10 * MIB, last) == expected
 
 

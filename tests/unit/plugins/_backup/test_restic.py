@@ -4,6 +4,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import Snapshot
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.repository import Repository
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import Access, Home, Restic
 
@@ -23,6 +25,20 @@ class Answering(Restic):
     ) -> subprocess.CompletedProcess[str]:
         self.asked.append(arguments)
         return subprocess.CompletedProcess(arguments, self._exit_code, self._answer, "")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected", "commands"),
+    # What earlier versions of restic have made does not tell.
+    [(5, 5, []), (0, 0, []), (None, 7, ["stats"])],
+)
+def test_the_size_of_a_snapshot_is_asked_for_where_it_does_not_tell(
+    tmp_path: Path, size: int | None, expected: int, commands: list[str]
+) -> None:
+    restic = Answering(tmp_path, '{"total_size": 7, "total_file_count": 1, "snapshots_count": 1}')
+    assert restic.size_of(Snapshot("a", 1, "h", bytes=size)) == expected
+    assert [asked[0] for asked in restic.asked] == commands
+    assert all("--mode=restore-size" in asked and "a" in asked for asked in restic.asked)
 
 
 def test_a_repository_has_an_id(tmp_path: Path) -> None:
