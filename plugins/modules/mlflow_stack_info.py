@@ -147,6 +147,12 @@ options:
     type: list
     elements: str
     default: []
+  known_services:
+    description:
+      - Whether services that a swarm has of the stack stand in the way, where the directory holds nothing of it. They
+        are another host's, or the directory was lost.
+    type: bool
+    default: false
   read_deployment:
     description:
       - Whether to read what is deployed, for RV(deployed). It is the root user's to read.
@@ -323,6 +329,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.recor
     load_all,
     require_none_interrupted,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.served import filters
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._diagnosis.causes import DiagnosedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import (
     COMPOSE_FILES,
@@ -530,6 +537,17 @@ def wanted(options: Mapping[str, Any]) -> Wanted:
     )
 
 
+def _asks_swarm(options: Mapping[str, Any], answering: str, known: list[str]) -> bool:
+    return bool(options["known_services"]) and answering == "answers" and not known
+
+
+def services(module: AnsibleModule) -> list[str]:
+    """Return the services that a swarm has of the stack; none where this engine cannot tell."""
+    options = module.params
+    labels = filters(options["project"], Path(options["directory"]))
+    return module.run_command(["docker", "service", "ls", "--format={{.Name}}", *labels])[1].split()
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Look at the host and decide."""
     options = module.params
@@ -545,6 +563,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         store=store,
         database=further["database"],
         served_by=further["served_by"],
+        services=services(module) if _asks_swarm(options, answering, owned["directory"]["known"]) else [],
     )
     return {
         "home": options["directory"],
@@ -592,6 +611,7 @@ def main() -> None:
             "database": {"type": "str"},
             "served_by": {"type": "str", "choices": ["compose", "swarm"]},
             "swarm_managers": {"type": "list", "elements": "str", "default": []},
+            "known_services": {"type": "bool", "default": False},
             "read_deployment": {"type": "bool", "default": True},
             "settled": {"type": "bool", "default": False},
             "files": {"type": "list", "elements": "path", "default": []},

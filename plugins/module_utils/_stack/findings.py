@@ -59,6 +59,7 @@ class Found:
         store: Where the deployed stack keeps its artifacts; its `uri` is empty where there is none.
         database: Scheme and place of the deployed database; empty for none.
         served_by: ``compose`` or ``swarm``; empty for no stack.
+        services: Of the stack, that a swarm has, where the directory holds nothing of it.
     """
 
     engine: str
@@ -69,6 +70,7 @@ class Found:
     store: Store = field(default_factory=lambda: Store.from_environment({}))
     database: str = ""
     served_by: str = ""
+    services: Sequence[str] = ()
 
 
 def stack_findings(wanted: Wanted, found: Found) -> list[str]:
@@ -152,6 +154,15 @@ def _of_swarm(wanted: Wanted, found: Found) -> Iterator[str]:
         yield (
             "mlflow_stack_engine is swarm, and the group swarm_managers holds no host. Put this host there, and the "
             "swarm's further hosts into swarm_managers and swarm_workers; or set mlflow_stack_engine to compose."
+        )
+    if wanted.served_by == "swarm" and found.services:
+        # With passwords and keys that are made anew, nothing of it would go on.
+        yield (
+            f"The swarm serves {wanted.home} of {wanted.directory} already ({', '.join(found.services)}), and this "
+            "host has nothing of it there: another host is its home, or this one has lost the directory. Put the host "
+            "that has it into docker_hosts in this one's place; let playbooks/restore.yml bring it back from a backup; "
+            "or, for a stack beside it, set mlflow_stack_project to another name. Services that nobody needs, "
+            "`docker service rm` removes."
         )
     if not wanted.served_by or found.served_by in ("", wanted.served_by):
         return

@@ -250,6 +250,34 @@ def test_who_is_to_serve_is_asked_of_what_is_deployed(given: Any, served_by: str
     assert (line in written(name="env", **given)) is (served_by == "swarm")
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({"__mlflow_stack_deployment": True}, True),
+        # Of a run with --tags stack.
+        ({"__mlflow_stack_keeps": True}, True),
+        ({"__mlflow_stack_deployment": True, "__mlflow_stack_comes_back": True}, False),
+        ({"__mlflow_stack_deployment": True, "mlflow_stack_engine": "compose"}, False),
+        ({}, False),
+    ],
+)
+def test_only_a_deployment_has_to_know_what_the_swarm_serves(given: dict[str, Any], asked: bool) -> None:
+    reading = named(TASKS / "read_host.yml", "Read what the Docker host has for the stack")
+    options = reading["freegee.mlflow_sftp.mlflow_stack_info"]
+    assert value(options["known_services"], **{**SWARM, **HOME, **given}) is asked
+    prepared = named(TASKS / "swarm/prepare.yml", "Check the stack before a swarm serves")
+    assert prepared["vars"]["__mlflow_stack_keeps"] is True
+    # A restore's files come after that, and what follows them is held against them.
+    plays = yaml.safe_load((PLAYBOOKS / "restore.yml").read_text())
+    passed = {
+        play["ansible.builtin.import_playbook"]: play.get("vars", {}) for play in plays if "hosts" not in play
+    }
+    assert [name for name, each in passed.items() if each.get("preflight_comes_back")] == ["preflight.yml"]
+    checked = named(PLAYBOOKS / "preflight.yml", "Check the Docker host before anything is changed")
+    comes_back = checked["vars"]["__mlflow_stack_comes_back"]
+    assert (value(comes_back), value(comes_back, preflight_comes_back=True)) == (False, True)
+
+
 def test_a_client_host_of_a_swarm_is_none_of_its_homes() -> None:
     assert on_swarm("on_swarm") is True
     assert on_swarm("on_swarm", mlflow_stack_server_url="https://mlflow.example.org") is False

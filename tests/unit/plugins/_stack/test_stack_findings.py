@@ -62,6 +62,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
             "Or set mlflow_stack_backend_store back",
         ],
     ),
+    "a swarm's of another home": (
+        {"served_by": "swarm", "managers": ["one"]},
+        {"services": ["m_mlflow", "m_gateway"]},
+        ["serves this stack (project m) of /opt/m already (m_mlflow, m_gateway)", "restore.yml"],
+    ),
     "Compose's on a swarm": (
         {"served_by": "swarm", "managers": ["one"]},
         {"served_by": "compose"},
