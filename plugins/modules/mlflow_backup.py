@@ -41,7 +41,7 @@ options:
   include_account:
     description:
       - Back up the files of the SFTP account as well. They are copied to the Docker host first, and later copies bring
-        what is new.
+        what is new, and remove what the account has no more.
     type: bool
     default: false
   check_repository:

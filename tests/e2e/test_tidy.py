@@ -4,6 +4,7 @@ The tests of this file are steps of one story, on one stack for each way of acce
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.support.stack import Stack, fails, fill, passes
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1800)]
 
-TIDY = "playbooks/tidy.yml"
+BACKUP, TIDY = "playbooks/backup.yml", "playbooks/tidy.yml"
 
 
 @pytest.fixture(scope="module", params=["direct", pytest.param("proxied", marks=pytest.mark.sweep)])
@@ -167,6 +168,42 @@ def test_200_days_leave_no_more_than_the_first(stack: Stack, aged: AgedStack, st
     for name in steady[0]:
         values = [float(str(each[name])) for each in steady]
         assert max(values) - min(values) <= max(0.03 * max(values), 2), (name, values)
+
+
+def test_what_is_gone_for_good_is_in_no_further_backup(stack: Stack, aged: AgedStack, tmp_path: Path) -> None:
+    backup = {
+        "mlflow_backup_repository": str(tmp_path / "repository"),
+        "mlflow_backup_password": "a-password-that-nobody-may-see",
+        "mlflow_backup_include_account": True,
+    }
+    place, store = stack.lab.stack / "backup/account", aged.store
+    gone, kept = stack.log(), stack.log()
+    passes(stack.lab.play(BACKUP, **backup))
+    assert list(place.rglob(f"*{gone}*"))
+    aged.delete_run(gone)
+    aged.pass_days(100)
+    passes(stack.lab.play(TIDY))
+    output = passes(stack.lab.play(BACKUP, **backup))
+    assert re.search(r"Removed \d+ files from the copy of the account", output)
+    assert not list(place.rglob(f"*{gone}*"))
+    assert list(place.rglob(f"*{kept}*/artifacts/since.txt"))
+    output = passes(stack.lab.play("playbooks/restore.yml", "--check", discard=True, **backup))
+    assert "has every artifact of the snapshot" in output
+    # An account that has lost everything takes nothing with it.
+    aside = store.with_name("aside")
+    store.rename(aside)
+    store.mkdir()
+    try:
+        before = sorted(place.rglob("*"))
+        output = fails(stack.lab.play(BACKUP, **backup))
+        assert "lists no file, and the copy of it" in output
+        assert sorted(place.rglob("*")) == before
+    finally:
+        store.rmdir()
+        aside.rename(store)
+    output = passes(stack.lab.play(BACKUP, **backup))
+    assert "from the copy of the account" not in output
+    assert stack.read_text(kept) == "since"
 
 
 def cells(report: Path) -> dict[str, dict[str, str]]:

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.account import (
+    remove_files,
+    superfluous,
+)
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import (
     INCOMPLETE,
     Snapshot,
@@ -268,7 +272,8 @@ class _Backup:
         self._stack.start_tool(name, volumes)
         with running_program(name, "backup", "info") as program:
             present = program.call("info")["database"]
-            self._require_room(program, present["bytes"] or 0, last)
+            account = self._clear_copy(program) if self._options.include_account else 0
+            self._require_room(program, present["bytes"] or 0, account, last)
             before = told_by(name)
             target = "mlflow.db" if self._is_sqlite else "mlflow.dump"
             program.call("backup", f"{WORK}/database/{target}")
@@ -293,12 +298,29 @@ class _Backup:
             engine="swarm" if self._stack.project.on_swarm else "compose",
         )
 
-    def _require_room(self, program: Program, database: int, last: int) -> None:
+    def _clear_copy(self, program: Program) -> int:
+        """Remove from the copy of the account what that has no more; return the account's size in bytes.
+
+        Before the database is copied: what comes after this listing, the copy brings.
+        """
+        uri, place = self._stack.store.uri, self._home / "account"
+        account = program.call("info", uri, "--names")["store"]
+        # Otherwise nobody can tell what it has, as the copy will say.
+        if not account["unreadable"]:
+            copied = program.call("info", _ACCOUNT, "--names")["store"]["names"]
+            gone = superfluous(copied, account["names"], str(place), uri)
+            remove_files(place, gone)
+            if gone:
+                self.notes.append(
+                    f"Removed {len(gone)} files from the copy of the account, which has them no more."
+                )
+        return int(account["bytes"])
+
+    def _require_room(self, program: Program, database: int, account: int, last: int) -> None:
         total = database
         if not self._stack.project.on_swarm:
             total += program.call("info", self._stack.settings.local_root)["store"]["bytes"]
         if self._options.include_account:
-            account = program.call("info", self._stack.store.uri)["store"]["bytes"]
             present = program.call("info", _ACCOUNT)["store"]["bytes"]
             require_room(str(self._home), _free(self._home), database + max(0, account - present))
             total += account

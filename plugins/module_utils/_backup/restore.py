@@ -254,7 +254,7 @@ def _lines(snapshot: Snapshot, facts: Facts, options: RestoreOptions, seconds: f
     if facts.account:
         lines.append(
             f"The files of the SFTP account are in {options.directory}/backup/account; bring what is missing there "
-            f"back with mlflow-sftp copy to {facts.uri}."
+            f"back with mlflow-sftp copy --only-missing to {facts.uri}, before the next backup."
         )
     elif facts.storage == "sftp":
         lines.append(f"Artifacts are where they were, at {facts.uri}.")
