@@ -345,7 +345,7 @@ def test_networks_of_a_swarm_take_what_every_node_takes() -> None:
         ({"__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": "c"}}}, False),
         (
             {
-                "__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": "c"}},
+                "__docker_swarm_host": {"engine": "answers", "swarm": {"cluster": "c"}, "nodes": []},
                 "__mlflow_stack_swarm_objects": [{"service": "mlflow"}, {"service": "gateway"}],
             },
             True,
