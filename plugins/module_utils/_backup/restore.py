@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import Snapshot
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.backup import HOME
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import (
     ENTRIES,
     Facts,
@@ -39,15 +40,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder, locked
 
 _ENGINES = {"compose": "Docker Compose", "swarm": "a swarm"}
 # What is there until all of a restore is; whoever finds it knows that the volumes are not complete.
-_STAGING = Path("backup") / "restoring"
+_STAGING = Path(HOME) / "restoring"
 # In there, what the restore has brought to the stack's directory, or was about to: only that is its own to remove.
 _BROUGHT = _STAGING / "brought.json"
 # Files of the SFTP account, where earlier backups have kept their copy as well.
-_ACCOUNT = "backup/account"
+_ACCOUNT = f"{HOME}/account"
 _COMPOSE = "compose.yml"
 # What says that a stack has been deployed: with Compose it comes last, and for a swarm its deployment writes it.
 _KEPT_BACK = {"compose": (_COMPOSE,), "swarm": (_COMPOSE, ".env")}
@@ -74,6 +75,11 @@ class RestoreOptions:
     engine: str = "compose"
 
     @property
+    def home(self) -> Path:
+        """The directory whose lock whoever works on the repository holds."""
+        return self.directory / HOME
+
+    @property
     def on_swarm(self) -> bool:
         """Whether a swarm is to serve the stack."""
         return self.engine == "swarm"
@@ -81,6 +87,7 @@ class RestoreOptions:
 
 def look(options: RestoreOptions) -> dict[str, Any]:
     """Say what would be restored; changes nothing."""
+    _require_idle(options)
     _require_bare(options)
     with opened(Home(options.owner.project, options.directory), options.access, None) as restic:
         snapshot, facts = chosen(restic, options.access, options.owner, options.snapshot)
@@ -100,26 +107,31 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
         CutoverError: It failed; what had been restored is removed again.
     """
     began = time.monotonic()
+    _require_idle(options)
     _require_bare(options)
     place = _place(options)
-    with opened(Home(options.owner.project, options.directory), options.access, None) as restic:
+    cache = options.home / "cache"
+    options.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options.directory.chmod(0o755)
+    cache.mkdir(mode=0o700, exist_ok=True)
+    # Whoever opens the repository ends a container of restic's that has the same name.
+    with (
+        locked(options.home),
+        opened(Home(options.owner.project, options.directory), options.access, cache) as restic,
+    ):
         snapshot, facts = chosen(restic, options.access, options.owner, options.snapshot)
         _require_engine(facts, options)
         if not options.on_swarm:
             _require_own_service(facts)
-        home = options.directory / "backup"
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        options.directory.chmod(0o755)
-        with locked(home):
-            # Somebody else may have restored the stack meanwhile.
-            _require_bare(options)
+        # Somebody else may have restored the stack meanwhile.
+        _require_bare(options)
+        _remove(place, options)
+        try:
+            deed = _restore_files if options.on_swarm else _restore
+            deed(restic, snapshot, facts, place, options)
+        except BaseException:
             _remove(place, options)
-            try:
-                deed = _restore_files if options.on_swarm else _restore
-                deed(restic, snapshot, facts, place, options)
-            except BaseException:
-                _remove(place, options)
-                raise
+            raise
     seconds = round(time.monotonic() - began, 1)
     return {
         "changed": True,
@@ -185,6 +197,13 @@ def _place(options: RestoreOptions) -> Place:
         database=staging / "database",
         account=staging / "account",
     )
+
+
+def _require_idle(options: RestoreOptions) -> None:
+    """Refuse while a restore is at work, also one whose playbook has lost the Docker host."""
+    told = holder(options.home)
+    if told:
+        raise RefusedError(told, "Wait until it has ended")
 
 
 def _require_bare(options: RestoreOptions) -> None:

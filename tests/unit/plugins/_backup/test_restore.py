@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup import restore as restoring
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import Facts, Owner
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import Home
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restore import (
     RestoreOptions,
     look,
@@ -20,6 +21,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     CutoverError,
     RefusedError,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder, locked
 
 FACTS: dict[str, Any] = {
     "project": "mlflow",
@@ -43,13 +45,17 @@ class Repository:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
         self.broken = ""
+        # Whether with a cache, and under the lock.
+        self.opened: list[tuple[bool, bool]] = []
         # What somebody does meanwhile.
         self.meanwhile: Callable[[], object] = lambda: None
         snapshot = SimpleNamespace(id="6de574a0" * 8)
         facts = Facts(**FACTS, engine=engine)
 
         @contextlib.contextmanager
-        def opened(*_: object) -> Iterator[Repository]:
+        def opened(home: Home, _: object, cache: Path | None) -> Iterator[Repository]:
+            # Whoever has a cache ends the container of whoever else has one.
+            self.opened.append((cache is not None, bool(holder(home.directory / "backup"))))
             yield self
 
         monkeypatch.setattr(restoring, "opened", opened)
@@ -215,6 +221,26 @@ def test_a_stack_that_somebody_has_restored_meanwhile_stays(
     assert (tmp_path / ".secrets").exists()
 
 
+def test_a_restore_that_is_at_work_is_left_alone(repository: Repository, tmp_path: Path) -> None:
+    staging = tmp_path / "backup/restoring"
+    (staging / "stack").mkdir(parents=True)
+    with locked(tmp_path / "backup"):
+        for deed in (look, restore):
+            with pytest.raises(RefusedError, match="Another run works on this stack: user") as refused:
+                deed(options(tmp_path))
+            assert "Wait until it has ended" in str(refused.value)
+    assert repository.opened == []
+    assert (staging / "stack").exists()
+
+
+def test_only_whoever_has_the_lock_opens_the_repository_as_a_restore_does(
+    repository: Repository, tmp_path: Path
+) -> None:
+    look(options(tmp_path))
+    restore(options(tmp_path))
+    assert repository.opened == [(False, False), (True, True)]
+
+
 @pytest.mark.parametrize(("served_by", "wanted"), [("compose", "swarm"), ("swarm", "compose")])
 def test_a_stack_comes_back_on_what_served_it(
     served_by: str, wanted: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -224,4 +250,5 @@ def test_a_stack_comes_back_on_what_served_it(
     for deed in (look, restore):
         with pytest.raises(RefusedError, match=f"Set mlflow_stack_engine to {served_by}"):
             deed(options(tmp_path, wanted))
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+    assert {path.name for path in (tmp_path / "backup").iterdir()} == {".lock", "cache"}
