@@ -27,6 +27,11 @@ _TABLES = frozenset({"alembic_version", "experiments", "runs", "model_versions"}
 _REMEDY = "name a file that mlflow-sftp backup wrote"
 _COPY_REVISION = "COPY public.alembic_version "
 _ALL_DONE = "mlflow-sftp: all but the commit"
+# As a list of an archive calls what gives others rights.
+_RIGHTS = (["ACL", "public"], ["DEFAULT", "ACL", "public"])
+# To psql, within a transaction: go on after a statement that fails, without that.
+_EACH_FOR_ITSELF = "\\set ON_ERROR_STOP off\n\\set ON_ERROR_ROLLBACK on\n"
+_ALL_OR_NOTHING = "\\set ON_ERROR_ROLLBACK off\n\\set ON_ERROR_STOP on\n"
 # pg_restore 17 begins with it, and a server before 17 does not know it.
 _NEWER_SETTING = b"SET transaction_timeout = 0;\n"
 
@@ -44,7 +49,8 @@ def restore(database: Database, backup: Path) -> Restored:
 
     It may be missing (SQLite), empty, of another version, or beside the journal of a killed writer. SQLite: the file
     is replaced. PostgreSQL: in one transaction, what the user owns in the schema `public` goes and what the backup
-    has there comes. Whatever stops it, the database is the old one or the backup's.
+    has there comes, with what others may do there, as far as this server knows them. Whatever stops it, the database
+    is the old one or the backup's.
 
     Raises BackupError where the file is no whole backup of an MLflow database of this kind, DatabaseError where
     somebody uses the database, StorageError where it cannot be written. Where `unchanged` is set on what is raised,
@@ -152,7 +158,8 @@ def _restore_postgresql(database: Database, backup: Path) -> str:
                     "install the PostgreSQL client",
                 )
         revision = _require_whole_archive(backup)
-    _replay(database, backup)
+        grants = _grants(backup)
+    _replay(database, backup, grants)
     return revision
 
 
@@ -180,7 +187,7 @@ def _read_archive(backup: Path, *options: str) -> str:
     return done.stdout
 
 
-def _replay(database: Database, backup: Path) -> None:
+def _replay(database: Database, backup: Path, grants: str) -> None:
     commits = False
     with _failures_marked(lambda: not commits), tempfile.TemporaryFile() as errors:
         with _psql(database, errors) as psql:
@@ -189,6 +196,7 @@ def _replay(database: Database, backup: Path) -> None:
             with contextlib.suppress(BrokenPipeError), psql.stdin as script:
                 script.write(f"BEGIN;\n{database.lock_timeout()};\n{DROP_ALL}".encode())
                 _write_archive(backup, script)
+                script.write(grants.encode())
                 script.write(f"\\echo {_ALL_DONE}\n".encode())
                 script.flush()
                 # Without a commit the server undoes everything, and none waits in a pipe for when this is killed.
@@ -233,7 +241,7 @@ def _psql(database: Database, errors: IO[bytes]) -> Iterator[subprocess.Popen[by
 
 
 def _write_archive(backup: Path, script: IO[bytes]) -> None:
-    command = ["pg_restore", "--schema=public", "--no-owner", "--file=-", str(backup)]
+    command = ["pg_restore", "--schema=public", "--no-owner", "--no-acl", "--file=-", str(backup)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as archive:
         assert archive.stdout is not None
         for line in archive.stdout:
@@ -246,6 +254,20 @@ def _write_archive(backup: Path, script: IO[bytes]) -> None:
             raise BackupError(
                 f"{backup} could be read once, and now cannot; nothing was changed", "try again"
             )
+
+
+def _grants(backup: Path) -> str:
+    """Return what gives others their rights, each for itself: this server may not have all of them."""
+    listed = (line.split() for line in _read_archive(backup, "--list").splitlines())
+    numbers = [words[0] for words in listed if any(words[3:][: len(rights)] == rights for rights in _RIGHTS)]
+    if not numbers:
+        return ""
+    with tempfile.NamedTemporaryFile("w") as wanted:
+        wanted.write("".join(f"{number}\n" for number in numbers))
+        wanted.flush()
+        statements = _read_archive(backup, "--no-owner", f"--use-list={wanted.name}", "--file=-")
+    statements = statements.replace(_NEWER_SETTING.decode(), "")
+    return f"{_EACH_FOR_ITSELF}{statements}{_ALL_OR_NOTHING}"
 
 
 def _failure(database: Database, cause: str) -> DatabaseError:

@@ -351,6 +351,37 @@ def test_what_others_made_stays_and_what_depends_on_ours_is_named(
     assert postgres_older.holds(OLD)
 
 
+def test_rights_come_back_to_whom_the_server_knows(
+    postgres: PostgresServer, postgres_older: Older, tmp_path: Path
+) -> None:
+    backup = tmp_path / "mlflow.backup"
+    name = sa.make_url(postgres_older.uri).database
+    assert name is not None
+    for role in ("auditing", "gone"):
+        postgres.sql(f"DROP ROLE IF EXISTS {role}")
+        postgres.sql(f"CREATE ROLE {role}")
+    postgres.sql(
+        "GRANT SELECT ON runs TO gone, auditing; GRANT SELECT (name) ON experiments TO auditing;"
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO gone;"
+        "CREATE SCHEMA elsewhere CREATE TABLE notes (x integer); GRANT USAGE ON SCHEMA elsewhere TO gone",
+        name,
+    )
+    with Database(postgres_older.uri) as database:
+        back_up(database, backup)
+    postgres.sql("DROP OWNED BY gone; DROP SCHEMA elsewhere CASCADE", name)
+    postgres.sql("DROP ROLE gone")
+    fresh = sa.make_url(postgres.create(f"{tmp_path.name}-rights"))
+    for uri in (postgres_older.uri, fresh.render_as_string(hide_password=False)):
+        with Database(uri) as database:
+            assert restore(database, backup).revision == OLD
+            with database.reading() as connection:
+                rights = "SELECT has_table_privilege('auditing', 'public.runs', 'SELECT'),"
+                rights += " has_column_privilege('auditing', 'public.experiments', 'name', 'SELECT'),"
+                rights += " has_table_privilege('auditing', 'public.experiments', 'SELECT')"
+                assert tuple(connection.execute(sa.text(rights)).one()) == (True, True, False)
+    assert postgres_older.holds(OLD)
+
+
 def test_two_at_once(postgres_older: Older, tmp_path: Path) -> None:
     backup = tmp_path / "mlflow.backup"
     with Database(postgres_older.uri) as database, Database(postgres_older.uri) as other:
