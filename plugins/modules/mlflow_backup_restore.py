@@ -52,6 +52,12 @@ options:
     type: str
     choices: [compose, swarm]
     default: compose
+  server_image:
+    description:
+      - Image of an MLflow server of this collection, on the host, whose program restores a dump of PostgreSQL. Not
+        needed with V(swarm), nor for SQLite.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -117,6 +123,7 @@ def run(module: AnsibleModule) -> dict:
         directory=Path(given["directory"]),
         wait_timeout=given["wait_timeout"],
         engine=given["engine"],
+        server_image=given["server_image"],
     )
     return look(options) if module.check_mode else restore(options)
 
@@ -131,6 +138,7 @@ def main() -> None:
             "snapshot": {"type": "str", "default": ""},
             "wait_timeout": {"type": "int", "default": 180},
             "engine": {"type": "str", "choices": ["compose", "swarm"], "default": "compose"},
+            "server_image": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

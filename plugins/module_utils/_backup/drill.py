@@ -15,8 +15,6 @@ from typing import Any
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import Snapshot
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.backup import HOME, told_by
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import (
-    ROOT,
-    SERVICES,
     Facts,
     Owner,
     require_room,
@@ -31,10 +29,11 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restoring import (
     DUMP,
     KINDS,
+    RESTORE_DUMP,
     Place,
     chosen,
-    restore_postgres,
     restore_snapshot,
+    services_in,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.second_project import (
     SERVER,
@@ -57,6 +56,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack
 
 # Says whose a directory is; what lacks it is left alone.
 _MARK = ".freegee.mlflow_sftp.drill"
+# A server without the other services, and without what the terminal of a shell would do.
+_RUN = ("run", "--rm", "--no-deps", "-T")
 _SERVER_URI = "http://localhost:5000"
 
 
@@ -160,9 +161,7 @@ class _Drill:
         """Return the snapshot, what it holds, and its services."""
         owner = Owner(self._options.host, self._stack.project.name)
         snapshot, facts = chosen(restic, self._options.access, owner, self._options.snapshot)
-        file = SERVICES if facts.engine == "swarm" else "stack/compose.yml"
-        text = restic.call("dump", snapshot.id, f"{ROOT}/{file}", "--no-lock")
-        return snapshot, facts, Described(text, facts.engine)
+        return snapshot, facts, services_in(restic, snapshot, facts)
 
     def require_startable(self, facts: Facts, described: Described) -> None:
         """Refuse a snapshot whose server could not be started here."""
@@ -197,7 +196,8 @@ class _Drill:
         with self._complaining(server):
             if facts.database == "postgresql":
                 compose.run(*up, "postgres")
-                restore_postgres(f"{self._options.project}-postgres-1", self._place.database / DUMP)
+                with (self._place.database / DUMP).open("rb") as dump:
+                    compose.run(*_RUN, SERVER, "mlflow-sftp", *RESTORE_DUMP, reading=dump)
             compose.run(*up, SERVER)
         return self._verify(server, facts)
 

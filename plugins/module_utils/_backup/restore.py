@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answers import Snapshot
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.backup import HOME
@@ -21,6 +21,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisi
     Facts,
     Owner,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.described import Described
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import (
     Access,
     Home,
@@ -29,11 +30,12 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restoring import (
     DUMP,
+    RESTORE_DUMP,
     Place,
     chosen,
     restore_files,
-    restore_postgres,
     restore_snapshot,
+    services_in,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, durable_file
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
@@ -41,6 +43,9 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder, locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import PYTHON
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import environment_of
 
 _ENGINES = {"compose": "Docker Compose", "swarm": "a swarm"}
 # What is there until all of a restore is; whoever finds it knows that the volumes are not complete.
@@ -65,6 +70,7 @@ class RestoreOptions:
         directory: Of the stack.
         wait_timeout: Seconds within which PostgreSQL has to be healthy.
         engine: What is to run the services: ``compose`` or ``swarm``.
+        server_image: Of an MLflow server, whose program restores a dump; with Compose.
     """
 
     access: Access
@@ -73,6 +79,7 @@ class RestoreOptions:
     directory: Path
     wait_timeout: int
     engine: str = "compose"
+    server_image: str = ""
 
     @property
     def home(self) -> Path:
@@ -90,8 +97,7 @@ def look(options: RestoreOptions) -> dict[str, Any]:
     _require_idle(options)
     _require_bare(options)
     with opened(Home(options.owner.project, options.directory), options.access, None) as restic:
-        snapshot, facts = chosen(restic, options.access, options.owner, options.snapshot)
-        _require_engine(facts, options)
+        snapshot, facts = _examined(restic, options)
     then = ", deploy the stack, and give its database the content of the snapshot" if options.on_swarm else ""
     return {
         "changed": True,
@@ -119,10 +125,7 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
         locked(options.home),
         opened(Home(options.owner.project, options.directory), options.access, cache) as restic,
     ):
-        snapshot, facts = chosen(restic, options.access, options.owner, options.snapshot)
-        _require_engine(facts, options)
-        if not options.on_swarm:
-            _require_own_service(facts)
+        snapshot, facts = _examined(restic, options)
         # Somebody else may have restored the stack meanwhile.
         _require_bare(options)
         _remove(place, options)
@@ -140,6 +143,15 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
     }
 
 
+def _examined(restic: Restic, options: RestoreOptions) -> tuple[Snapshot, Facts]:
+    """Return the snapshot that is meant, and what it holds; raises RefusedError where it cannot come back here."""
+    snapshot, facts = chosen(restic, options.access, options.owner, options.snapshot)
+    _require_engine(facts, options)
+    if not options.on_swarm and facts.database == "postgresql":
+        _require_own_service(services_in(restic, snapshot, facts))
+    return snapshot, facts
+
+
 def _restore(restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, options: RestoreOptions) -> None:
     for path in (place.files, place.database, place.account):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -151,9 +163,38 @@ def _restore(restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, opt
         compose = docker.Compose(str(options.directory), str(place.files))
         wait = ("--wait", f"--wait-timeout={options.wait_timeout}")
         compose.run("up", "--detach", "--no-build", *wait, "postgres")
-        restore_postgres(f"{options.owner.project}-postgres-1", place.database / DUMP)
+        with (place.database / DUMP).open("rb") as dump:
+            _run_server_program(options, place.files, *RESTORE_DUMP, reading=dump)
     (place.files / _COMPOSE).replace(options.directory / _COMPOSE)
     shutil.rmtree(options.directory / _STAGING)
+
+
+def _run_server_program(
+    options: RestoreOptions, files: Path, *arguments: str, reading: IO[bytes] | None = None
+) -> None:
+    """Run a command of the package's program on the restored database, with nothing of the stack beside that.
+
+    Args:
+        options: Of the restore.
+        files: The directory with the restored ``.env``.
+        arguments: The command.
+        reading: What it reads.
+    """
+    database = environment_of((files / ".env").read_text())["MLFLOW_BACKEND_STORE_URI"]
+    docker.run(
+        *("container", "run", "--rm", "--interactive", "--pull=never"),
+        *docker.RESTRICTED,
+        *docker.NO_PROXIES,
+        f"--label={LABEL}={options.directory}",
+        f"--network={options.owner.project}_database",
+        # The value has a password: only the client's environment holds it.
+        "--env=MLFLOW_BACKEND_STORE_URI",
+        f"--entrypoint={PYTHON}",
+        options.server_image,
+        *("-m", "mlflow_sftp", *arguments),
+        environment={"MLFLOW_BACKEND_STORE_URI": database},
+        reading=reading,
+    )
 
 
 def _restore_files(
@@ -234,9 +275,9 @@ def _require_engine(facts: Facts, options: RestoreOptions) -> None:
         )
 
 
-def _require_own_service(facts: Facts) -> None:
-    """Refuse a snapshot whose database was not the stack's, which would have to be restored elsewhere."""
-    if facts.database == "postgresql" and not any("postgres" in image for image in facts.images):
+def _require_own_service(services: Described) -> None:
+    """Refuse a snapshot of a PostgreSQL that was not the stack's, which would have to be restored elsewhere."""
+    if not services.has_database:
         raise RefusedError(
             "The snapshot's database was one of your own. Nothing was changed",
             "Restore database/mlflow.dump into it by hand, as docs/restore.md says",

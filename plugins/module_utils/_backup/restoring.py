@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,15 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.answer
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import (
     FACTS,
     ROOT,
+    SERVICES,
     Facts,
     Owner,
     choose,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.described import Described
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import Access, Restic
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
-    CutoverError,
-    RefusedError,
-)
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import RefusedError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
 
 # What a container needs that gives files to whom they belonged.
@@ -33,6 +31,9 @@ _LISTS = {
     "volume": ("ls", "--format={{.Name}}"),
 }
 DUMP = "mlflow.dump"
+# A server's program has written the dump: PostgreSQL's own may be an older one, which cannot read it, and would bring
+# what is not MLflow's as well.
+RESTORE_DUMP = ("restore", "-")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ def chosen(restic: Restic, access: Access, owner: Owner, wanted: str) -> tuple[S
     return snapshot, Facts.from_dict(facts)
 
 
+def services_in(restic: Restic, snapshot: Snapshot, facts: Facts) -> Described:
+    """Return the services of a snapshot."""
+    file = SERVICES if facts.engine == "swarm" else "stack/compose.yml"
+    return Described(restic.call("dump", snapshot.id, f"{ROOT}/{file}", "--no-lock"), facts.engine)
+
+
 def restore_snapshot(
     restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, labels: Mapping[str, Mapping[str, str]]
 ) -> None:
@@ -115,20 +122,3 @@ def restore_files(restic: Restic, snapshot: Snapshot, place: Place) -> None:
         volumes=[f"{place.files}:{ROOT}/stack:z"],
         capabilities=CAPABILITIES,
     )
-
-
-def restore_postgres(container: str, dump: Path) -> None:
-    """Restore a dump into the empty database of a container; raises CutoverError where that fails."""
-    command = ("pg_restore", "--single-transaction", "--exit-on-error", "--dbname=mlflow")
-    with dump.open("rb") as file:
-        done = subprocess.run(
-            ["docker", "exec", "--interactive", container, *command],
-            stdin=file,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    if done.returncode:
-        said = "; ".join(done.stderr.strip().splitlines()[-2:]) or "pg_restore said nothing"
-        raise CutoverError(f"the database's dump cannot be restored: {said}")

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import CutoverError
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.health import describe, service_of
@@ -27,8 +27,10 @@ NO_PROXIES = tuple(
 RESTRICTED = ("--init", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
 
 
-def run(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command of Docker's client and return what it prints.
+def run(
+    *arguments: str, environment: Mapping[str, str] | None = None, reading: IO[bytes] | None = None
+) -> str:
+    """Run a command of Docker's client, which may read a file as its standard input, and return what it prints.
 
     Raises:
         CutoverError: It failed; with the last lines of what it said.
@@ -36,7 +38,7 @@ def run(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
     done = subprocess.run(
         ["docker", *arguments],
         env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
+        stdin=reading or subprocess.DEVNULL,
         capture_output=True,
         text=True,
         errors="replace",
@@ -161,9 +163,9 @@ class Compose:
             f"--file={files or directory}/compose.yml",
         )
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, reading: IO[bytes] | None = None) -> str:
         """Run a command of Compose and return what it prints; raises CutoverError as `run` does."""
-        return run(*self._options, *arguments)
+        return run(*self._options, *arguments, reading=reading)
 
     def config(self) -> Mapping[str, Any]:
         """Return the project without the values of ``.env``, some of which are secret."""

@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup import restore as restoring
@@ -37,6 +38,12 @@ FACTS: dict[str, Any] = {
     "account": False,
     "images": ("sha256:server",),
 }
+COMPOSE_FILE = """services:
+  mlflow:
+    image: freegee/mlflow-server:1
+  postgres:
+    image: registry.example/pgvector/pgvector:pg17
+"""
 ENTRIES = (".env", ".other_stores.json", ".secrets", "mlflow", "postgres", "switches")
 
 
@@ -45,6 +52,7 @@ class Repository:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
         self.broken = ""
+        self.compose_file = COMPOSE_FILE
         # Whether with a cache, and under the lock.
         self.opened: list[tuple[bool, bool]] = []
         # What somebody does meanwhile.
@@ -62,7 +70,10 @@ class Repository:
         monkeypatch.setattr(restoring, "chosen", lambda *_: (snapshot, facts))
         monkeypatch.setattr(docker, "run", self._engine)
 
-    def call(self, *arguments: str, volumes: list[str], **_: object) -> None:
+    def call(self, *arguments: str, volumes: Sequence[str] = (), **_: object) -> str:
+        if arguments[0] == "dump":
+            assert arguments[2] == "/backup/stack/compose.yml"
+            return self.compose_file
         assert "--include=/backup/stack" in arguments
         self.meanwhile()
         if self.broken:
@@ -70,6 +81,7 @@ class Repository:
         files = Path(volumes[0].partition(":")[0])
         for name in ENTRIES:
             (files / name).mkdir() if name in ("switches", ".secrets") else (files / name).touch()
+        return ""
 
     def _engine(self, *arguments: str) -> str:
         """What a node of a swarm has whose home is lost: a server of the stack."""
@@ -79,7 +91,7 @@ class Repository:
 
 def options(directory: Path, engine: str = "swarm") -> RestoreOptions:
     access: Any = None
-    return RestoreOptions(access, Owner("one", "mlflow"), "", directory, 180, engine)
+    return RestoreOptions(access, Owner("one", "mlflow"), "", directory, 180, engine, "server:2")
 
 
 @pytest.fixture
@@ -108,29 +120,51 @@ def test_what_fails_leaves_none_of_them(repository: Repository, tmp_path: Path) 
     restore(options(tmp_path))
 
 
-def on_compose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host without anything of the stack, and a snapshot with the account's files; its PostgreSQL does not start."""
+@dataclass
+class Engine:
+    """A host without anything of the stack, whose PostgreSQL starts or not; `runs`: containers, and what they read."""
+
+    starts: bool = False
+    runs: list[tuple[tuple[str, ...], str, bytes]] = field(default_factory=list)
+
+    def run(
+        self, *arguments: str, environment: dict[str, str] | None = None, reading: IO[bytes] | None = None
+    ) -> str:
+        if arguments[:2] == ("container", "run"):
+            database = (environment or {})["MLFLOW_BACKEND_STORE_URI"]
+            self.runs.append((arguments, database, reading.read() if reading else b""))
+        return ""
+
+
+def on_compose(monkeypatch: pytest.MonkeyPatch, database: str = "postgresql") -> tuple[Repository, Engine]:
+    """A snapshot with the account's files, and an engine to restore it with."""
 
     def restore_snapshot(*given: Any) -> None:
         place = given[3]
         for name in ENTRIES:
             (place.files / name).touch()
-        (place.files / "compose.yml").touch()
+        (place.files / ".env").write_text(f"MLFLOW_BACKEND_STORE_URI='{database}://secret'\n")
+        (place.files / "compose.yml").write_text(repository.compose_file)
         (place.account / "model").touch()
+        if database == "postgresql":
+            (place.database / "mlflow.dump").write_text("the dump")
 
     class Compose:
         def __init__(self, *_: str) -> None:
             """Of any directory."""
 
-        def run(self, *_: str) -> None:
-            raise CutoverError("PostgreSQL is not healthy")
+        def run(self, *arguments: str) -> None:
+            assert arguments[-1] == "postgres"
+            if not engine.starts:
+                raise CutoverError("PostgreSQL is not healthy")
 
-    Repository(monkeypatch, "compose")
-    facts = Facts(**{**FACTS, "account": True, "images": ("postgres:17",)}, engine="compose")
+    repository, engine = Repository(monkeypatch, "compose"), Engine()
+    facts = Facts(**{**FACTS, "account": True, "database": database}, engine="compose")
     monkeypatch.setattr(restoring, "chosen", lambda *_: (SimpleNamespace(id="6de574a0"), facts))
     monkeypatch.setattr(restoring, "restore_snapshot", restore_snapshot)
     monkeypatch.setattr(docker, "Compose", Compose)
-    monkeypatch.setattr(docker, "run", lambda *_: "")
+    monkeypatch.setattr(docker, "run", engine.run)
+    return repository, engine
 
 
 @pytest.mark.parametrize(
@@ -189,6 +223,36 @@ def test_what_a_restore_with_compose_brought_goes_where_it_fails(
             restore(options(tmp_path, "compose"))
         assert [path.name for path in tmp_path.iterdir()] == ["backup"]
         assert not (tmp_path / "backup/account").exists()
+
+
+def test_the_server_s_own_program_restores_postgresql(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = on_compose(monkeypatch)[1]
+    engine.starts = True
+    restore(options(tmp_path, "compose"))
+    (command, database, read), *others = engine.runs
+    assert others == []
+    assert (database, read) == ("postgresql://secret", b"the dump")
+    assert "--network=mlflow_database" in command
+    assert command[-5:] == ("server:2", "-m", "mlflow_sftp", "restore", "-")
+    assert not [word for word in command if "secret" in word]
+    assert (tmp_path / "compose.yml").read_text() == COMPOSE_FILE
+
+
+@pytest.mark.parametrize("database", ["postgresql", "sqlite"])
+def test_a_postgresql_of_one_s_own_is_told_by_the_services(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    repository = on_compose(monkeypatch, database)[0]
+    repository.compose_file = COMPOSE_FILE.partition("  postgres")[0]
+    if database == "sqlite":
+        restore(options(tmp_path, "compose"))
+        return
+    for deed in (look, restore):
+        with pytest.raises(RefusedError, match="database was one of your own"):
+            deed(options(tmp_path, "compose"))
+    assert not (tmp_path / "compose.yml").exists()
 
 
 def test_an_interrupted_restore_begins_anew_with_what_it_had_brought(
