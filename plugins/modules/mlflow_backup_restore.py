@@ -54,8 +54,13 @@ options:
     default: compose
   server_image:
     description:
-      - Image of an MLflow server of this collection, on the host, whose program restores a dump of PostgreSQL. Not
-        needed with V(swarm), nor for SQLite.
+      - Image of the MLflow server of this collection that is to go on with the database. It restores a dump of
+        PostgreSQL, and brings the database of an earlier MLflow to its schema. With V(swarm), it is not used.
+    type: str
+    default: ""
+  postgres_image:
+    description:
+      - Image of the PostgreSQL that is to go on with the database. Empty means that of the snapshot.
     type: str
     default: ""
 """
@@ -124,6 +129,7 @@ def run(module: AnsibleModule) -> dict:
         wait_timeout=given["wait_timeout"],
         engine=given["engine"],
         server_image=given["server_image"],
+        postgres_image=given["postgres_image"],
     )
     return look(options) if module.check_mode else restore(options)
 
@@ -139,6 +145,7 @@ def main() -> None:
             "wait_timeout": {"type": "int", "default": 180},
             "engine": {"type": "str", "choices": ["compose", "swarm"], "default": "compose"},
             "server_image": {"type": "str", "default": ""},
+            "postgres_image": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -24,8 +24,14 @@ OLDER = os.environ.get("MLFLOW_UPGRADE_FROM", "3.13.0")
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.sweep)])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = {"mlflow_stack_backend_store": request.param, "artifact_storage": "local"}
-    lab = Lab("mlflow-upgrade", tmp_path_factory.mktemp("upgrade") / "lab", 13621, settings)
+    directory = tmp_path_factory.mktemp("upgrade")
+    settings = {
+        "mlflow_stack_backend_store": request.param,
+        "artifact_storage": "local",
+        "mlflow_backup_repository": str(directory / "repository"),
+        "mlflow_backup_password": "of-a-backup",
+    }
+    lab = Lab("mlflow-upgrade", directory / "lab", 13621, settings)
     with lab.cleared():
         passes(lab.play("site.yml", "--skip-tags", "verify"))
         volume = {"sqlite": "database", "postgresql": "postgres"}[request.param]
@@ -143,4 +149,16 @@ def test_killed(stack: Stack, step: str, resume: str, after: float) -> None:
     stack.lab.play_until(step, UPGRADE, after=after)
     passes(stack.lab.play(UPGRADE, resume=resume))
     assert (version(stack) == OLDER) == (resume == "undo")
+    assert stack.read() == stack.content
+
+
+def test_a_backup_of_the_older_version_comes_back_on_a_host_that_has_nothing(stack: Stack) -> None:
+    """The last step: there is nothing to undo afterwards."""
+    bring_to_older(stack)
+    passes(stack.lab.play("playbooks/backup.yml"))
+    passes(stack.lab.play("playbooks/teardown.yml", keep_data=False))
+    assert not stack.lab.stack.exists()
+    output = passes(stack.lab.play("playbooks/restore.yml", "--skip-tags", "verify"))
+    assert "brings the database to its schema" in output
+    assert version(stack) != OLDER
     assert stack.read() == stack.content

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -38,14 +38,19 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restor
     services_in,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, durable_file
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import Schema
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder, locked
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.program import PYTHON
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.stack import DATABASE
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import LABEL
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import environment_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deployment import (
+    environment_of,
+    with_images,
+)
 
 _ENGINES = {"compose": "Docker Compose", "swarm": "a swarm"}
 # What is there until all of a restore is; whoever finds it knows that the volumes are not complete.
@@ -70,7 +75,8 @@ class RestoreOptions:
         directory: Of the stack.
         wait_timeout: Seconds within which PostgreSQL has to be healthy.
         engine: What is to run the services: ``compose`` or ``swarm``.
-        server_image: Of an MLflow server, whose program restores a dump; with Compose.
+        server_image: Of the MLflow server that is to go on with the database; empty for that of the snapshot.
+        postgres_image: Of its PostgreSQL, likewise.
     """
 
     access: Access
@@ -80,6 +86,7 @@ class RestoreOptions:
     wait_timeout: int
     engine: str = "compose"
     server_image: str = ""
+    postgres_image: str = ""
 
     @property
     def home(self) -> Path:
@@ -97,11 +104,14 @@ def look(options: RestoreOptions) -> dict[str, Any]:
     _require_idle(options)
     _require_bare(options)
     with opened(Home(options.owner.project, options.directory), options.access, None) as restic:
-        snapshot, facts = _examined(restic, options)
+        snapshot, facts, schema = _examined(restic, options)
     then = ", deploy the stack, and give its database the content of the snapshot" if options.on_swarm else ""
     return {
         "changed": True,
-        "lines": [f"Would restore {snapshot}; {facts.runs[1]} runs, to {options.directory}{then}."],
+        "lines": [
+            f"Would restore {snapshot}; {facts.runs[1]} runs, to {options.directory}{then}.",
+            *_schema_lines(facts, schema, options),
+        ],
     }
 
 
@@ -125,13 +135,15 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
         locked(options.home),
         opened(Home(options.owner.project, options.directory), options.access, cache) as restic,
     ):
-        snapshot, facts = _examined(restic, options)
+        snapshot, facts, schema = _examined(restic, options)
         # Somebody else may have restored the stack meanwhile.
         _require_bare(options)
         _remove(place, options)
         try:
-            deed = _restore_files if options.on_swarm else _restore
-            deed(restic, snapshot, facts, place, options)
+            if options.on_swarm:
+                _restore_files(restic, snapshot, place, options)
+            else:
+                _restore(restic, snapshot, facts, schema, place, options)
         except BaseException:
             _remove(place, options)
             raise
@@ -139,54 +151,103 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
     return {
         "changed": True,
         "restored": {"snapshot": snapshot.id, "runs": list(facts.runs), "seconds": seconds},
-        "lines": _lines(snapshot, facts, options, seconds),
+        "lines": [*_lines(snapshot, facts, options, seconds), *_schema_lines(facts, schema, options)],
     }
 
 
-def _examined(restic: Restic, options: RestoreOptions) -> tuple[Snapshot, Facts]:
-    """Return the snapshot that is meant, and what it holds; raises RefusedError where it cannot come back here."""
+def _examined(restic: Restic, options: RestoreOptions) -> tuple[Snapshot, Facts, Schema | None]:
+    """Return the snapshot that is meant, what it holds, and what the next MLflow says of its schema, if that is here.
+
+    Raises:
+        RefusedError: It cannot come back here.
+    """
     snapshot, facts = chosen(restic, options.access, options.owner, options.snapshot)
     _require_engine(facts, options)
     if not options.on_swarm and facts.database == "postgresql":
         _require_own_service(services_in(restic, snapshot, facts))
-    return snapshot, facts
+    schema = _compared(facts, options)
+    if schema is not None:
+        _require_known(facts, schema)
+    return snapshot, facts, schema
 
 
-def _restore(restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, options: RestoreOptions) -> None:
+def _compared(facts: Facts, options: RestoreOptions) -> Schema | None:
+    """Return what the next MLflow says of a snapshot's schema; None where its image is not there to be asked."""
+    if options.on_swarm or not options.server_image or not docker.has_image(options.server_image):
+        return None
+    # Of a revision, without any database.
+    asked = ("schema", "--revision", " ".join(facts.schema), "--json")
+    answer = _run_server_program(options, "sqlite:////tmp/none.db", ("--network=none",), *asked)
+    return Schema.from_answer(json.loads(answer))
+
+
+def _restore(
+    restic: Restic,
+    snapshot: Snapshot,
+    facts: Facts,
+    schema: Schema | None,
+    place: Place,
+    options: RestoreOptions,
+) -> None:
     for path in (place.files, place.database, place.account):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
     restore_snapshot(restic, snapshot, facts, place, _compose_labels(options.owner.project))
     _bring(place, options, account=facts.account)
-    if facts.database == "postgresql":
-        # Until all is there, nobody else finds a Compose file.
-        shutil.copy2(options.directory / ".env", place.files / ".env")
-        compose = docker.Compose(str(options.directory), str(place.files))
+    # Until all is there, nobody else finds a Compose file.
+    shutil.copy2(options.directory / ".env", place.files / ".env")
+    compose = docker.Compose(str(options.directory), str(place.files))
+    _take_over_images(compose, place.files / _COMPOSE, options)
+    database = environment_of((place.files / ".env").read_text())["MLFLOW_BACKEND_STORE_URI"]
+    if facts.database == "sqlite":
+        reach: tuple[str, ...] = ("--network=none", f"--volume={options.owner.project}_database:{DATABASE}")
+    else:
+        reach = (f"--network={options.owner.project}_database",)
         wait = ("--wait", f"--wait-timeout={options.wait_timeout}")
         compose.run("up", "--detach", "--no-build", *wait, "postgres")
         with (place.database / DUMP).open("rb") as dump:
-            _run_server_program(options, place.files, *RESTORE_DUMP, reading=dump)
+            _run_server_program(options, database, reach, *RESTORE_DUMP, reading=dump)
+    if schema is not None and schema.state == "behind":
+        _run_server_program(options, database, reach, "migrate")
     (place.files / _COMPOSE).replace(options.directory / _COMPOSE)
     shutil.rmtree(options.directory / _STAGING)
 
 
+def _take_over_images(compose: docker.Compose, file: Path, options: RestoreOptions) -> None:
+    """Have a Compose file name the images that are to go on with the database.
+
+    A host that is new has no others, and a later version finds its own deployed, on a database that they fit.
+    """
+    services = compose.config()["services"]
+    wanted = {"mlflow": options.server_image, "postgres": options.postgres_image}
+    images = {services[name]["image"]: image for name, image in wanted.items() if image and name in services}
+    file.write_text(with_images(file.read_text(), images))
+
+
 def _run_server_program(
-    options: RestoreOptions, files: Path, *arguments: str, reading: IO[bytes] | None = None
-) -> None:
-    """Run a command of the package's program on the restored database, with nothing of the stack beside that.
+    options: RestoreOptions,
+    database: str,
+    reach: Sequence[str],
+    *arguments: str,
+    reading: IO[bytes] | None = None,
+) -> str:
+    """Run a command of the program of the next server on a database, with nothing of the stack beside that.
 
     Args:
         options: Of the restore.
-        files: The directory with the restored ``.env``.
+        database: Its URI.
+        reach: Options of Docker's with which the container reaches it.
         arguments: The command.
         reading: What it reads.
+
+    Returns:
+        What it prints.
     """
-    database = environment_of((files / ".env").read_text())["MLFLOW_BACKEND_STORE_URI"]
-    docker.run(
+    return docker.run(
         *("container", "run", "--rm", "--interactive", "--pull=never"),
         *docker.RESTRICTED,
         *docker.NO_PROXIES,
         f"--label={LABEL}={options.directory}",
-        f"--network={options.owner.project}_database",
+        *reach,
         # The value has a password: only the client's environment holds it.
         "--env=MLFLOW_BACKEND_STORE_URI",
         f"--entrypoint={PYTHON}",
@@ -197,9 +258,7 @@ def _run_server_program(
     )
 
 
-def _restore_files(
-    restic: Restic, snapshot: Snapshot, facts: Facts, place: Place, options: RestoreOptions
-) -> None:
+def _restore_files(restic: Restic, snapshot: Snapshot, place: Place, options: RestoreOptions) -> None:
     place.files.mkdir(mode=0o755, parents=True)
     restore_files(restic, snapshot, place)
     _bring(place, options)
@@ -284,6 +343,16 @@ def _require_own_service(services: Described) -> None:
         )
 
 
+def _require_known(facts: Facts, schema: Schema) -> None:
+    """Refuse a snapshot of a database that the next MLflow can neither serve nor migrate."""
+    if schema.state not in ("current", "behind"):
+        raise RefusedError(
+            f"The snapshot's database has the schema {schema.revision} of MLflow {facts.mlflow}, which MLflow "
+            f"{schema.mlflow} of this version of the collection does not know. Nothing was changed",
+            f"Use version {facts.collection} of the collection, which made the snapshot, or a later one",
+        )
+
+
 def _remove(place: Place, options: RestoreOptions) -> None:
     """Remove what a restore has made that did not end."""
     directory = options.directory
@@ -302,6 +371,20 @@ def _compose_labels(project: str) -> Mapping[str, Mapping[str, str]]:
         name: {"com.docker.compose.project": project, "com.docker.compose.volume": name}
         for name in ("artifacts", "notebooks", "database", "postgres")
     }
+
+
+def _schema_lines(facts: Facts, schema: Schema | None, options: RestoreOptions) -> list[str]:
+    """Return what becomes of the schema of a database that is restored at once."""
+    if options.on_swarm or not options.server_image:
+        return []
+    if schema is None:
+        return [
+            f"Whether the MLflow of this version of the collection knows the schema {', '.join(facts.schema)} is known "
+            f"once its image {options.server_image} was built."
+        ]
+    if schema.state == "behind":
+        return [f"MLflow {schema.mlflow} brings the database to its schema {', '.join(schema.heads)}."]
+    return []
 
 
 def _lines(snapshot: Snapshot, facts: Facts, options: RestoreOptions, seconds: float) -> list[str]:

@@ -74,6 +74,14 @@ def images_of(text: str) -> list[str]:
     return sorted(set(_IMAGE.findall(text)))
 
 
+def with_images(text: str, images: Mapping[str, str]) -> str:
+    """Return a ``compose.yml`` with other images in the place of some, and nothing else changed."""
+    return _IMAGE.sub(
+        lambda found: found[0].removesuffix(found[1]) + images.get(found[1], found[1]),
+        text,
+    )
+
+
 def needed_accounts(places: Iterable[str], store: Store) -> list[str]:
     """Return the SFTP places, of all that rows lead to, that a stack on `store` has to be told of besides it.
 

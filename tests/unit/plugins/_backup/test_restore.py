@@ -38,12 +38,31 @@ FACTS: dict[str, Any] = {
     "account": False,
     "images": ("sha256:server",),
 }
-COMPOSE_FILE = """services:
+PGVECTOR = "registry.example/pgvector/pgvector:pg17"
+COMPOSE_FILE = f"""services:
   mlflow:
     image: freegee/mlflow-server:1
   postgres:
-    image: registry.example/pgvector/pgvector:pg17
+    image: {PGVECTOR}
 """
+CONFIG: dict[str, Any] = {
+    "name": "mlflow",
+    "services": {
+        "mlflow": {"image": "freegee/mlflow-server:1", "networks": {"default": None, "database": None}},
+        "postgres": {
+            "image": PGVECTOR,
+            "networks": {"database": None},
+            "volumes": [
+                {"type": "volume", "source": "postgres", "target": "/var/lib/postgresql"},
+                {"type": "bind", "source": "/stack/postgres", "target": "/etc/mlflow_postgres"},
+            ],
+        },
+    },
+    "networks": {"default": {"name": "of-others", "external": True}, "database": {"name": "mlflow_database"}},
+    "volumes": {"artifacts": {"name": "mlflow_artifacts"}, "postgres": {"name": "mlflow_postgres"}},
+}
+# Of the next MLflow.
+SCHEMA = {"mlflow": "3.18.0", "database": ["aaa"], "heads": ["bbb"], "steps": 1, "left_over": []}
 ENTRIES = (".env", ".other_stores.json", ".secrets", "mlflow", "postgres", "switches")
 
 
@@ -91,7 +110,9 @@ class Repository:
 
 def options(directory: Path, engine: str = "swarm") -> RestoreOptions:
     access: Any = None
-    return RestoreOptions(access, Owner("one", "mlflow"), "", directory, 180, engine, "server:2")
+    return RestoreOptions(
+        access, Owner("one", "mlflow"), "", directory, 180, engine, "server:2", "postgres:18"
+    )
 
 
 @pytest.fixture
@@ -125,6 +146,8 @@ class Engine:
     """A host without anything of the stack, whose PostgreSQL starts or not; `runs`: containers, and what they read."""
 
     starts: bool = False
+    # What the next MLflow says of the snapshot's schema; empty where its image is not there.
+    schema: str = "current"
     runs: list[tuple[tuple[str, ...], str, bytes]] = field(default_factory=list)
 
     def run(
@@ -132,6 +155,9 @@ class Engine:
     ) -> str:
         if arguments[:2] == ("container", "run"):
             database = (environment or {})["MLFLOW_BACKEND_STORE_URI"]
+            if "schema" in arguments:
+                assert not [word for word in arguments if word.startswith("--volume")]
+                return json.dumps(SCHEMA | {"state": self.schema})
             self.runs.append((arguments, database, reading.read() if reading else b""))
         return ""
 
@@ -153,6 +179,9 @@ def on_compose(monkeypatch: pytest.MonkeyPatch, database: str = "postgresql") ->
         def __init__(self, *_: str) -> None:
             """Of any directory."""
 
+        def config(self) -> Any:
+            return CONFIG
+
         def run(self, *arguments: str) -> None:
             assert arguments[-1] == "postgres"
             if not engine.starts:
@@ -164,6 +193,7 @@ def on_compose(monkeypatch: pytest.MonkeyPatch, database: str = "postgresql") ->
     monkeypatch.setattr(restoring, "restore_snapshot", restore_snapshot)
     monkeypatch.setattr(docker, "Compose", Compose)
     monkeypatch.setattr(docker, "run", engine.run)
+    monkeypatch.setattr(docker, "has_image", lambda image: image == "server:2" and bool(engine.schema))
     return repository, engine
 
 
@@ -237,7 +267,49 @@ def test_the_server_s_own_program_restores_postgresql(
     assert "--network=mlflow_database" in command
     assert command[-5:] == ("server:2", "-m", "mlflow_sftp", "restore", "-")
     assert not [word for word in command if "secret" in word]
-    assert (tmp_path / "compose.yml").read_text() == COMPOSE_FILE
+
+
+@pytest.mark.parametrize("database", ["postgresql", "sqlite"])
+def test_a_later_version_finds_its_own_images_on_a_database_that_they_fit(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = on_compose(monkeypatch, database)[1]
+    engine.starts, engine.schema = True, "behind"
+    said = "MLflow 3.18.0 brings the database to its schema bbb."
+    assert look(options(tmp_path, "compose"))["lines"][-1] == said
+    assert engine.runs == []
+    assert restore(options(tmp_path, "compose"))["lines"][-1] == said
+    command = engine.runs[-1][0]
+    assert command[-4:] == ("server:2", "-m", "mlflow_sftp", "migrate")
+    volume = "--volume=mlflow_database:/var/lib/mlflow"
+    assert (volume if database == "sqlite" else "--network=mlflow_database") in command
+    written = (tmp_path / "compose.yml").read_text()
+    assert written == COMPOSE_FILE.replace("freegee/mlflow-server:1", "server:2").replace(
+        PGVECTOR, "postgres:18"
+    )
+
+
+@pytest.mark.parametrize("state", ["unknown", "several"])
+def test_a_snapshot_of_a_later_mlflow_names_the_version_that_made_it(
+    state: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = on_compose(monkeypatch)[1]
+    engine.schema = state
+    for deed in (look, restore):
+        with pytest.raises(RefusedError, match=r"does not know\. Nothing was changed") as refused:
+            deed(options(tmp_path, "compose"))
+        assert "Use version 1.0.0 of the collection" in str(refused.value)
+    assert not (tmp_path / "compose.yml").exists()
+
+
+def test_check_mode_says_what_is_known_once_the_image_was_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on_compose(monkeypatch)[1].schema = ""
+    assert (
+        "knows the schema aaa is known once its image server:2"
+        in look(options(tmp_path, "compose"))["lines"][-1]
+    )
 
 
 @pytest.mark.parametrize("database", ["postgresql", "sqlite"])
