@@ -52,6 +52,8 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._stack.deploym
     with_images,
 )
 
+# Tells a later run, until there is a stack to tell it, that what else is in the directory is ours.
+_MARK = ".restoring"
 _ENGINES = {"compose": "Docker Compose", "swarm": "a swarm"}
 # What is there until all of a restore is; whoever finds it knows that the volumes are not complete.
 _STAGING = Path(HOME) / "restoring"
@@ -129,7 +131,8 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
     cache = options.home / "cache"
     options.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     options.directory.chmod(0o755)
-    cache.mkdir(mode=0o700, exist_ok=True)
+    for path in (cache, options.directory / _MARK):
+        path.mkdir(mode=0o700, exist_ok=True)
     # Whoever opens the repository ends a container of restic's that has the same name.
     with (
         locked(options.home),
@@ -147,6 +150,7 @@ def restore(options: RestoreOptions) -> dict[str, Any]:
         except BaseException:
             _remove(place, options)
             raise
+        shutil.rmtree(options.directory / _MARK)
     seconds = round(time.monotonic() - began, 1)
     return {
         "changed": True,

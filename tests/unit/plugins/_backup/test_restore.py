@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
+import yaml
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup import restore as restoring
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.decisions import Facts, Owner
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restic import Home
@@ -23,6 +24,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.error
     RefusedError,
 )
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.lock import holder, locked
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ownership import judge_directory
 
 FACTS: dict[str, Any] = {
     "project": "mlflow",
@@ -63,6 +65,8 @@ CONFIG: dict[str, Any] = {
 }
 # Of the next MLflow.
 SCHEMA = {"mlflow": "3.18.0", "database": ["aaa"], "heads": ["bbb"], "steps": 1, "left_over": []}
+# By a restore that did not end, or did not begin: what tells the next one whose the directory is.
+LEFT = {".restoring", "backup"}
 ENTRIES = (".env", ".other_stores.json", ".secrets", "mlflow", "postgres", "switches")
 
 
@@ -136,7 +140,7 @@ def test_what_fails_leaves_none_of_them(repository: Repository, tmp_path: Path) 
     repository.broken = "the repository is gone"
     with pytest.raises(CutoverError, match="is gone"):
         restore(options(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+    assert {path.name for path in tmp_path.iterdir()} == LEFT
     repository.broken = ""
     restore(options(tmp_path))
 
@@ -240,7 +244,7 @@ def test_what_somebody_makes_meanwhile_stays(
         monkeypatch.setattr(restoring, "restore_snapshot", lambda *given: (make(), bring(*given)))
     with pytest.raises(CutoverError, match=f"it would replace: {tmp_path}/switches. Move that away"):
         restore(options(tmp_path, engine))
-    assert {path.name for path in tmp_path.iterdir()} == {"backup", "switches"}
+    assert {path.name for path in tmp_path.iterdir()} == {*LEFT, "switches"}
     assert (tmp_path / "switches/kept").exists()
 
 
@@ -251,7 +255,7 @@ def test_what_a_restore_with_compose_brought_goes_where_it_fails(
     for _ in range(2):
         with pytest.raises(CutoverError, match="is not healthy"):
             restore(options(tmp_path, "compose"))
-        assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+        assert {path.name for path in tmp_path.iterdir()} == LEFT
         assert not (tmp_path / "backup/account").exists()
 
 
@@ -386,5 +390,18 @@ def test_a_stack_comes_back_on_what_served_it(
     for deed in (look, restore):
         with pytest.raises(RefusedError, match=f"Set mlflow_stack_engine to {served_by}"):
             deed(options(tmp_path, wanted))
-    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+    assert {path.name for path in tmp_path.iterdir()} == LEFT
     assert {path.name for path in (tmp_path / "backup").iterdir()} == {".lock", "cache"}
+
+
+def test_what_a_restore_leaves_tells_the_roles_whose_the_directory_is() -> None:
+    tasks = Path(__file__).parents[4] / "roles"
+    (read, *_) = yaml.safe_load((tasks / "mlflow_stack/tasks/read_host.yml").read_text())
+    asked = read["freegee.mlflow_sftp.mlflow_stack_info"]
+    left = LEFT | {"build"}
+    assert left <= set(asked["entries"])
+    assert judge_directory(left, asked["entries"], asked["telling"], {}, sealed=False).maker == ""
+    # What the role of the stack makes before the module does.
+    images = yaml.safe_load((tasks / "mlflow_backup/tasks/restore_images.yml").read_text())[-1]
+    place = images["vars"]["__mlflow_stack_build_secrets_dir"]
+    assert place.rpartition("/")[2] in set(asked["telling"]) & LEFT
