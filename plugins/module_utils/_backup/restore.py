@@ -37,6 +37,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restor
     restore_snapshot,
     services_in,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.second_project import only_postgres
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker, durable_file
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.database.schema import Schema
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
@@ -59,6 +60,8 @@ _ENGINES = {"compose": "Docker Compose", "swarm": "a swarm"}
 _STAGING = Path(HOME) / "restoring"
 # In there, what the restore has brought to the stack's directory, or was about to: only that is its own to remove.
 _BROUGHT = _STAGING / "brought.json"
+# In there, the files of a project that PostgreSQL is alone in.
+_POSTGRES = _STAGING / "postgres"
 # Files of the SFTP account, where earlier backups have kept their copy as well.
 _ACCOUNT = f"{HOME}/account"
 _COMPOSE = "compose.yml"
@@ -206,14 +209,24 @@ def _restore(
         reach: tuple[str, ...] = ("--network=none", f"--volume={options.owner.project}_database:{DATABASE}")
     else:
         reach = (f"--network={options.owner.project}_database",)
-        wait = ("--wait", f"--wait-timeout={options.wait_timeout}")
-        compose.run("up", "--detach", "--no-build", *wait, "postgres")
+        _start_postgres(compose.config(), options)
         with (place.database / DUMP).open("rb") as dump:
             _run_server_program(options, database, reach, *RESTORE_DUMP, reading=dump)
     if schema is not None and schema.state == "behind":
         _run_server_program(options, database, reach, "migrate")
     (place.files / _COMPOSE).replace(options.directory / _COMPOSE)
     shutil.rmtree(options.directory / _STAGING)
+
+
+def _start_postgres(config: Mapping[str, Any], options: RestoreOptions) -> None:
+    """Start the stack's PostgreSQL; whatever else the stack needs, such as a network of others, need not be there."""
+    files = options.directory / _POSTGRES
+    files.mkdir()
+    shutil.copy2(options.directory / ".env", files / ".env")
+    (files / _COMPOSE).write_text(json.dumps(only_postgres(config)))
+    wait = ("--wait", f"--wait-timeout={options.wait_timeout}")
+    compose = docker.Compose(str(options.directory), str(files))
+    compose.run("up", "--detach", "--no-build", *wait, "postgres")
 
 
 def _take_over_images(compose: docker.Compose, file: Path, options: RestoreOptions) -> None:

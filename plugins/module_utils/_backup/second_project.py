@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Compose project that a drill starts beside the stack: the restored server and its database, and nothing else."""
+"""Compose projects of what is restored: a drill's, beside the stack, and the stack's own with its PostgreSQL alone."""
 
 from __future__ import annotations
 
@@ -68,6 +68,24 @@ def second_project(
             name: {"name": f"{project}_{name}", "external": True} for name in config.get("volumes", {})
         },
     }
+
+
+def only_postgres(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stack's own project with nothing but its PostgreSQL, which Compose finds unchanged in the whole later.
+
+    `config` is what ``docker compose config --format json`` tells.
+    """
+    service = config["services"]["postgres"]
+    return {
+        "name": config["name"],
+        "services": {"postgres": service},
+        "networks": {name: config["networks"][name] for name in service["networks"]},
+        "volumes": {name: volume for name, volume in config["volumes"].items() if name in _sources(service)},
+    }
+
+
+def _sources(service: Mapping[str, Any]) -> set[str]:
+    return {each["source"] for each in service["volumes"] if each["type"] == "volume"}
 
 
 def require_apart(project: str, directory: str, stack_project: str, stack_directory: str) -> None:

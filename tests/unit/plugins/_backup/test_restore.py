@@ -18,6 +18,7 @@ from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.restor
     look,
     restore,
 )
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.second_project import only_postgres
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover import docker
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._cutover.errors import (
     CutoverError,
@@ -180,14 +181,16 @@ def on_compose(monkeypatch: pytest.MonkeyPatch, database: str = "postgresql") ->
             (place.database / "mlflow.dump").write_text("the dump")
 
     class Compose:
-        def __init__(self, *_: str) -> None:
-            """Of any directory."""
+        def __init__(self, directory: str, files: str) -> None:
+            self.files = Path(files)
 
         def config(self) -> Any:
             return CONFIG
 
         def run(self, *arguments: str) -> None:
             assert arguments[-1] == "postgres"
+            assert (self.files / ".env").exists()
+            assert json.loads((self.files / "compose.yml").read_text()) == only_postgres(CONFIG)
             if not engine.starts:
                 raise CutoverError("PostgreSQL is not healthy")
 

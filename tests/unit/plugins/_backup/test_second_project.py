@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._backup.second_project import (
+    only_postgres,
     require_apart,
     second_project,
 )
@@ -22,7 +23,14 @@ CONFIG: dict[str, Any] = {
             "networks": {"default": None, "database": None},
             "volumes": [{"type": "volume", "source": "artifacts", "target": "/mlruns"}],
         },
-        "postgres": {"image": "postgres:1", "networks": {"database": None}},
+        "postgres": {
+            "image": "postgres:1",
+            "networks": {"database": None},
+            "volumes": [
+                {"type": "volume", "source": "postgres", "target": "/var/lib/postgresql"},
+                {"type": "bind", "source": "/opt/mlflow-stack/postgres", "target": "/etc/mlflow_postgres"},
+            ],
+        },
         "notebook": {"image": "client:1", "ports": [{"published": "8888"}]},
     },
     "networks": {"default": {"name": "lab", "external": True}, "database": {"name": "mlflow_database"}},
@@ -88,3 +96,12 @@ def test_the_stacks_own_names_are_refused(project: str, directory: str, words: s
 
 def test_a_name_beside_is_fine() -> None:
     require_apart("mlflow-drill", "/opt/mlflow-stack-drill", "mlflow", "/opt/mlflow-stack")
+
+
+def test_postgresql_alone_needs_nothing_of_others() -> None:
+    assert only_postgres(CONFIG) == {
+        "name": "mlflow",
+        "services": {"postgres": CONFIG["services"]["postgres"]},
+        "networks": {"database": {"name": "mlflow_database"}},
+        "volumes": {"postgres": {"name": "mlflow_postgres"}},
+    }
