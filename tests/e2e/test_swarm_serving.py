@@ -153,6 +153,7 @@ def test_a_drained_node_need_not_answer(served: SwarmSite) -> None:
 
 @pytest.mark.sweep
 def test_a_node_from_which_the_store_is_out_of_reach_is_named(served: SwarmSite) -> None:
+    served.spread()
     with served.machines["n3"].firewall("tcp", served.account.port, "FORWARD"):
         output = fails(served.play("playbooks/verify.yml"))
     assert "n3: mlflow_mlflow on this node cannot use the store, whatever other nodes can: " in output
@@ -176,7 +177,8 @@ def test_a_database_elsewhere_takes_the_place_of_the_own_one_and_gives_it_back(
         outside = {"mlflow_stack_backend_store": elsewhere}
         passes(served.play("site.yml", "--skip-tags", "verify", **outside, **switched))
         assert "mlflow_postgres" not in served.listed("service")
-        assert "mlflow_swarm_database" not in served.listed("network")
+        with pytest.raises(AssertionError, match="network mlflow_swarm_database not found"):
+            served.home.run("docker", "network", "inspect", "mlflow_swarm_database")
         assert "mlflow_swarm_postgres" in served.machines["n2"].run("docker", "volume", "ls", "--quiet")
         assert served.log("n3") != run
         assert changes_nothing(passes(served.play("site.yml", "--skip-tags", "verify", **outside)))
