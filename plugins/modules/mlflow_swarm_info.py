@@ -163,12 +163,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import ask, engine_info
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.ports import holder, is_taken
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.asking import nodes
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import (
     MANAGEMENT,
     addresses_of,
     endpoint,
     interface_of,
-    node_of,
     owners_of,
     swarm_of,
 )
@@ -220,12 +220,6 @@ def network(module: AnsibleModule, wished: str) -> dict[str, Any]:
     }
 
 
-def nodes(module: AnsibleModule) -> list[dict[str, Any]]:
-    """Return the nodes of the swarm that the engine manages."""
-    ids = ask(module, _PATIENCE, "node", "ls", "--quiet").split()
-    return [asdict(node_of(each)) for each in json.loads(ask(module, _PATIENCE, "node", "inspect", *ids))]
-
-
 def owners(module: AnsibleModule) -> dict[str, str]:
     """Return whose each service of the swarm is."""
     ids = ask(module, _PATIENCE, "service", "ls", "--quiet").split()
@@ -266,7 +260,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "sdk": importlib.util.find_spec("docker") is not None,
         **network(module, module.params["address"]),
         "swarm": {**asdict(swarm), "managers": list(swarm.managers)},
-        "nodes": nodes(module) if manages else None,
+        "nodes": [asdict(each) for each in nodes(module, _PATIENCE)] if manages else None,
         "services": None if found is None else sorted(found),
         "owners": found,
         "taken": held,

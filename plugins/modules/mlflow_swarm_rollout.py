@@ -71,7 +71,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._docker.asking import ask
-from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node, node_of
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.asking import nodes
+from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.hosts import Node
 from ansible_collections.freegee.mlflow_sftp.plugins.module_utils._swarm.rollout import (
     Progress,
     is_moving,
@@ -91,14 +92,15 @@ def look(module: AnsibleModule, name: str) -> Progress:
     ids = ask(module, _PATIENCE, "service", "ps", "--quiet", "--no-trunc", name).split()
     # One that is gone meanwhile is no error.
     output = module.run_command(["docker", "inspect", "--type=task", *ids])[1] if ids else ""
-    return progress_of(service, json.loads(output or "[]"), [node.id for node in paused(module)])
+    is_global = "Global" in service["Spec"]["Mode"]
+    return progress_of(
+        service, json.loads(output or "[]"), [node.id for node in paused(module)] if is_global else []
+    )
 
 
 def paused(module: AnsibleModule) -> list[Node]:
     """Return the nodes that a swarm gives nothing new."""
-    ids = ask(module, _PATIENCE, "node", "ls", "--quiet").split()
-    nodes = [node_of(each) for each in json.loads(ask(module, _PATIENCE, "node", "inspect", *ids))]
-    return [node for node in nodes if node.availability == "pause"]
+    return [node for node in nodes(module, _PATIENCE) if node.availability == "pause"]
 
 
 def wait_for(module: AnsibleModule, name: str, deadline: float) -> Progress:
@@ -121,7 +123,8 @@ def wait_for(module: AnsibleModule, name: str, deadline: float) -> Progress:
 
 def tell_kept(module: AnsibleModule, progress: Progress) -> None:
     """Warn of paused nodes that run the service as it was described before."""
-    kept = [f"{node.hostname} ({node.id})" for node in paused(module) if node.id in progress.kept]
+    there = paused(module) if progress.kept else []
+    kept = [f"{node.hostname} ({node.id})" for node in there if node.id in progress.kept]
     if kept:
         module.warn(
             f"{progress.service} goes on as it was described before on {', '.join(kept)}: a swarm changes nothing on a "
