@@ -184,7 +184,8 @@ def _compared(facts: Facts, options: RestoreOptions) -> Schema | None:
         return None
     # Of a revision, without any database.
     asked = ("schema", "--revision", " ".join(facts.schema), "--json")
-    answer = _run_server_program(options, "sqlite:////tmp/none.db", ("--network=none",), *asked)
+    reach = ("--network=none",)
+    answer = _run_server_program(options, options.server_image, "sqlite:////tmp/none.db", reach, *asked)
     return Schema.from_answer(json.loads(answer))
 
 
@@ -204,16 +205,18 @@ def _restore(
     shutil.copy2(options.directory / ".env", place.files / ".env")
     compose = docker.Compose(str(options.directory), str(place.files))
     _take_over_images(compose, place.files / _COMPOSE, options)
+    config = compose.config()
+    image = options.server_image or config["services"]["mlflow"]["image"]
     database = environment_of((place.files / ".env").read_text())["MLFLOW_BACKEND_STORE_URI"]
     if facts.database == "sqlite":
         reach: tuple[str, ...] = ("--network=none", f"--volume={options.owner.project}_database:{DATABASE}")
     else:
         reach = (f"--network={options.owner.project}_database",)
-        _start_postgres(compose.config(), options)
+        _start_postgres(config, options)
         with (place.database / DUMP).open("rb") as dump:
-            _run_server_program(options, database, reach, *RESTORE_DUMP, reading=dump)
+            _run_server_program(options, image, database, reach, *RESTORE_DUMP, reading=dump)
     if schema is not None and schema.state == "behind":
-        _run_server_program(options, database, reach, "migrate")
+        _run_server_program(options, image, database, reach, "migrate")
     (place.files / _COMPOSE).replace(options.directory / _COMPOSE)
     shutil.rmtree(options.directory / _STAGING)
 
@@ -242,6 +245,7 @@ def _take_over_images(compose: docker.Compose, file: Path, options: RestoreOptio
 
 def _run_server_program(
     options: RestoreOptions,
+    image: str,
     database: str,
     reach: Sequence[str],
     *arguments: str,
@@ -251,6 +255,7 @@ def _run_server_program(
 
     Args:
         options: Of the restore.
+        image: Of that server.
         database: Its URI.
         reach: Options of Docker's with which the container reaches it.
         arguments: The command.
@@ -268,7 +273,7 @@ def _run_server_program(
         # The value has a password: only the client's environment holds it.
         "--env=MLFLOW_BACKEND_STORE_URI",
         f"--entrypoint={PYTHON}",
-        options.server_image,
+        image,
         *("-m", "mlflow_sftp", *arguments),
         environment={"MLFLOW_BACKEND_STORE_URI": database},
         reading=reading,

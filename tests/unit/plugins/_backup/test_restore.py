@@ -1,6 +1,7 @@
 """What comes back on a host that has no stack, and which hosts and snapshots are refused."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -274,6 +275,15 @@ def test_the_server_s_own_program_restores_postgresql(
     assert "--network=mlflow_database" in command
     assert command[-5:] == ("server:2", "-m", "mlflow_sftp", "restore", "-")
     assert not [word for word in command if "secret" in word]
+
+
+def test_without_a_next_image_that_of_the_snapshot_restores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = on_compose(monkeypatch)[1]
+    engine.starts = True
+    restore(dataclasses.replace(options(tmp_path, "compose"), server_image=""))
+    assert engine.runs[0][0][-5:] == ("freegee/mlflow-server:1", "-m", "mlflow_sftp", "restore", "-")
 
 
 @pytest.mark.parametrize("database", ["postgresql", "sqlite"])
